@@ -12,7 +12,7 @@ use crate::lifecycle::{
     wire::Wire,
 };
 
-/// The connection state that shows whether the client has stopped reading.
+/// The state of the connection. It shows whether the client has stopped reading.
 #[derive(Debug)]
 pub(crate) struct StallSources {
     pub(crate) wire: Option<Wire>,
@@ -29,7 +29,7 @@ impl StallSources {
 }
 
 /// A guard that ends its stream when [`end`](Self::end) is called, or when the guard is dropped
-/// because the body was dropped before it ended. Only the first reason is recorded.
+/// along with an unfinished body. Only the first reason is recorded.
 #[derive(Debug)]
 pub(crate) struct CloseGuard {
     connection: Connection,

@@ -3,10 +3,10 @@
 //! The table on the docs page "How a stream ends" describes the same behaviour. The `ends` test
 //! compares every cell of the table with this module's behaviour.
 //!
-//! By default, the behaviour depends on the endpoint's method, but a key in the endpoint's
-//! attribute can override it. A `GET` response is read by an `EventSource`, which reconnects and
-//! resumes if the response ends cleanly. Any other client assumes that a response that ends cleanly
-//! is complete.
+//! By default, the behaviour depends on the endpoint's method. A key in the endpoint's attribute
+//! can override this default. A `GET` response is read by an `EventSource`, which reconnects and
+//! resumes if the response ends cleanly. Clients using other methods assume that a cleanly ended
+//! response is complete.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) struct StreamEnd {
     pub(crate) is_aborted: bool,
 }
 
-/// A frame that ends a stream and is written by the framework rather than by the generator.
+/// A frame that ends a stream, written by the framework rather than by the generator.
 #[derive(Debug)]
 pub(crate) enum LastFrame {
     /// The `done` event. A client that reconnects with this event's id gets a `204`, so the client
@@ -40,8 +40,8 @@ pub(crate) enum LastFrame {
 }
 
 impl StreamEnd {
-    /// Returns how a stream ends. `is_over` is `true` if the stream read a topic that is finished.
-    /// In that case, the client does not need to reconnect.
+    /// Returns how a stream ends. `is_over` is `true` if the stream has read a finished topic to
+    /// its end, so the client does not need to reconnect.
     pub(crate) fn of(reason: CloseReason, endpoint: &Endpoint, is_over: bool) -> Self {
         let cut = endpoint.aborts_when_cut();
         let (last_frame, is_aborted) = match reason {
@@ -56,7 +56,7 @@ impl StreamEnd {
                 false,
             ),
             CloseReason::MaxDuration if !cut => (None, false),
-            // If the client's next request is rejected, a script cannot see the response, so the
+            // A script cannot see the response if the client's next request is rejected, so the
             // `close` event contains the reason.
             CloseReason::Shutdown
             | CloseReason::MaxDuration
@@ -66,8 +66,8 @@ impl StreamEnd {
             CloseReason::Superseded => (Some(LastFrame::CloseForGood), cut),
             CloseReason::ClientGone | CloseReason::Stalled => (None, true),
         };
-        // The reconnection time is a field and not an event, so it is sent to an `EventSource` even
-        // if the endpoint sends only its own events.
+        // The reconnection time is a field rather than an event, so it is sent to an `EventSource`
+        // even if the endpoint sends only its own events.
         let is_sent = |frame: &LastFrame| {
             let is_retry = matches!(frame, LastFrame::Retry(_));
             endpoint.sends_framework_events() || is_retry && endpoint.is_get()

@@ -2,10 +2,10 @@
 //! client is reading the stream.
 //!
 //! Over HTTP/1, if a client stops reading, writes to its socket stay pending, and the server
-//! detects the stall there. An HTTP/2 client, in contrast, can block a single stream while the
-//! socket remains writable. hyper then does not poll the stream's body, so the body cannot detect
-//! the stall either. Therefore, the stall is detected through the state in this module, which
-//! hyper's calls update and which is shared with the request.
+//! detects the stall there. An HTTP/2 client, by contrast, can block a single stream while the
+//! socket remains writable. hyper then stops polling the stream's body, so the body cannot detect
+//! the stall either. Instead, the stall is detected through the state in this module. hyper's calls
+//! update the state, and the request shares it.
 
 use std::sync::{
     Arc,
@@ -65,8 +65,8 @@ impl FlowControl {
 /// The number of pieces that hyper has not written to the socket yet, and their total size in
 /// bytes.
 ///
-/// Both numbers are stored in one atomic so that changing them takes only one atomic operation,
-/// because two tasks do so for every event. The upper half is the number of pieces.
+/// Two tasks change both numbers for every event, so the numbers are stored in one atomic to change
+/// them in a single operation. The upper half is the number of pieces.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct Unsent(AtomicU64);
@@ -127,14 +127,15 @@ pub(crate) struct OfConnection {
 /// A rate limit for small pieces that are sent on their own. All streams on a connection share one
 /// limit.
 ///
-/// Each piece is a DATA frame. A client that uses the `h2` crate closes the connection if about a
-/// hundred small frames are waiting for its application (`too_many_data_frames`). The server cannot
-/// see whether the application has read the frames, so it limits the rate at which it sends them.
+/// Each piece is a DATA frame. A client using the `h2` crate closes the connection once about a
+/// hundred small frames are waiting for its application to read them (`too_many_data_frames`). The
+/// server cannot see whether the application has read the frames, so it limits the rate at which it
+/// sends them.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 struct SmallPieces {
     start: Instant,
-    /// The time, in nanoseconds after `start`, from which the pieces sent so far no longer count.
+    /// The time, in nanoseconds after `start`, after which the pieces sent so far no longer count.
     forgotten: AtomicU64,
 }
 
@@ -185,8 +186,8 @@ impl FlowControl {
     /// If not, `waker` is woken when hyper has written some pieces of this stream.
     ///
     /// A stream can always hand over one piece while hyper holds no other piece of that stream.
-    /// Otherwise, streams that the client does not read could use up the connection's limit and
-    /// block all other streams on the connection.
+    /// Otherwise, streams left unread by the client could use up the connection's limit and block
+    /// all other streams on the connection.
     pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
         let state = &*self.0;
         let has_room = loop {
@@ -260,10 +261,9 @@ impl FlowControl {
     }
 }
 
-/// A stream's progress. It consists of the number of pieces that hyper has received, the number of
-/// pieces that it has not written yet, and the number of times that it has taken bytes from a
-/// piece. The last number is needed because hyper writes a piece in many parts if the client's
-/// window is small.
+/// A stream's progress: the number of pieces received by hyper, the number of pieces hyper has not
+/// written yet, and how many times hyper has taken bytes from a piece. The last number is needed
+/// because hyper writes a piece in many parts if the client's window is small.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {

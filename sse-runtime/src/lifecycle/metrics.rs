@@ -1,7 +1,7 @@
 //! [`Instruments`]: the metrics of an endpoint's streams, recorded through the `metrics` crate.
 //!
-//! If OpenTelemetry defines a name (such as the `http.route` label), that name is used. Other names
-//! follow OpenTelemetry's naming rules.
+//! Names defined by OpenTelemetry (such as the `http.route` label) are used if they exist. All
+//! other names follow OpenTelemetry's naming rules.
 
 #[cfg(feature = "metrics")]
 pub(crate) use installed::Instruments;
@@ -43,9 +43,9 @@ mod installed {
                 first_event: histogram!("sse.server.time_to_first_event", "http.route" => route.clone()),
                 route,
             };
-            // Export these counters as zero before the first stream closes. If the first exported
-            // value of a counter were one, Prometheus would not see an increase, so the first
-            // panic, for example, would be missing from every rate.
+            // Export these counters as zero before the first stream closes. If a counter's first
+            // exported value were one, Prometheus would not see an increase. The first panic, for
+            // example, would then be missing from every rate.
             for reason in CloseReason::ALL {
                 instruments.closings(reason).increment(0);
             }

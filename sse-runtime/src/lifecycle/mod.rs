@@ -1,5 +1,5 @@
-//! The lifecycle of a stream, including its close reason, the tasks and hooks that end with it, the
-//! limits that it counts towards, its span and its metrics.
+//! The lifecycle of a stream: its close reason, its tasks and hooks, the limits it counts towards,
+//! its span and its metrics.
 
 pub(crate) mod close_guard;
 pub(crate) mod close_reason;

@@ -1,9 +1,9 @@
-//! [`BodyDrain`]: reads and discards the part of a request body that the handler did not read.
+//! [`BodyDrain`]: reads and discards the part of a request body left unread by the handler.
 //!
 //! hyper detects a disconnect by reading from the connection, but it cannot read past an unread
-//! request body. If a handler ignored the body of a POST, hyper would therefore not notice that the
-//! client has disconnected, and the generator would keep running. A body that the extractors drop
-//! unread is therefore handed back to the stream, which reads and discards the body while it runs.
+//! request body. If a handler ignored the body of a POST, hyper would not notice when the client
+//! disconnects, and the generator would keep running. A body dropped unread by the extractors is
+//! therefore handed back to the stream, which reads and discards it while the generator runs.
 
 use std::{
     pin::Pin,
@@ -19,16 +19,16 @@ use tokio::time::{Sleep, sleep};
 
 use crate::poll::poll_unconstrained;
 
-/// Maximum number of bytes to discard. If the rest of the body is larger, a disconnect is noticed
-/// only at the next write. Once the stream has ended, hyper closes the connection instead of
-/// reusing it.
+/// The maximum number of bytes to discard. If the rest of the body is larger, a disconnect is
+/// noticed only at the next write. Once the stream has ended, hyper closes the connection instead
+/// of reusing it.
 const LIMIT: usize = 8 * 1024 * 1024;
 
 /// How long an ended stream waits for the rest of an unread request body.
 ///
 /// If part of the request body is still unread when the response ends, hyper closes the connection.
-/// If the client sends more of the body after that, the kernel replies with a reset, which makes
-/// the client discard data that it has not read yet, such as the stream's last events.
+/// If the client then sends more of the body, the kernel replies with a reset. The reset makes the
+/// client discard any data it has not read yet, such as the stream's last events.
 const LINGER: Duration = Duration::from_secs(2);
 
 type Slot = Arc<Mutex<Dropped>>;
@@ -40,8 +40,8 @@ struct Dropped {
     drainer: Option<Waker>,
 }
 
-/// Drains a request body that was dropped before it was fully read. Boxed because few requests have
-/// an unread body.
+/// Drains a request body dropped before it was fully read. Boxed because few requests have an
+/// unread body.
 #[derive(Debug, Default)]
 pub(crate) struct BodyDrain(Option<Box<Draining>>);
 
@@ -143,8 +143,8 @@ impl Draining {
     }
 }
 
-/// A request body that is handed back to its [`BodyDrain`] if it is dropped before it has been
-/// fully read.
+/// A request body. If dropped before it has been fully read, it is handed back to its
+/// [`BodyDrain`].
 struct DrainOnDrop {
     /// The body, or `None` once it has ended.
     body: Option<Body>,

@@ -1,7 +1,7 @@
 //! [`FlushGate`]: holds the generator back until the previous frame has been handed to the kernel.
 //!
 //! hyper polls a body faster than the socket accepts data. Waking the task and returning `Pending`
-//! once isn't enough: if the write to the socket returns `Pending`, the generator is polled again
+//! once isn't enough: if the socket is not writable at that point, the generator is polled again
 //! before the frame has been written. Under [`serve`](crate::serve()), the socket counts its
 //! finished flushes, and the body waits for the count to change. Without such a count, the body
 //! returns `Pending` once so that hyper can write. This fallback is best effort. It is used under
@@ -17,8 +17,8 @@ use crate::{config::Flush, generator::frame_buffer::DUE, lifecycle::wire::InFlig
 /// A gate that closes after each frame and opens once the frame has been flushed.
 #[derive(Debug)]
 pub(crate) struct FlushGate {
-    /// The connection, if it counts its flushes. The connection counts the stream as active as long
-    /// as this value exists.
+    /// The connection, if it counts its flushes. It considers the stream active as long as this
+    /// value exists.
     wire: Option<InFlight>,
     state: GateState,
 }
@@ -54,15 +54,14 @@ impl FlushGate {
 
     /// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
     ///
-    /// If flushes are counted, the gate closes after every chunk. This costs nothing, and it
-    /// ensures that the body is still polled while the client isn't reading. If the gate stayed
-    /// open, hyper would take the next frame, find that it cannot write the frame, and stop polling
-    /// the body until the client reads again. In the meantime, the body could not check its
-    /// deadline.
+    /// If flushes are counted, the gate closes after every chunk. This costs nothing and keeps the
+    /// body being polled while the client isn't reading. If the gate stayed open, hyper would take
+    /// the next frame, find that it cannot write the frame, and stop polling the body until the
+    /// client reads again. In the meantime, the body could not check its deadline.
     ///
-    /// If flushes are not counted, the gate closes after each event under [`Flush::Each`], and
-    /// after large chunks. If the generator waits after a small chunk, the gate can stay open: the
-    /// body then returns `Pending` anyway, and the server writes the chunk.
+    /// If flushes are not counted, the gate closes after each event under [`Flush::Each`] and after
+    /// large chunks. If the generator waits after a small chunk, the gate can stay open: the body
+    /// then returns `Pending` anyway, and the server writes the chunk.
     pub(crate) fn close_after(&mut self, chunk: &[u8], waits: bool, flush: Flush) {
         let is_due = chunk.len() >= DUE || flush == Flush::Each && !waits;
         if self.wire.is_some() || is_due {
@@ -95,8 +94,8 @@ impl FlushGate {
             None => {
                 // If the task's budget is exhausted, the write to the socket returns `Pending`, so
                 // hyper cannot write the head. Keep the gate closed and wake the task, which gets a
-                // new budget. If the gate opened here, a generator that exhausts the budget each
-                // time it is polled would hold back the head forever.
+                // new budget. If the gate opened here, a generator that exhausts the budget in
+                // every poll would hold back the head forever.
                 let may_write =
                     !matches!(self.state, GateState::Head) || coop::has_budget_remaining();
                 if may_write {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::poll::cached::CachedPoll;
 
-/// An endpoint's keep-alive frame, and how long a stream has to be silent before the frame is sent.
+/// An endpoint's keep-alive frame and the period of silence after which it is sent.
 #[derive(Debug)]
 pub(crate) struct Beat {
     pub(crate) after: Duration,
@@ -54,7 +54,7 @@ impl KeepAlive {
     #[inline]
     pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         // The timer is polled outside the task's budget. Otherwise, a generator that uses up the
-        // budget would prevent the timer from firing.
+        // budget would keep the timer from firing.
         ready!(self.timer.poll_where(Sleep::is_elapsed, cx));
         self.poll_fired(cx)
     }

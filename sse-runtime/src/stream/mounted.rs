@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Returns the keep-alive with `id` added. A keep-alive event gets an `id` field. A keep-alive
-/// comment is replaced by a frame that contains only the id.
+/// comment is replaced by a frame with only the id.
 pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
     let event = keep_alive.as_ref();
     let name_line = event
@@ -56,8 +56,8 @@ impl Frames {
 
 fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
     match endpoint.keep_alive_event {
-        // The comment is not followed by a blank line. If an `id` or `retry` field came before it,
-        // some decoders would emit an event at the blank line.
+        // The comment is not followed by a blank line. If an `id` or `retry` field preceded the
+        // comment, some decoders would emit an event at the blank line.
         None => Bytes::from_static(b":\n"),
         Some(name) => Bytes::from(format!("event: {name}\ndata: null\n\n")),
     }
@@ -70,7 +70,7 @@ pub(crate) struct MountedEndpoint {
     pub(crate) frames: Frames,
     /// The metrics of each route. They are created on the route's first request, because an
     /// application may mount the endpoint before it installs its metrics recorder. An endpoint
-    /// usually has one route, but it has two if its router is nested under two paths.
+    /// usually has one route, but has two if its router is nested under two paths.
     instruments: Mutex<Vec<Arc<Instruments>>>,
 }
 

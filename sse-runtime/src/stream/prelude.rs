@@ -21,9 +21,9 @@ use crate::{
     stream::drain::BodyDrain,
 };
 
-/// Number of task polls after which the head is sent even if the generator does not wait. Without
-/// this limit, the head would never be sent if the generator awaits only futures that are ready,
-/// because such a generator uses up the task's budget but never counts as waiting.
+/// The number of task polls after which the head is sent even if the generator does not wait. A
+/// generator that awaits only ready futures uses up the task's budget but never counts as waiting.
+/// Without this limit, its head would never be sent.
 pub(super) const TURNS_BEFORE_HEAD: u32 = 64;
 
 /// How the statements that precede the response ended.
@@ -39,8 +39,7 @@ pub(super) enum Before {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Polls the generator until the response begins, or until it is clear that there will be no
-/// stream.
+/// Polls the generator until the response begins or it is clear that there will be no stream.
 pub(super) struct Prelude<'a> {
     generator: &'a mut Generator,
     drain: &'a mut BodyDrain,
@@ -92,8 +91,8 @@ impl<'a> Prelude<'a> {
             match handoff.returning() {
                 Returning::Stops => return Poll::Ready(Before::Done),
                 Returning::Reads => break polled,
-                // The generator has written a frame without reading a topic from this id. The id
-                // must therefore have been created by the handler, so no topic has to check it.
+                // The generator has written a frame without reading a topic from this id. The
+                // handler must therefore have created the id, so no topic has to check it.
                 Returning::Unknown if handoff.is_written_to() => return Poll::Ready(Before::Done),
                 Returning::Unknown
                     if !self.passed_mark
@@ -136,7 +135,8 @@ impl<'a> Prelude<'a> {
             Returning::Unknown if coop::has_budget_remaining() || self.turns == 0 => {
                 Poll::Ready(Before::Done)
             }
-            // The generator has only used up the task's budget. Poll it again in another turn.
+            // The generator is not waiting. It has only used up the task's budget, so poll it again
+            // in another turn.
             Returning::Unknown => {
                 self.turns -= 1;
                 cx.waker().wake_by_ref();

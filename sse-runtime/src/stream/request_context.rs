@@ -21,8 +21,8 @@ use crate::{
     stream::mounted::MountedEndpoint,
 };
 
-/// A stream's context, created before the extractors run because they may remove parts of the
-/// request.
+/// A stream's context. It is created before the extractors run, because they may remove parts of
+/// the request.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) version: Version,
@@ -41,11 +41,11 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
-    /// Collects the context, and acquires a permit from each limit that applies to the stream.
+    /// Collects the context and acquires a permit from each limit that applies to the stream.
     ///
     /// # Errors
     ///
-    /// Returns the response to send if one of the limits has been reached.
+    /// Returns the rejection's response if one of the limits has been reached.
     pub(crate) fn new(parts: &Parts, mounted: &MountedEndpoint) -> Result<Self, Box<Response>> {
         let sent = last_event_id::sent(parts);
         let instruments = mounted.instruments(parts);
@@ -91,7 +91,7 @@ impl RequestContext {
 }
 
 impl RequestContext {
-    /// Returns the id that the client sent, or `None` if it isn't the id of a finished stream. Used
+    /// Returns the id sent by the client, or `None` if it isn't the id of a finished stream. Used
     /// in log messages.
     pub(crate) fn sent_done(&self) -> Option<String> {
         self.done.as_ref()?;

@@ -37,8 +37,8 @@ pub(crate) async fn respond(
     mut drain: BodyDrain,
     mounted: &Arc<MountedEndpoint>,
 ) -> Response {
-    // Dropped before the guard in `context`, because the guard runs the close hooks, which must not
-    // run until the generator has been dropped.
+    // Dropped before the guard in `context`. The guard runs the close hooks, which must not run
+    // until the generator has been dropped.
     let mut this = generator;
     this.handoff
         .open(&mounted.endpoint, context.last_id.clone());
@@ -78,7 +78,7 @@ pub(crate) async fn respond(
         Before::Ended(ending) if has_content => {
             return finish(this, ending, context, drain, mounted);
         }
-        // The generator has not yielded, and there was no gap or failure, so the response has no
+        // The generator has ended without a yield, a gap or a failure, so the response has no
         // content.
         Before::Ended(Ending::Finished) => status(CloseReason::Finished, StatusCode::NO_CONTENT),
         Before::Ended(Ending::TaskPanicked) => {
@@ -92,8 +92,8 @@ pub(crate) async fn respond(
             );
             status(CloseReason::Finished, StatusCode::NO_CONTENT)
         }
-        // The client has probably disconnected, so it will not read this response. axum's own
-        // extractors respond with the same status.
+        // The client has probably disconnected and will not read this response. axum's own
+        // extractors use the same status.
         Before::ClientGone => status(CloseReason::ClientGone, StatusCode::BAD_REQUEST),
         Before::Closed(reason) => status(reason, refusal(reason)),
         Before::Panicked(panic) => {
@@ -133,7 +133,7 @@ async fn begin(
     mounted: &Arc<MountedEndpoint>,
 ) -> Response {
     let (head, version) = (response::head(&context), context.version);
-    // The generator gets to make its initial subscriptions first, so a client that has read the
+    // Let the generator make its initial subscriptions first so that a client that has read the
     // head can rely on them.
     let mut turns = if context.is_head {
         0

@@ -42,8 +42,8 @@ impl Settled {
 
 /// Settles a stream whose generator has ended.
 pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
-    // If the stream failed to send a value, it does not count as finished, even if its generator
-    // has returned.
+    // A stream that failed to send a value does not count as finished, even if its generator has
+    // returned.
     if let Some(failed) = unsent_value(handoff, endpoint) {
         return failed;
     }
@@ -82,8 +82,8 @@ pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endp
     unsent_value(handoff, endpoint).unwrap_or(settled)
 }
 
-/// Settles a stream that ends with `reason`, and writes its last frame if it has one. For
-/// `is_over`, see [`StreamEnd::of`].
+/// Settles a stream that ends with `reason` and writes its last frame, if any. For `is_over`, see
+/// [`StreamEnd::of`].
 pub(super) fn closed(
     reason: CloseReason,
     is_over: bool,
@@ -139,8 +139,8 @@ fn write_failure_event(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint
     is_written
 }
 
-/// Ends a stream whose run has failed or was stopped. If no event reports the failure, the response
-/// is aborted so that the client does not mistake a partial response for a complete one.
+/// Ends a stream whose run failed or was stopped. If no event reports the failure, the response is
+/// aborted so that the client does not mistake a partial response for a complete one.
 fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
     if !failure.is_stop && write_failure_event(failure, handoff, endpoint) {
         return Settled::cleanly(failure.reason);

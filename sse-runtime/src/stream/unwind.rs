@@ -1,4 +1,4 @@
-//! Polls and drops generators, and catches their panics.
+//! Polls and drops generators and catches their panics.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,9 +15,9 @@ use crate::{
     },
 };
 
-/// Polls the generator, and settles the stream once the generator has ended.
-// Inlined because it runs for every event. Because of the second call site, which starts the
-// generator, the compiler might not inline it otherwise.
+/// Polls the generator and settles the stream once the generator has ended.
+// Inlined because it runs for every event. Without the attribute, the compiler might not inline it,
+// because a second call site starts the generator.
 #[inline]
 pub(super) fn poll(
     coroutine: &mut Coroutine,
@@ -46,7 +46,7 @@ pub(super) fn poll(
     polled
 }
 
-/// Drops a waiting generator. If one of its destructors panics, the panic is logged, but does not
+/// Drops a waiting generator. If one of its destructors panics, the panic is logged but does not
 /// change how the stream ends.
 pub(super) fn drop_generator<G>(generator: G, guard: &CloseGuard, endpoint: &Endpoint) {
     let _entered = guard.enter_span();
