@@ -6,8 +6,7 @@ use tokio::time::Instant;
 
 use sealed::Sealed;
 
-/// A point in time. It is a [`SystemTime`], or an [`Instant`](std::time::Instant) from std or
-/// tokio.
+/// A point in time: a [`SystemTime`], or an [`Instant`](std::time::Instant) from std or tokio.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a point in time",
     note = "use a `SystemTime` or an `Instant`; for a duration, write `SystemTime::now() + duration`"

@@ -1,7 +1,7 @@
 //! [`Instruments`]: the metrics of an endpoint's streams, recorded through the `metrics` crate.
 //!
-//! Names defined by OpenTelemetry (such as the `http.route` label) are used if they exist. All
-//! other names follow OpenTelemetry's naming rules.
+//! OpenTelemetry's own names (such as the `http.route` label) are used where they exist. All other
+//! names follow OpenTelemetry's naming rules.
 
 #[cfg(feature = "metrics")]
 pub(crate) use installed::Instruments;

@@ -87,7 +87,7 @@ impl Record {
     }
 }
 
-/// Returns the path that the router matched, including the prefix if the router is nested.
+/// Returns the path matched by the router, including the prefix if the router is nested.
 pub(crate) fn route<'a>(parts: &'a Parts, endpoint: &Endpoint) -> &'a str {
     let matched = parts.extensions.get::<MatchedPath>();
     matched.map_or(endpoint.path, MatchedPath::as_str)

@@ -1,4 +1,4 @@
-//! [`Shutdown`]: ends the streams within the drain time before the server shuts down.
+//! [`Shutdown`]: ends all streams within the drain time when the server shuts down.
 
 use std::{
     io,
@@ -18,12 +18,12 @@ use tower_service::Service;
 
 use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 
-/// Ends the event streams when the server shuts down. This type is both the layer that notifies the
-/// streams and the signal that shuts the server down.
+/// Ends the event streams when the server shuts down. A `Shutdown` is both the layer that notifies
+/// the streams and the signal that shuts the server down.
 ///
-/// [`serve`](crate::serve()) and [`Server`](crate::Server) have a built-in shutdown. Use this type
-/// with `axum::serve`, because axum's graceful shutdown waits for every response to end, and an
-/// event stream may never end by itself.
+/// [`serve`](crate::serve()) and [`Server`](crate::Server) have a built-in shutdown. With
+/// `axum::serve`, use a `Shutdown`: axum's graceful shutdown waits for every response to end, and
+/// an event stream may never end by itself.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -57,8 +57,8 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 ///
 /// If a request passes through several `Shutdown` layers, only the innermost one applies. A
 /// readiness probe can check [`has_begun`](Self::has_begun). There is no drain delay, because
-/// `axum::serve` stops accepting connections when the signal arrives. In Kubernetes, where requests
-/// keep arriving for a moment after the signal, prefer [`Server`](crate::Server).
+/// `axum::serve` stops accepting connections as soon as the signal arrives. In Kubernetes, requests
+/// keep arriving for a moment after the signal, so prefer [`Server`](crate::Server) there.
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<State>);
 
@@ -70,8 +70,7 @@ struct State {
     draining: OnceLock<Draining>,
     /// The tasks that the server waits for. See [`closing`](Shutdown::closing).
     closing: TaskTracker,
-    /// Whether the drain time is over. Once it is over, the server closes the streams that are
-    /// still open.
+    /// Whether the drain time is over. From then on, the server closes any streams still open.
     is_over: AtomicBool,
 }
 
@@ -124,8 +123,8 @@ impl Shutdown {
     }
 
     /// Waits for SIGINT or SIGTERM (Ctrl-C on platforms without signals) and begins the shutdown.
-    /// Also returns if the shutdown begins for another reason. SIGINT limits the drain time to one
-    /// second, because it usually comes from a terminal.
+    /// Also returns if the shutdown begins for another reason. SIGINT usually comes from a
+    /// terminal, so it limits the drain time to one second.
     ///
     /// After the first call, these signals no longer terminate the process. [`over`](Self::over)
     /// waits for the next signal.
@@ -146,9 +145,9 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits for the shutdown to begin, and then until 2.5 seconds after the drain time, or until
-    /// the next SIGINT or SIGTERM, whichever comes first. After that, the program should no longer
-    /// wait for open connections.
+    /// Waits for the shutdown to begin, then waits until 2.5 seconds after the drain time or until
+    /// the next SIGINT or SIGTERM, whichever comes first. After that, the program should stop
+    /// waiting for open connections.
     ///
     /// # Cancel safety
     ///
@@ -174,8 +173,8 @@ impl Shutdown {
         self.0.begun.child_token()
     }
 
-    /// Waits up to 2 seconds for the close hooks of all ended streams. Call this method last,
-    /// because any hooks still running when the program exits are dropped.
+    /// Waits up to 2 seconds for the close hooks of all ended streams. Call this method last: any
+    /// hooks still running when the program exits are dropped.
     ///
     /// # Cancel safety
     ///
@@ -187,14 +186,14 @@ impl Shutdown {
         }
     }
 
-    /// Returns the tracker for the tasks that run close hooks and the tasks that drive HTTP/2
-    /// streams. Both kinds of tasks can outlive the connection.
+    /// Returns the tracker for the tasks that run close hooks and those that drive HTTP/2 streams.
+    /// Both kinds of tasks can outlive the connection.
     pub(crate) fn closing(&self) -> &TaskTracker {
         &self.0.closing
     }
 
-    /// Returns whether the drain time is over. If it is, a dropped stream was closed by the server,
-    /// not by its client.
+    /// Returns whether the drain time is over. If it is, streams are dropped by the server, not by
+    /// their clients.
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_over.load(Ordering::Relaxed)
     }
@@ -277,9 +276,8 @@ impl Shutdown {
 /// The default drain time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// How long connections may stay open after the drain time. After its stream has ended, a response
-/// may still wait for the rest of a request body that the handler has not read. This time is longer
-/// than that wait.
+/// How long connections may stay open after the drain time. This is longer than a response waits,
+/// once its stream has ended, for the rest of a request body left unread by the handler.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
 /// The maximum drain time after SIGINT. It is short because a person at a terminal is waiting.
@@ -288,12 +286,12 @@ const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 /// The maximum drain time, which keeps deadlines within the range of timers.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long the last streams' close hooks may run. With this value and the other default times, the
-/// whole shutdown stays within Kubernetes's default grace period.
+/// How long the last streams' close hooks may run. This value and the other defaults keep the whole
+/// shutdown within Kubernetes's default grace period.
 const HOOKS: Duration = Duration::from_secs(2);
 
-/// The fraction of the drain time over which the streams end. The rest of the drain time is left
-/// for their last bytes to arrive.
+/// The fraction of the drain time over which the streams end. The rest gives their last bytes time
+/// to arrive.
 const SPREAD: f64 = 0.8;
 
 /// The reconnection time if the endpoint does not set `retry`. This is the default in browsers.
@@ -305,7 +303,7 @@ pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
     of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
 }
 
-/// A listener for SIGINT and SIGTERM, or a disabled listener.
+/// A listener for SIGINT and SIGTERM. It may be disabled.
 pub(crate) struct Signals(Option<Listening>);
 
 struct Listening {

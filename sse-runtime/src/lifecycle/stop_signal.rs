@@ -1,9 +1,10 @@
-//! [`StopSignal`]: notifies a stream that it has to end, without checking a token on every poll.
+//! [`StopSignal`]: notifies a stream that it has to end, without the cost of checking a token in
+//! every poll.
 //!
 //! Checking a cancellation token takes a lock and touches two otherwise cold cache lines, and
-//! streams are polled far more often than they are stopped. Therefore, [`signal_stop`] also
-//! increments a process-wide counter. A stream checks its token only while any token is being
-//! cancelled, and once after the counter has changed.
+//! streams are polled far more often than they are stopped. [`signal_stop`] therefore also updates
+//! a process-wide counter. A stream checks its token only while some token is being cancelled, and
+//! once more after the counter has changed.
 
 use std::{
     mem,
@@ -15,8 +16,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::poll::cached::CachedPoll;
 
-/// The low 16 bits count the tokens that are currently being cancelled. The other bits count the
-/// tokens that have already been cancelled.
+/// The low 16 bits count the tokens currently being cancelled. The other bits count the tokens
+/// already cancelled.
 static SIGNALLED: AtomicU64 = AtomicU64::new(0);
 
 /// The increment per cancelled token.
@@ -26,13 +27,13 @@ const ONE: u64 = 1 << 16;
 pub(crate) fn signal_stop(token: &CancellationToken) {
     // A stream may be polled between any two of these steps. While the token is being cancelled,
     // the low bits are not zero, so every stream checks its token. Afterwards, the count differs
-    // from the one that the stream has stored.
+    // from the one stored by the stream.
     SIGNALLED.fetch_add(1, Ordering::AcqRel);
     let _signalling = Signalling;
     token.cancel();
 }
 
-/// When dropped, counts the cancellation as complete. This also happens if a waker panics.
+/// When dropped, counts the cancellation as complete, even if a waker has panicked.
 struct Signalling;
 
 impl Drop for Signalling {
@@ -93,8 +94,8 @@ mod tests {
     #[test]
     fn signal_is_seen_when_polled_during_cancellation() {
         for _ in 0..50 {
-            // With this many child tokens, the cancellation is slow enough for a poll to happen
-            // halfway through.
+            // With this many child tokens, the cancellation is slow enough for a poll to happen in
+            // the middle of it.
             let all = CancellationToken::new();
             let crowd: Vec<_> = (0..1_000).map(|_| all.child_token()).collect();
             let mut until = StopSignal::new(all.child_token());

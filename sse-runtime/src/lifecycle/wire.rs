@@ -26,8 +26,8 @@ struct State {
     /// missed.
     is_awaited: AtomicBool,
     waiting: Mutex<Waiting>,
-    /// The task that drives the connection. If a layer polls a body in another task, the body's
-    /// frames are not necessarily followed by a flush, so the body does not wait for one.
+    /// The task that drives the connection. If a layer polls a body in another task, a frame may
+    /// not be followed by a flush, so the body does not wait for one.
     task: OnceLock<task::Id>,
     /// The number of event streams on the connection.
     streams: AtomicUsize,
@@ -39,7 +39,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Waiting {
     waker: Option<Waker>,
-    /// The wakers of additional bodies, if a layer has combined several bodies into one response.
+    /// The wakers of additional bodies, if a layer has merged several bodies into one response.
     others: Vec<Waker>,
 }
 
@@ -68,8 +68,8 @@ impl Wire {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
-    /// Makes the connection close with a reset, because the client would otherwise mistake the
-    /// close for the end of the response.
+    /// Makes the connection close with a reset. The client would mistake an ordinary close for the
+    /// end of a complete response.
     pub(crate) fn reset_when_closed(&self) {
         self.0.resets.store(true, Ordering::Relaxed);
     }
@@ -104,9 +104,9 @@ impl Wire {
         }
     }
 
-    /// Returns `Ready` if more than `since` flushes have been completed. Returns `None` outside the
-    /// connection's task. In another task, a frame may have been flushed long before its body is
-    /// polled again, and a body that waits for another flush might wait forever.
+    /// Returns `Ready` if more than `since` flushes have been completed, or `None` outside the
+    /// connection's task. In another task, a frame may be flushed long before its body is polled
+    /// again. If the body then waited for another flush, it might wait forever.
     pub(crate) fn poll_flushed_after(&self, since: u64, cx: &Context<'_>) -> Option<Poll<()>> {
         if self.flushes() > since {
             return Some(Poll::Ready(()));

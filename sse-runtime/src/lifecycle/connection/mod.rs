@@ -1,5 +1,4 @@
-//! [`Connection`]: the handler's view of a stream, with the tasks and hooks that end with the
-//! stream.
+//! [`Connection`]: the handler's view of a stream, including the tasks and hooks tied to it.
 
 mod tasks;
 
@@ -30,16 +29,16 @@ use crate::{
 };
 use tasks::Started;
 
-/// A marker that is held until all parts of the stream have been dropped. The test client waits
-/// until the marker is dropped.
+/// A marker held until all parts of the stream have been dropped. The test client waits for the
+/// marker to be dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Alive(
     #[allow(dead_code, reason = "the receiver is notified when it is dropped")]
     pub(crate)  tokio::sync::mpsc::Sender<()>,
 );
 
-/// The stream that a handler serves, with its client, and with the tasks and hooks that end with
-/// it. This extractor works only in event endpoints.
+/// The handler's view of its stream: the stream's client, and the tasks and hooks that end with the
+/// stream. This extractor works only in event endpoints.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -78,8 +77,8 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     id: u64,
     peer: Option<SocketAddr>,
-    /// Cancelled when the stream has to end, because of either [`Connection::close`] or the
-    /// server's shutdown. This is a child token of the shutdown's token.
+    /// Cancelled when the stream has to end, either because of [`Connection::close`] or because the
+    /// server shuts down. A child of the shutdown's token.
     ending: CancellationToken,
     shutdown: Option<Shutdown>,
     /// The runtime that handled the request. The stream's tasks and hooks run on this runtime, even
@@ -98,8 +97,8 @@ struct State {
     started: Option<Box<Started>>,
     /// Cancelled when the stream has ended. Created when a task first waits for the stream to end.
     over: Option<CancellationToken>,
-    /// Created once a shutdown has begun, when the stream starts to wait for its scheduled end.
-    /// Cancelled if [`Connection::close`] is called before then.
+    /// Created during a shutdown, when the stream starts to wait for its scheduled end. Cancelled
+    /// if [`Connection::close`] is called before that end.
     close_requested_in_shutdown: Option<CancellationToken>,
 }
 
@@ -134,7 +133,7 @@ impl Connection {
     }
 
     /// Waits until the stream has ended, for any reason. Use this in tasks that have to clean up
-    /// after the stream, or that you did not start with [`spawn`](Self::spawn).
+    /// after the stream or were not started with [`spawn`](Self::spawn).
     ///
     /// # Cancel safety
     ///
@@ -145,10 +144,10 @@ impl Connection {
 
     /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
     /// next `.await` and joined before the close hooks run. If the task never awaits, it delays the
-    /// hooks until it ends. A panic in the task is logged, and ends the stream like a panic in the
-    /// generator. Before the stream ends, it sends an event with the endpoint's `error_event` name
-    /// so that the client knows that events from this task are missing. If the stream has already
-    /// ended, the task does not start.
+    /// hooks until it ends. A panic in the task is logged and ends the stream, as a panic in the
+    /// generator would. Before it ends, the stream sends an event named after the endpoint's
+    /// `error_event` so that the client knows that events from this task are missing. If the stream
+    /// has already ended, the task does not start.
     ///
     /// # Panics
     ///
@@ -160,9 +159,10 @@ impl Connection {
         self.start(task);
     }
 
-    /// Runs `hook` once the stream has ended, for any reason, and its generator and tasks have been
-    /// dropped. If the stream has already ended, the hook runs immediately. Hooks run one after
-    /// another in a separate task, and each may take up to 5 seconds. A panic in a hook is logged.
+    /// Runs `hook` after the stream has ended, for any reason, and its generator and tasks have
+    /// been dropped. If the stream has already ended, the hook runs immediately. Hooks run one
+    /// after another in a separate task, and each may take up to 5 seconds. A panic in a hook is
+    /// logged.
     pub fn on_close<F, Fut>(&self, hook: F)
     where
         F: FnOnce(CloseReason) -> Fut + Send + 'static,
@@ -194,9 +194,9 @@ impl Connection {
     /// a permission.
     ///
     /// The client receives a `close` event with `{"reason":"revoked"}`. A browser reconnects
-    /// anyway, so reject its next request in a layer in front of the endpoint. If access was
-    /// revoked before this call, `revoked` must also resolve, so check the state again after you
-    /// subscribe to its changes.
+    /// anyway, so reject its next request in a layer in front of the endpoint. `revoked` must also
+    /// resolve if access was revoked before this call. After subscribing to changes, check the
+    /// current state again.
     ///
     /// ```
     /// # use sse_runtime::{Connection, Stream, sse_endpoint};
@@ -226,14 +226,14 @@ impl Connection {
         F: Future + Send + 'static,
     {
         let close = CloseOnDrop {
-            // This is a weak reference, because the connection owns the task, and a strong
-            // reference would create a cycle.
+            // A weak reference, because the connection owns the task. A strong reference would
+            // create a cycle.
             connection: Arc::downgrade(&self.0),
             reason,
         };
         self.spawn(async move {
-            // The guard closes the stream even if the future panics, because a panic must not
-            // extend the client's access.
+            // The guard closes the stream even if the future panics. A panic must not extend the
+            // client's access.
             let _close = close;
             when.await;
         });
@@ -271,8 +271,8 @@ impl Connection {
         token.clone()
     }
 
-    /// Waits until the stream has to end, and returns the reason. Used before the response begins,
-    /// when the response has no body that could wait.
+    /// Waits until the stream has to end and returns the reason. Used before the response begins,
+    /// when there is no body yet to do the waiting.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
         if let (None, Some(shutdown)) = (self.close_requested(), self.shutdown()) {
@@ -361,8 +361,8 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// The rejection if a handler that isn't an event endpoint extracts [`Connection`]. Its response is
-/// a `500`.
+/// The rejection when a handler that isn't an event endpoint extracts a [`Connection`]. It responds
+/// with a `500`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("`Connection` is only available in `#[sse_endpoint]` functions")]
 pub struct MissingConnection(());

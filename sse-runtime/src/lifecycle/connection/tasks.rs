@@ -23,11 +23,11 @@ use crate::lifecycle::{close_reason::CloseReason, shutdown::Shutdown};
 #[derive(Default)]
 pub(super) struct Started {
     tasks: Vec<JoinHandle<()>>,
-    /// The number of tasks that are being polled.
+    /// The number of tasks being polled.
     polling: usize,
     /// Whether any of the tasks has panicked.
     has_panicked: bool,
-    /// The stream's waker, if the stream is waiting until none of its tasks is being polled.
+    /// The stream's waker, while the stream waits until none of its tasks is being polled.
     until_polled: Option<Waker>,
     hooks: Vec<Hook>,
 }
@@ -50,7 +50,7 @@ impl Connection {
             return;
         }
         // The lock is not held while the task is spawned. If the runtime is shutting down, it drops
-        // the task here, and the task's destructors may call methods on this connection, which
+        // the task here. The task's destructors may then call methods on this connection that
         // acquire the lock.
         let task = Watched {
             task,
@@ -87,10 +87,10 @@ impl Connection {
     }
 
     /// Resolves once none of the stream's tasks is being polled, and returns whether any of them
-    /// has panicked. When a task panics, its locals are dropped before the panic is recorded. The
-    /// locals may include the sender of a channel that the generator reads from. If the stream did
-    /// not wait here, the generator could see the closed channel and finish before the panic is
-    /// recorded, as if the task had not panicked.
+    /// has panicked. When a task panics, its locals, such as the sender of a channel read by the
+    /// generator, are dropped before the panic is recorded. If the stream did not wait here, the
+    /// generator could see the closed channel and finish before the panic is recorded, as if the
+    /// task had not panicked.
     pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
         let Some(started) = &mut state.started else {
@@ -128,7 +128,7 @@ impl Connection {
         }
     }
 
-    /// Ends the tasks that the stream started, and runs its close hooks.
+    /// Ends the stream's tasks and runs its close hooks.
     pub(crate) fn end(&self, reason: CloseReason, alive: Option<Alive>, span: &Span) {
         let mut state = self.state();
         state.ended = Some(reason);
@@ -144,7 +144,7 @@ impl Connection {
         }
     }
 
-    /// Joins the tasks and then runs the hooks. Both happen in a task that the server waits for.
+    /// Joins the tasks and then runs the hooks, all in a task that the server waits for.
     fn finish(
         &self,
         reason: CloseReason,
@@ -200,8 +200,8 @@ pin_project! {
     struct Watched<F> {
         #[pin]
         task: F,
-        // This is a weak reference, because the connection owns the task, and a strong reference
-        // would create a cycle.
+        // A weak reference, because the connection owns the task. A strong reference would create a
+        // cycle.
         connection: Weak<Inner>,
     }
 }
