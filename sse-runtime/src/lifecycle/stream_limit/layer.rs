@@ -1,4 +1,4 @@
-//! [`StreamLimitService`]: the service that adds a limit to the requests that pass through it.
+//! [`StreamLimitService`]: the service that adds a limit to the requests passing through it.
 
 use std::{
     sync::Arc,

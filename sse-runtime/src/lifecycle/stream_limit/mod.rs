@@ -24,8 +24,8 @@ use counted::{PerKey, Total};
 use permit::Permits;
 use rejection::LimitExceeded;
 
-/// A limit on the number of event streams that are open at the same time. It is a layer for a
-/// router or for a single endpoint.
+/// Limits how many event streams can be open at the same time. A `StreamLimit` is a layer for a
+/// router or a single endpoint.
 ///
 /// ```
 /// use axum::Router;
@@ -47,22 +47,22 @@ use rejection::LimitExceeded;
 ///     .layer(StreamLimit::new(20_000));                         // in total
 /// ```
 ///
-/// Limits are enforced at the endpoint, after the request has passed through all layers. If an auth
-/// layer rejects a request with `401`, the request therefore does not count. The layers also run
+/// Limits are enforced at the endpoint, after the request has passed through all layers. A request
+/// rejected by an auth layer with a `401` therefore does not count. Conversely, the layers also run
 /// for requests over the limit.
 ///
 /// By default, no stream is ended to make room for another one. With
 /// [`newest_wins`](Self::newest_wins), a new stream replaces the oldest stream with the same key. A
-/// permit is acquired before the extractors run, and is released when the generator is dropped for
-/// any reason. A `HEAD` request runs the statements that precede the response, so it holds a permit
+/// permit is acquired before the extractors run and released when the generator is dropped, for
+/// whatever reason. A `HEAD` request runs the statements before the response, so it holds a permit
 /// until its response begins. Only requests for event streams are limited. Clones of a limit,
-/// including those that a router makes, share its permits.
+/// including those made by a router, share its permits.
 ///
 /// # Over the limit
 ///
-/// The response is a `503`, or a `429` if the limit is per key or per peer, with a random
-/// `Retry-After` of 5 to 15 seconds. The body is a problem details object (RFC 9457) with the code
-/// `too_many_streams`. [`reject_with`](Self::reject_with) replaces that response.
+/// The response is a `503`, or a `429` if the limit is per key or per peer. It has a random
+/// `Retry-After` of 5 to 15 seconds. Its body is a problem details object (RFC 9457) with the code
+/// `too_many_streams`. [`reject_with`](Self::reject_with) sets a different response.
 ///
 /// A browser's `EventSource` never reconnects after a status other than `200`, so it receives a
 /// `200` instead. This response sets a random reconnection time of 5 to 15 seconds, sends a `close`
@@ -91,10 +91,10 @@ impl StreamLimit {
     /// bits are compared, because a customer usually gets a whole /64 prefix.
     ///
     /// With a reverse proxy, the address is the proxy's. In that case, use
-    /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot set.
-    /// Requests without an address are not limited. This applies to requests over a Unix socket,
-    /// and to all requests under plain `axum::serve` without `into_make_service_with_connect_info`.
-    /// A warning is logged for the first such request.
+    /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot. Requests
+    /// without an address are not limited. These are requests over a Unix socket and all requests
+    /// under plain `axum::serve` without `into_make_service_with_connect_info`. A warning is logged
+    /// for the first such request.
     pub fn per_peer(max: usize) -> Self {
         let warned = Once::new();
         Self::per_key(max, move |request| {
@@ -112,10 +112,10 @@ impl StreamLimit {
         })
     }
 
-    /// Creates a limit of `max` streams per key. The key is taken from the request's headers, or
-    /// from extensions that layers have added, including layers inside this one. The key must be an
-    /// owned value, so clone the header or extension (`request.headers.get("x-page").cloned()`).
-    /// Requests whose key is `None` are not limited.
+    /// Creates a limit of `max` streams per key. The key is taken from the request's headers or
+    /// from extensions added by layers, including layers inside this one. The key must be an owned
+    /// value, so clone the header or extension (`request.headers.get("x-page").cloned()`). Requests
+    /// whose key is `None` are not limited.
     pub fn per_key<K, F>(max: usize, key: F) -> Self
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -127,13 +127,13 @@ impl StreamLimit {
     /// If all permits for a new stream's key are taken, ends the oldest stream with that key
     /// instead of rejecting the new one.
     ///
-    /// Use this for keys whose streams replace each other, such as a session or a page. Otherwise,
-    /// a reloaded page would have to wait until the server notices that the old page is gone, which
-    /// may take a minute, or longer with a reverse proxy. The oldest stream ends when the new
-    /// stream's response begins, so a rejected request does not end a stream. The oldest stream's
-    /// permit is freed immediately, even if that stream's client isn't reading.
+    /// Use this for keys whose streams replace each other, such as a session or a page. With a
+    /// plain limit, a reloaded page would have to wait until the server notices that the old page
+    /// is gone. This may take a minute, or longer with a reverse proxy. The oldest stream ends when
+    /// the new stream's response begins, so a rejected request does not end a stream. The oldest
+    /// stream's permit is freed immediately, even if that stream's client isn't reading.
     ///
-    /// If another limit that applies to the request is full, such as a total limit or
+    /// If the request is subject to another limit that is full, such as a total limit or
     /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest
     /// stream's permit in that limit. If the oldest stream does not hold a permit in that limit,
     /// the new stream is rejected. Two streams share a permit only after such a takeover, and only
@@ -141,13 +141,13 @@ impl StreamLimit {
     ///
     /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends a `close`
     /// event with a special id and the data `{"reason":"superseded"}`. If the client reconnects
-    /// with that id, the server responds with a `204`, so the client stops reconnecting and does
+    /// with that id, the server responds with a `204`. The client then stops reconnecting and does
     /// not end another stream.
     ///
     /// Use this with `events = "all"`, the default for a `GET`. With `events = "own"`, neither the
-    /// event nor the id is sent. If the old stream's client, such as another tab, reconnects
-    /// automatically, it ends the new stream in turn, and the two clients keep ending each other's
-    /// streams forever.
+    /// event nor the id is sent. If the old stream's client (another tab, for example) then
+    /// reconnects automatically, it ends the new stream in turn. The two clients keep ending each
+    /// other's streams forever.
     ///
     /// # Panics
     ///
@@ -177,13 +177,13 @@ impl StreamLimit {
         }
     }
 
-    /// Responds to requests over the limit with the response that `reject` returns.
+    /// Responds to requests over the limit with the response returned by `reject`.
     ///
     /// The response is sent unchanged, with two exceptions. A success status (`2xx`, the default
-    /// for `Json(…)` or a string) is replaced by [`LimitExceeded::status`], because a client would
-    /// mistake the response for an empty stream. If `Retry-After` is missing, it is added. A
-    /// browser's `EventSource` still receives a `200`, because it would not reconnect after any
-    /// other status.
+    /// for `Json(…)` or a string) is replaced with [`LimitExceeded::status`], because a client
+    /// would mistake the response for an empty stream. If `Retry-After` is missing, it is added. A
+    /// browser's `EventSource` still receives the usual `200` instead, because it would not
+    /// reconnect after any other status.
     ///
     /// ```
     /// use axum::response::IntoResponse;
@@ -203,7 +203,7 @@ impl StreamLimit {
         self
     }
 
-    /// Returns whether `permits` are the permits of this limit.
+    /// Returns whether `permits` are this limit's permits.
     fn is<P>(&self, permits: &Arc<P>) -> bool {
         ptr::addr_eq(Arc::as_ptr(&self.permits), Arc::as_ptr(permits))
     }
@@ -215,7 +215,7 @@ impl fmt::Debug for StreamLimit {
     }
 }
 
-/// Returns the network that a customer usually gets, which is a single IPv4 address or the first 64
+/// Returns the network usually assigned to one customer: a single IPv4 address, or the first 64
 /// bits of an IPv6 address (RFC 6177).
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

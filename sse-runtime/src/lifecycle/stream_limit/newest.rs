@@ -1,4 +1,4 @@
-//! [`NewestWins`]: a limit per key that ends the oldest stream to make room for a new one.
+//! [`NewestWins`]: a per-key limit that ends the oldest stream to make room for a new one.
 
 use std::{
     any::type_name,
@@ -19,7 +19,7 @@ use super::{
 use crate::lifecycle::connection::{Connection, WeakConnection};
 
 pub(super) struct NewestWins<K, F> {
-    /// The limit from which this limit was created. It provides the key function and the maximum.
+    /// The original limit, which provides the key function and the maximum.
     limit: Arc<PerKey<K, F>>,
     streams: Mutex<Streams<K>>,
 }
@@ -34,14 +34,14 @@ struct Streams<K> {
 struct Stream {
     number: u64,
     connection: Option<WeakConnection>,
-    /// Whether the stream's response has begun. Until then, the stream's request may still be
-    /// rejected, so the stream does not end an older stream yet.
+    /// Whether the stream's response has begun. Until it has, the request may still be rejected, so
+    /// the stream does not end an older one yet.
     has_begun: bool,
     /// The stream's permits in other limits. A stream that replaces this one may take them over.
     permits: Vec<Permit>,
-    /// The streams whose permits this stream has taken over. Those streams end when this stream
-    /// begins, so from then on, this stream no longer shares its permits with them. Until then, no
-    /// other stream can take over the permits of those streams.
+    /// The streams whose permits this stream has taken over. They end when this stream begins, and
+    /// only then does it stop sharing its permits with them. Until then, no other stream can take
+    /// over their permits.
     replaces: Vec<u64>,
 }
 
@@ -63,9 +63,9 @@ where
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the streams that will end once `newest`, the newest stream, begins. These are at
-    /// most two: the oldest stream that has not begun, and the oldest stream that has begun.
-    /// Streams whose permits another stream has taken over are skipped.
+    /// Returns the streams that will end once `newest`, the newest stream, begins. There are at
+    /// most two: the oldest one that has not begun, and the oldest one that has. Streams whose
+    /// permits another stream has taken over are skipped.
     fn ends_for<'a>(&self, newest: u64, streams: &'a VecDeque<Stream>) -> Vec<&'a Stream> {
         let older = || streams.iter().filter(|stream| stream.number != newest);
         let is_replaced = |stream: &Stream, except: Option<u64>| {
@@ -77,8 +77,8 @@ where
             .find(|stream| !stream.has_begun)
             .filter(|_| older().filter(|stream| !stream.has_begun).count() >= self.limit.max)
             .filter(|pending| !is_replaced(pending, None));
-        // The newest stream inherits the permits that the pending stream has taken over, so the
-        // streams that the pending stream was going to replace are not skipped.
+        // The newest stream inherits the permits taken over by the pending stream, so the streams
+        // that the pending stream was going to replace are not skipped.
         let except = pending.map(|pending| pending.number);
         let begun = older()
             .find(|stream| stream.has_begun && !is_replaced(stream, except))
@@ -86,8 +86,8 @@ where
         pending.into_iter().chain(begun).collect()
     }
 
-    /// Removes and returns the oldest stream with the given value of `has_begun`, if the number of
-    /// such streams exceeds the maximum.
+    /// Removes and returns the oldest stream with the given value of `has_begun` if there are more
+    /// such streams than the maximum.
     fn take_oldest(&self, streams: &mut VecDeque<Stream>, has_begun: bool) -> Option<Stream> {
         let alike = |stream: &&Stream| stream.has_begun == has_begun;
         if streams.iter().filter(alike).count() <= self.limit.max {
@@ -164,8 +164,8 @@ impl<K, F> OfNewest<K, F>
 where
     K: Hash + Eq + Clone,
 {
-    /// Calls `change` with all streams that share this stream's key, and with this stream's index
-    /// among them. Returns `None` if the stream has been superseded.
+    /// Calls `change` with all streams that share this stream's key and this stream's index among
+    /// them. Returns `None` if the stream has been superseded.
     fn change<R>(&self, change: impl FnOnce(&mut VecDeque<Stream>, usize) -> R) -> Option<R> {
         let mut streams = self.limit.streams();
         let of_key = streams.of.get_mut(&self.key)?;
@@ -210,7 +210,7 @@ where
             let permits = ending.map(|stream| (stream.number, stream.permits.clone()));
             permits.collect::<Vec<_>>()
         })?;
-        // The lock must not be held here, because this calls the user's key function.
+        // The lock must not be held here, because the user's key function is called.
         let (replaced, permit) = ending.into_iter().find_map(|(number, permits)| {
             let permit = permits
                 .into_iter()
@@ -225,8 +225,8 @@ where
         let oldest = self.change(|streams, index| {
             streams[index].permits = permits.to_vec();
             let oldest = self.limit.take_oldest(streams, false)?;
-            // The permits that `oldest` had taken over now belong to this stream, but are still
-            // shared with the streams that `oldest` was going to replace.
+            // The permits taken over by `oldest` now belong to this stream but are still shared
+            // with the streams that `oldest` was going to replace.
             if let Some(newest) = streams.back_mut()
                 && newest.replaces.contains(&oldest.number)
             {

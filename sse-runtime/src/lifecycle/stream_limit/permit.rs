@@ -1,4 +1,4 @@
-//! [`Permit`]: the permission to open a stream. Every limit has a fixed number of permits.
+//! [`Permit`]: permission to open a stream. Every limit has a fixed number of permits.
 
 use std::{
     fmt,
@@ -10,16 +10,16 @@ use axum::{http::request::Parts, response::Response};
 use super::{StreamLimit, layer::Limits};
 use crate::lifecycle::connection::Connection;
 
-/// A limit's permits. The limit counts the streams that hold a permit.
+/// A limit's permits. The limit counts the streams holding one.
 pub(super) trait Permits: Send + Sync {
     /// Acquires a permit. Returns `None` if this limit does not apply to the request.
     fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Permit, Full>>;
 
-    /// Returns a limit with the same permits in which a new stream ends the oldest stream with the
+    /// Returns a limit with the same permits that lets a new stream end the oldest stream with the
     /// same key. Returns `None` if the limit has no keys.
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Permits>>;
 
-    /// Returns whether a new stream ends an older stream once the limit has been reached, so that a
+    /// Returns whether a new stream ends an older one once the limit has been reached. If so, a
     /// permit is always available.
     fn is_newest_wins(&self) -> bool {
         false
@@ -30,7 +30,7 @@ pub(super) trait Permits: Send + Sync {
 
 /// A stream's permit. It is released once it and all its clones have been dropped.
 ///
-/// A stream can take over a clone from the stream that it replaces. The two streams then share one
+/// A stream can take over a clone from the stream it replaces. The two streams then share one
 /// permit until the older one has ended.
 #[derive(Clone)]
 pub(crate) struct Permit(pub(super) Arc<dyn Held>);
@@ -47,8 +47,8 @@ impl Permit {
     }
 }
 
-/// A permit held by a stream. The default methods are for limits to which it does not matter which
-/// stream holds a permit.
+/// A permit held by a stream. The default methods are for limits that only count their permits, no
+/// matter which stream holds them.
 pub(super) trait Held: Send + Sync {
     fn bind(&self, _: &Connection) {}
 
@@ -59,13 +59,13 @@ pub(super) trait Held: Send + Sync {
         false
     }
 
-    /// Takes over a permit of a full limit from a stream that ends to make room for this stream.
+    /// Takes over a full limit's permit from a stream that ends to make room for this one.
     fn take_over(&self, _: &StreamLimit, _: &Parts) -> Option<Permit> {
         None
     }
 
-    /// Called once the stream has a permit in every limit. The argument contains the stream's
-    /// permits in the limits without `newest_wins`.
+    /// Called once the stream has a permit from every limit. The argument contains its permits from
+    /// the limits without `newest_wins`.
     fn admit(&self, _: &[Permit]) {}
 }
 
@@ -119,8 +119,7 @@ pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Reject
     };
 
     // Ensures that a concurrent request sees this stream either with all of its permits or not at
-    // all. If it saw only some of the permits, that request might miss a permit that it can take
-    // over.
+    // all. If the request saw only some of them, it might miss a permit it could take over.
     let _one_at_a_time =
         (!newest.is_empty()).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
     let mut replacing = Vec::with_capacity(newest.len());

@@ -17,8 +17,8 @@ use crate::event::{
 
 /// The rejection of a request by a [`StreamLimit`].
 ///
-/// It converts into the limit's default response, which is a problem details object with the status
-/// `503` or `429` and a `Retry-After` header.
+/// Converts into the limit's default response: a problem details object with the status `503` or
+/// `429` and a `Retry-After` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
     full: Full,
@@ -41,8 +41,8 @@ impl LimitExceeded {
         }
     }
 
-    /// Returns how long the client should wait before it retries. This is a random time of 5 to 15
-    /// seconds so that rejected clients do not all retry at the same time.
+    /// Returns how long the client should wait before it retries. The time is random, from 5 to 15
+    /// seconds, so that rejected clients do not all retry at the same time.
     pub fn retry_after(self) -> Duration {
         self.retry_after
     }
@@ -119,8 +119,8 @@ fn reject_event_source(exceeded: LimitExceeded) -> Response {
 }
 
 /// Returns whether the client is an `EventSource`, which never reconnects after a status other than
-/// `200`. The type in the `accept` header is not enough to tell, because many other clients accept
-/// event streams, too, but would mistake an empty `200` for success.
+/// `200`. The `accept` header alone is not enough to tell: many other clients also accept event
+/// streams, but they would mistake an empty `200` for success.
 fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
     let is_only = |name, value: &str| {
         let mut values = headers.get_all(name).iter();
