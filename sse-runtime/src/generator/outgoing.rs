@@ -78,7 +78,7 @@ enum Phase {
     Streaming,
 }
 
-/// Whose turn it is: the generator's or the body's. See the module docs.
+/// Whether it is the generator's turn or the body's. See the module docs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Turn {
     #[default]

@@ -14,8 +14,8 @@ pub enum CloseReason {
     /// the request or because the function returned an error as the response.
     Rejected,
     /// The client disconnected, or its connection failed. This reason is used whenever the body is
-    /// dropped before it ends, which includes `HEAD` requests and streams dropped by a layer, such
-    /// as a timeout that expires before the response begins.
+    /// dropped before it ends. Examples are `HEAD` requests and streams dropped by a layer, such as
+    /// a timeout that expires before the response begins.
     ClientGone,
     /// The server shut down.
     Shutdown,

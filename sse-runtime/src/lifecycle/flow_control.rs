@@ -5,7 +5,7 @@
 //! detects the stall there. An HTTP/2 client, by contrast, can block a single stream while the
 //! socket remains writable. hyper then stops polling the stream's body, so the body cannot detect
 //! the stall either. Instead, the stall is detected through the state in this module. hyper's calls
-//! update the state, and the request shares it.
+//! update that state, and the request shares it.
 
 use std::sync::{
     Arc,
@@ -65,8 +65,8 @@ impl FlowControl {
 /// The number of pieces that hyper has not written to the socket yet, and their total size in
 /// bytes.
 ///
-/// Two tasks change both numbers for every event, so the numbers are stored in one atomic to change
-/// them in a single operation. The upper half is the number of pieces.
+/// Two tasks change both numbers for every event, so both are stored in one atomic and change in a
+/// single operation. The upper half is the number of pieces.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct Unsent(AtomicU64);

@@ -276,8 +276,9 @@ impl Shutdown {
 /// The default drain time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// How long connections may stay open after the drain time. This is longer than a response waits,
-/// once its stream has ended, for the rest of a request body left unread by the handler.
+/// How long connections may stay open after the drain time. After its stream has ended, a response
+/// may still wait for the rest of a request body left unread by the handler. This time is longer
+/// than that wait.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
 /// The maximum drain time after SIGINT. It is short because a person at a terminal is waiting.
@@ -303,7 +304,7 @@ pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
     of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
 }
 
-/// A listener for SIGINT and SIGTERM. It may be disabled.
+/// A listener for SIGINT and SIGTERM, or `None` if it is disabled.
 pub(crate) struct Signals(Option<Listening>);
 
 struct Listening {

@@ -54,7 +54,7 @@ impl Closing {
             |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
         let is_over = self.deadline.as_mut().is_some_and(is_over);
         // A close request takes precedence over the deadline. Every close request triggers the
-        // signal, so there cannot be a request before the signal has been received.
+        // signal, so only check for a request once the signal has been received.
         let requested = match self.signal {
             Some(_) => None,
             None => connection.close_requested(),

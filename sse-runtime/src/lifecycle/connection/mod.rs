@@ -272,7 +272,7 @@ impl Connection {
     }
 
     /// Waits until the stream has to end and returns the reason. Used before the response begins,
-    /// when there is no body yet to do the waiting.
+    /// because the response does not have a body yet that could wait.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
         if let (None, Some(shutdown)) = (self.close_requested(), self.shutdown()) {

@@ -164,8 +164,8 @@ impl<K, F> OfNewest<K, F>
 where
     K: Hash + Eq + Clone,
 {
-    /// Calls `change` with all streams that share this stream's key and this stream's index among
-    /// them. Returns `None` if the stream has been superseded.
+    /// Calls `change` with two arguments: all streams that share this stream's key, and this
+    /// stream's index among them. Returns `None` if the stream has been superseded.
     fn change<R>(&self, change: impl FnOnce(&mut VecDeque<Stream>, usize) -> R) -> Option<R> {
         let mut streams = self.limit.streams();
         let of_key = streams.of.get_mut(&self.key)?;

@@ -10,12 +10,12 @@ use axum::{http::request::Parts, response::Response};
 use super::{StreamLimit, layer::Limits};
 use crate::lifecycle::connection::Connection;
 
-/// A limit's permits. The limit counts the streams holding one.
+/// A limit's permits. The limit counts the streams holding a permit.
 pub(super) trait Permits: Send + Sync {
     /// Acquires a permit. Returns `None` if this limit does not apply to the request.
     fn take(self: Arc<Self>, request: &Parts) -> Option<Result<Permit, Full>>;
 
-    /// Returns a limit with the same permits that lets a new stream end the oldest stream with the
+    /// Returns a limit that has the same permits and lets a new stream end the oldest one with the
     /// same key. Returns `None` if the limit has no keys.
     fn newest_wins(self: Arc<Self>) -> Option<Arc<dyn Permits>>;
 
