@@ -26,8 +26,8 @@ use crate::{
 pub(crate) struct Handoff(Arc<Mutex<Outgoing>>);
 
 /// A frame that is being written. During the write, a user's `Serialize` implementation may run and
-/// read a topic. The current handoff is hidden during the write so that such a topic does not count
-/// as read by this stream.
+/// read a topic. The current handoff is hidden during the write so that a topic read there does not
+/// count as read by this stream.
 struct Writing<'a> {
     /// The length of the buffer before the frame was written.
     before: usize,

@@ -281,8 +281,8 @@ impl Outgoing {
                 self.turn = Turn::Stops;
                 Stop::UntilTaken
             }
-            // The body never takes an empty frame. A generator waiting for that would never be
-            // woken.
+            // The body never takes an empty frame. A generator that waited for the body to take one
+            // would never be woken.
             Ok(()) if self.frames.is_unchanged_since(before) => Stop::Yields,
             Ok(()) if self.is_due() => {
                 self.turn = Turn::Stops;

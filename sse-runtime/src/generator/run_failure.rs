@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The reason why a run or a stream's task did not finish. Each reader's stream ends with an event
-/// that reports the failure and is named like the endpoint's error events.
+/// that reports the failure. The event has the name of the endpoint's error events.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
     /// Whether the run was stopped on request. If so, each reader's stream ends cleanly unless the
