@@ -99,8 +99,8 @@ async fn event_is_sent_before_the_generator_blocks() {
 }
 
 /// The number of ready awaits determines how much of the task's budget is left. If no budget is
-/// left, the write to the socket returns `Pending`. A body that returns `Pending` only once would
-/// then be polled again before its earlier events have been written.
+/// left, the write to the socket returns `Pending`. If the body returned `Pending` only once, it
+/// would then be polled again before its earlier events were written.
 #[sse_endpoint("/spends-its-budget")]
 async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32> {
     for awaits in (0..=140).chain([200]) {
