@@ -1,7 +1,7 @@
 //! [`Backend`], which stores a topic's events, and [`Reader`], which reads them.
 //!
-//! The in-memory ring is currently the only back end. The traits are designed to allow for others,
-//! such as an on-disk log or another server. This is why publishing is asynchronous, ids are
+//! The in-memory ring is currently the only back end. The traits also allow for other back ends,
+//! such as an on-disk log or another server. For this reason, publishing is asynchronous, ids are
 //! opaque, and readers are polled.
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{
     generator::{outgoing::Outgoing, run_failure::Failure},
 };
 
-/// An encoded event about to be published. All readers share its value and its frame.
+/// An encoded event about to be published. All readers share the value and the frame.
 #[derive(Debug)]
 pub(crate) struct Encoded<T> {
     pub(crate) value: T,
@@ -41,10 +41,10 @@ pub(crate) struct Entry<T> {
     pub(crate) id_line: Range<usize>,
 }
 
-/// The number of bytes that an event occupies in addition to its entry and its frame: the reference
-/// counts of its `Arc`, the bytes added when the allocator rounds up its two allocations, and its
-/// slot in the ring. The slot is counted twice, because up to half of the ring's slots may be
-/// unused.
+/// The estimated number of bytes that an event occupies beyond its entry and its frame. This number
+/// covers the `Arc`'s reference counts, the padding that the allocator adds to the event's two
+/// allocations, and the event's slot in the ring. The slot is counted twice, because up to half of
+/// the ring's slots may be unused.
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
 
 impl<T> Entry<T> {
@@ -63,9 +63,9 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Returns the number of bytes needed to hold the event. The size of the value's heap data
-    /// cannot be determined. If the value may own heap data, the length of the frame without its
-    /// `id` line serves as an estimate.
+    /// Returns the number of bytes needed to hold the event. The heap data that the value owns
+    /// cannot be measured. If the value may own any, the length of the frame without its `id` line
+    /// serves as an estimate.
     pub(crate) fn cost(&self) -> usize {
         let heap = match mem::needs_drop::<T>() {
             true => self.frame.len() - self.id_line.len(),
@@ -75,8 +75,8 @@ impl<T> Entry<T> {
     }
 }
 
-/// Returns the total length of a frame's comment lines and `event` line, which precede its `id`
-/// line.
+/// Returns the combined length of a frame's comment lines and `event` line. The `id` line follows
+/// them.
 fn name_len(frame: &[u8]) -> usize {
     let mut len = 0;
     // Most events have no name.
@@ -99,8 +99,8 @@ fn name_len(frame: &[u8]) -> usize {
 #[derive(Debug)]
 pub(crate) struct Delivery<T> {
     pub(crate) entry: Arc<Entry<T>>,
-    /// The id to send instead of the entry's id, if any. It is set for readers whose ids contain
-    /// more than an event number, such as the positions in several topics.
+    /// The id to send instead of the entry's id, if any. This field is set for a reader whose ids
+    /// contain more than an event number, such as a reader of several topics.
     pub(crate) id: Option<EventId>,
 }
 
@@ -175,11 +175,11 @@ impl<T> Deref for Delivery<T> {
 /// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Read<T> {
-    /// The only event left to read, which is the topic's newest one.
+    /// The topic's newest event, which is the only one left to read.
     Event {
         delivery: Delivery<T>,
-        /// Whether the read has already registered the waker for the next event, as a read that
-        /// returns `Pending` does.
+        /// Whether the read has already registered the waker for the next event. A read that
+        /// returns `Pending` always registers the waker.
         waits: bool,
     },
     /// A batch of the next events, which may be shared with other readers.
@@ -188,12 +188,12 @@ pub(crate) enum Read<T> {
         /// Whether more events follow the batch.
         more: bool,
         /// Like `waits` in `Event`, but valid only if the whole batch is consumed in one poll,
-        /// because a later poll may have another waker.
+        /// because a later poll may use a different waker.
         waits: bool,
     },
     Gap(Gap),
-    /// The reader was overtaken and must stop. Its client has to reconnect to receive further
-    /// events.
+    /// The reader's next event is no longer held, so the reader must stop. The client must
+    /// reconnect to receive further events.
     Lagged,
     /// The topic is finished, and the reader has read every event.
     End,
@@ -205,11 +205,11 @@ pub(crate) enum Read<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StartAt {
     Start(super::Start),
-    /// After this id, as sent by a client.
+    /// After this id, which a client sent.
     After(String),
     /// Like `After`, but the client has also received the end of the stream.
     Done(String),
-    /// The client sent something that is not a valid id.
+    /// The client sent an invalid id.
     Unknown,
 }
 
@@ -248,7 +248,7 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     fn is_finished(&self) -> bool;
 }
 
-/// A cursor into a topic. Events are not queued per reader.
+/// A cursor into a topic. A reader does not have its own queue of events.
 pub(crate) trait Reader<T>: fmt::Debug + Send {
     /// Reads the next events.
     ///
@@ -257,9 +257,9 @@ pub(crate) trait Reader<T>: fmt::Debug + Send {
     /// No event is lost. Events not returned by this call are returned by a later one.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>>;
 
-    /// Takes the initial gap, if there is one. Unlike any later gap, it is known before the first
-    /// read. [`position`](Self::position) already points past the gap. If the gap is not taken, the
-    /// first read returns it.
+    /// Takes the initial gap, if there is one. Unlike later gaps, the initial gap is known before
+    /// the first read, and [`position`](Self::position) already points past it. If the initial gap
+    /// is not taken, the first read returns it.
     fn take_gap(&mut self) -> Option<Gap>;
 
     /// Returns the id of the position after the last event read.

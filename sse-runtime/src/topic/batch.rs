@@ -12,8 +12,8 @@ use crate::generator::frame_buffer::SHARED;
 /// keeps its batch even after the topic has evicted the events.
 const EVENTS: usize = 256;
 
-/// A batch's maximum total frame size in bytes. Only a batch with a single event may exceed it. All
-/// frames of a batch are sent to the client in a single write.
+/// The maximum total size of a batch's frames in bytes. Only a batch with a single event may exceed
+/// it. All frames of a batch are sent to the client in a single write.
 pub(crate) const BYTES: usize = 32 * 1024;
 
 /// One or more consecutive events. Readers at the same position share a batch and send the same
@@ -21,7 +21,8 @@ pub(crate) const BYTES: usize = 32 * 1024;
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     deliveries: Vec<Delivery<T>>,
-    /// All events' frames in one buffer, built when a reader first sends the whole batch.
+    /// A single buffer with the frames of all events. It is created when a reader first sends the
+    /// whole batch.
     frames: OnceLock<Bytes>,
 }
 
@@ -34,8 +35,9 @@ impl<T> Batch<T> {
         let mut bytes = 0;
         for delivery in from {
             let len = delivery.len();
-            // A large event gets its own batch so that all readers share its frame's bytes. In a
-            // batch with other events, its frame would have to be copied into the batch's buffer.
+            // Put a large event into a batch of its own so that all readers share the bytes of its
+            // frame. In a batch with other events, the frame would be copied into the batch's
+            // buffer.
             if len >= SHARED {
                 if deliveries.is_empty() {
                     deliveries.push(delivery);

@@ -38,7 +38,7 @@ pub struct TopicBuilder<T> {
 
 impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// Sets the maximum number of events to hold. The default is 1024. The newest event is always
-    /// held, unless it exceeds the maximum [`age`](Self::age).
+    /// held, unless it is older than the maximum [`age`](Self::age).
     pub fn events(mut self, events: usize) -> Self {
         self.capacity.events = events;
         self
@@ -47,10 +47,10 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// Sets the maximum number of bytes to hold. The default is 64 MiB. The newest event is held
     /// regardless of its size.
     ///
-    /// An event's size includes its value, its frame and about 200 bytes of overhead. The size of a
-    /// value's heap data, such as strings and collections, is unknown, so the size of the frame is
-    /// used as an estimate. With [`latest_by`](Self::latest_by), the newest event of each key also
-    /// counts towards the limit but is never removed.
+    /// An event's size includes its value, its frame and about 200 bytes of overhead. The heap data
+    /// that a value owns, such as the contents of its strings and collections, cannot be measured,
+    /// so the size of the frame is used as an estimate. With [`latest_by`](Self::latest_by), the
+    /// newest event of each key also counts towards the limit but is never removed.
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self
@@ -62,20 +62,19 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// If a reader's next event is no longer held, sends a [`Gap`](super::Gap) to the reader and
-    /// continues with the newest event. By default, the reader continues with the oldest event
-    /// still held.
+    /// Sends a [`Gap`](super::Gap) to a reader whose next event is no longer held and continues
+    /// with the newest event. By default, the reader continues with the oldest event still held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// If a reader's next event is no longer held, sends a [`Gap`](super::Gap) to the reader and
-    /// continues with the newest event of each key, except for events that it has already read. Use
-    /// this setting if only the latest state matters, such as the current price of each symbol. The
-    /// topic holds the newest event of each key forever, so the number of keys should be small.
-    /// `key` and its return value's `Hash`, `Eq` and `Drop` implementations run under the topic's
-    /// lock, so none of them may use the topic.
+    /// Sends a [`Gap`](super::Gap) to a reader whose next event is no longer held and continues
+    /// with the newest event of each key. Events that the reader has already read are not sent
+    /// again. Use this setting if only the latest state matters, such as the current price of each
+    /// symbol. The topic holds the newest event of each key forever, so the number of keys should
+    /// be small. The topic's lock is held while `key` and the `Hash`, `Eq` and `Drop`
+    /// implementations of its return value run, so none of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
         K: Hash + Eq + Send + 'static,
@@ -85,11 +84,11 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// If a reader's next event is no longer held, stops the reader and closes its stream with
-    /// [`CloseReason::Lagged`](crate::CloseReason::Lagged). This is useful if the events are also
-    /// stored elsewhere and the client can fetch the missed ones from there after it reconnects. An
-    /// in-memory topic no longer holds these events, so if the client resumes from the topic, it
-    /// receives a gap.
+    /// Stops a reader whose next event is no longer held and closes the reader's stream with
+    /// [`CloseReason::Lagged`](crate::CloseReason::Lagged). This setting is useful if the events
+    /// are also stored elsewhere and the client can fetch the missed ones from there after it
+    /// reconnects. An in-memory topic no longer holds the missed events, so a client that resumes
+    /// from the topic receives a gap.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;
         self

@@ -15,19 +15,19 @@ pub enum Start {
     Now,
     /// Starts with the oldest event still held.
     First,
-    /// Starts with the newest events still held, up to this number.
+    /// Starts with up to this many of the newest events still held.
     Latest(usize),
 }
 
-/// The position at which [`Topic::subscribe`](super::Topic::subscribe) starts. It can be created
-/// from a [`Start`], an [`EventId`], or the request's [`LastEventId`]. [`LastEventId::or`] sets the
-/// position for clients that have not sent an id.
+/// The position at which a subscription created by [`Topic::subscribe`](super::Topic::subscribe)
+/// starts. A cursor can be created from a [`Start`], an [`EventId`], or the request's
+/// [`LastEventId`]. [`LastEventId::or`] sets the position for clients that have not sent an id.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     pub(super) from: StartAt,
-    /// The start for topics that do not appear in the client's id.
+    /// The starting point in topics that do not appear in the client's id.
     pub(super) start: Start,
-    /// Whether the position depends on the client's id or its absence.
+    /// Whether the position depends on the client's id, or on whether the client sent one.
     pub(super) is_resumed: bool,
     /// Whether a client without an id starts at the default position, because the caller has not
     /// specified another one.

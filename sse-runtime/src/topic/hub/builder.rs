@@ -8,8 +8,8 @@ use std::{
 
 use super::{Hub, Inner, Make, State};
 
-/// A hub's limits on the number, total size and idle time of its topics, and on runs without
-/// readers.
+/// A hub's limits: how many topics there can be, how many bytes they can hold in total, how long an
+/// unused topic is kept, and how long a run continues without a reader.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) idle: Duration,
@@ -49,10 +49,10 @@ pub struct HubBuilder<T> {
 impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// Sets how long an unused topic and its events are kept. The default is 5 minutes. With
     /// [`Duration::MAX`], unused topics are kept forever. A topic is unused if it has no handles
-    /// and no subscriptions. The hub checks for unused topics every quarter of this time, so it may
-    /// keep a topic up to 25% longer.
+    /// and no subscriptions. The hub checks for unused topics at intervals of a quarter of this
+    /// time, so a topic may be kept up to 25% longer.
     ///
-    /// A run that has ended can be [replayed](Hub::spawn) for the same amount of time.
+    /// After a run has ended, it can be [replayed](Hub::spawn) for the same length of time.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.limits.idle = idle;
         self
@@ -60,9 +60,9 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
 
     /// Sets the maximum number of topics. The default is 10,000.
     ///
-    /// Once the maximum is reached, the hub drops an unused topic to make room for each new one. It
-    /// drops finished topics first, followed by those that have been unused the longest. If all
-    /// topics are in use, requests for new ones fail with
+    /// Once the maximum is reached, the hub drops an unused topic to make room for each new one.
+    /// Finished topics are dropped first, followed by those that have been unused the longest. If
+    /// all topics are in use, requests for new topics fail with
     /// [`HubError::Full`](crate::topic::HubError::Full). If [`idle`](Self::idle) is
     /// [`Duration::MAX`], the hub never drops unused topics, so these requests fail even if some
     /// topics are unused.

@@ -15,8 +15,8 @@ use axum::{
 
 /// The error returned by a [`Hub`](crate::Hub) that cannot provide a topic.
 ///
-/// As a response, [`Full`](Self::Full) becomes a `429` with a `Retry-After` header. Any other error
-/// becomes a `400`.
+/// [`Full`](Self::Full) is converted into a `429` response with a `Retry-After` header. Any other
+/// error is converted into a `400` response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -48,7 +48,7 @@ impl IntoResponse for HubError {
     }
 }
 
-/// Logs that requests for topics were rejected, at most once per second. A line for every rejected
+/// Logs, at most once per second, that requests for topics were rejected. Logging every rejected
 /// request would put more load on a server that is already at its limit.
 fn warn_once_a_second(error: HubError) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);

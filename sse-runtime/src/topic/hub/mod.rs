@@ -51,15 +51,15 @@ use state::{Slot, State};
 /// ```
 ///
 /// A topic with a handle or a subscription is in use and is not dropped. If a dropped topic is
-/// requested again, it starts out empty, and a client that reconnects with an id from the old topic
-/// receives a gap. Do not use a hub as persistent storage. To preserve a topic's events, or to keep
-/// it [finished](Topic::finish), keep a clone of the topic, or set `idle(Duration::MAX)` so that
-/// unused topics are never dropped.
+/// requested again, a new, empty topic is created. A client that reconnects with an id from the old
+/// topic receives a gap. Do not use a hub as persistent storage. To preserve a topic's events, or
+/// to ensure that the topic stays [finished](Topic::finish), hold a clone of the topic, or set
+/// `idle(Duration::MAX)` so that unused topics are never dropped.
 ///
 /// Memory is bounded. When there are [too many](HubBuilder::max_topics) topics, or they [hold too
 /// much data](HubBuilder::max_bytes), unused topics are dropped, starting with finished ones. If
-/// all topics are in use, requesting a new name returns a [`HubError`], which becomes a `429`. A
-/// name longer than 1,024 bytes results in a `400`.
+/// all topics are in use, a request for a new topic returns a [`HubError`], which is converted into
+/// a `429` response. A name longer than 1,024 bytes results in a `400` response.
 ///
 /// All clones refer to the same hub.
 pub struct Hub<T>(Arc<Inner<T>>);
@@ -82,7 +82,7 @@ const MAX_NAME_LEN: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
     /// Creates a hub with the default limits. When a name is first used, `make` is called to create
-    /// its topic. The hub's lock is held during the call, so `make` must not use the hub.
+    /// the topic. The hub's lock is held during the call, so `make` must not use the hub.
     pub fn new(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> Self {
         Self::builder(make).build()
     }
@@ -145,12 +145,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// read every event that the run published.
     ///
     /// A client may reconnect with a different set of names. If a topic is missing from the
-    /// client's id, the client reads it from the same position as a client without an id. For
-    /// example, with `last.or(Start::Latest(50))`, it first receives up to 50 held events. The same
-    /// applies if the client stops requesting a name and later requests it again. The events missed
-    /// in the meantime are not reported as a gap. Held events are replayed topic by topic, not in
-    /// the order of publication. If that order matters, include timestamps in your events and sort
-    /// by them.
+    /// client's id, the client reads that topic from the same position as a client without an id.
+    /// For example, with `last.or(Start::Latest(50))`, the client first receives up to 50 held
+    /// events. The same applies if the client stops requesting a name and later requests that name
+    /// again. In that case, the events that the client missed in the meantime are not reported as a
+    /// gap. Held events are replayed topic by topic, not in the order of publication. If that order
+    /// matters, include timestamps in your events and sort by them.
     ///
     /// # Errors
     ///
@@ -199,47 +199,48 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Starts a run that publishes to the topic with this name, unless the name already has a run.
-    /// In both cases, subscribes to the topic at `cursor`.
+    /// In either case, subscribes to the topic, starting at `cursor`.
     ///
-    /// The run is detached from any client. For example, if the user reloads the page, a language
-    /// model continues to write its answer, and any tab that requests the same name receives that
-    /// answer. Nothing else in this crate outlives its client. When the run ends, its topic is
-    /// [finished](Topic::finish). The run can then be replayed for the hub's
-    /// [`idle`](crate::topic::HubBuilder::idle) time. After that, its name can be used for another
-    /// run.
+    /// The run is not tied to a client. For example, if the user reloads the page, a language model
+    /// continues to write its answer, and any tab that requests the same name receives that answer.
+    /// Everything else that this crate runs for a client stops when the client disconnects. When
+    /// the run ends, its topic is [finished](Topic::finish). The run can then be replayed for the
+    /// hub's [`idle`](crate::topic::HubBuilder::idle) time. After that, the name can be used for
+    /// another run.
     ///
     /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id
     /// starts with the oldest event in the topic, unless [`last.or(…)`](crate::LastEventId::or)
-    /// specifies another start. Give the topic enough capacity for a whole run. **A client that has
-    /// an id never starts a run**. It resumes the run that it was reading. If no run with this name
-    /// exists, the client receives a [`Gap`](crate::topic::Gap). The stream then ends, and the
-    /// client does not reconnect. If a run exists but the id is invalid or belongs to another run,
-    /// the client receives a gap and then reads the current run from the oldest event still held.
-    /// If the client sends its id by other means, such as in the request body, pass an
-    /// [`EventId`](crate::EventId) as the cursor. To start a run without reading it, pass
-    /// [`Start::First`](crate::Start::First) and drop the subscription.
+    /// specifies another starting point. Give the topic enough capacity for a whole run. **A client
+    /// that has an id never starts a run**. Such a client resumes the run that it was reading. If
+    /// no run with this name exists, the client receives a [`Gap`](crate::topic::Gap). The stream
+    /// then ends, and the client does not reconnect. If a run exists but the id is invalid or
+    /// belongs to another run, the client receives a gap and then reads the current run from the
+    /// oldest event still held. If the client sends its id by other means, such as in the request
+    /// body, pass an [`EventId`](crate::EventId) as the cursor. To start a run without reading it,
+    /// pass [`Start::First`](crate::Start::First) and drop the subscription.
     ///
     /// The run is started only once, even if many clients request it at the same time. A run that
-    /// has ended is replayed. Unless you use [`spawn_again`](Self::spawn_again), no new run starts
-    /// under its name until its topic has been dropped.
+    /// has ended is replayed. Unless you use [`spawn_again`](Self::spawn_again), no new run with
+    /// the same name starts until the topic of the ended run has been dropped.
     ///
     /// If the run returns an error or panics, the failure is logged. Every reader's stream delivers
     /// the published events and then ends with the endpoint's `error_event`. If the error
     /// implements [`Serialize`](serde::Serialize), the event's data is the error as JSON.
-    /// Otherwise, it is a problem without details. With `events = "own"`, which is the default for
-    /// every method except `GET`, an error that implements `Serialize` is sent without the id that
-    /// stops a client from reconnecting. With this setting, any other failure aborts the response.
-    /// Once a handler has read a failed run to the end, the values that it yields afterwards are
-    /// not sent, so a marker such as `[DONE]` cannot make a partial answer look complete. If the
-    /// handler returns an error, that error is sent instead of the run's error. The stream closes
-    /// with the reason [`Failed`](crate::CloseReason::Failed) or
+    /// Otherwise, the data is an RFC 9457 problem without details. With `events = "own"`, which is
+    /// the default for every method except `GET`, an error that implements `Serialize` is sent
+    /// without the id that stops a client from reconnecting. With this setting, any other failure
+    /// aborts the response. Values that a handler yields after it has read a failed run to the end
+    /// are not sent, so a marker such as `[DONE]` cannot make a partial answer look complete. If
+    /// the handler returns an error, that error is sent instead of the run's error. The stream
+    /// closes with the reason [`Failed`](crate::CloseReason::Failed) or
     /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. If a client reconnects
     /// with the error event's id, it receives a `204` and stops reconnecting.
     ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
-    /// because the run finishes the topic when it ends. Use a separate hub for runs.
+    /// because the topic is finished when the run ends. Use a separate hub for runs.
     ///
-    /// The future returned by `producer` resolves to `()` or a `Result<(), E>`, or never completes.
+    /// The future that `producer` returns resolves to `()` or a `Result<(), E>`, or never
+    /// completes.
     ///
     /// # Errors
     ///
@@ -289,7 +290,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// joins it, and `producer` is not called.
     ///
     /// Clients that are still reading the old run can read it to the end. If a client reconnects
-    /// with an id from the old run, it receives a [`Gap`](crate::topic::Gap) and reads the new run.
+    /// with an id from the old run, it receives a [`Gap`](crate::topic::Gap) and then reads the new
+    /// run.
     ///
     /// # Errors
     ///
@@ -332,7 +334,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         true
     }
 
-    /// Locks the state and makes room for these topics.
+    /// Locks the state and makes room for the topics with these names.
     fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
         if names.iter().any(|name| name.len() > MAX_NAME_LEN) {
             return Err(HubError::NameTooLong);
