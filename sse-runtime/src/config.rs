@@ -10,7 +10,7 @@ pub enum Flush {
     /// Each event is written before the generator continues.
     #[default]
     Each,
-    /// Events are buffered until the generator waits or 32 KiB have accumulated.
+    /// Events are buffered until the generator waits or 32 KiB has accumulated.
     Ready,
 }
 
@@ -24,7 +24,7 @@ pub enum End {
     Stop,
 }
 
-/// Determines how a stream behaves when its server shuts down.
+/// Determines how a stream behaves when the server shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnShutdown {
     /// The stream closes at a random point within the drain time.
@@ -36,7 +36,7 @@ pub enum OnShutdown {
 /// Determines how the response ends if the stream is closed before its generator has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnCut {
-    /// The response is aborted so that the client does not mistake it for a complete one.
+    /// The response is aborted so that the client does not mistake the response for a complete one.
     Abort,
     /// The response ends as if it were complete.
     End,
@@ -188,9 +188,9 @@ impl Endpoint {
         self.on_cut.unwrap_or(by_method) == OnCut::Abort
     }
 
-    /// Returns whether the framework may add events. By default, it adds them only to responses to
-    /// `GET` requests, because clients of `POST`-based protocols parse every event and do not
-    /// recognize the framework's events.
+    /// Returns whether the framework may add events. By default, the framework adds events only to
+    /// responses to `GET` requests, because clients of `POST`-based protocols parse every event and
+    /// do not recognize the framework's events.
     pub(crate) fn sends_framework_events(&self) -> bool {
         let by_method = if self.is_get() {
             Events::All

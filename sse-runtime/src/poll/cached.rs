@@ -1,4 +1,4 @@
-//! [`CachedPoll`]: a future polled again only if it may be ready or the waker has changed.
+//! [`CachedPoll`]: a future that is polled again only if it may be ready or the waker has changed.
 //!
 //! A stream checks its timers on every event, although they have rarely elapsed. Polling a timer
 //! takes a tenth as long as handling an event, whereas comparing the current waker with the waker

@@ -6,10 +6,10 @@
 //! same waker and is still waiting to be woken. The body stores the epoch of that poll and does not
 //! poll the generator again in the same epoch.
 //!
-//! This is correct because waking that waker causes the connection's task to be polled again. That
-//! poll begins another epoch, in which the body polls the generator. A layer may poll the body from
-//! another task or with another waker. In that case, there is no current epoch, and the body always
-//! polls the generator.
+//! Skipping the second poll is correct, because waking that waker causes the connection's task to
+//! be polled again. That poll begins another epoch, in which the body polls the generator. A layer
+//! may poll the body from another task or with another waker. In that case, there is no current
+//! epoch, and the body always polls the generator.
 
 use std::{
     cell::Cell,
@@ -29,8 +29,8 @@ struct PollEpoch {
     waker: WakerId,
 }
 
-/// The identity of a waker, as compared by [`Waker::will_wake`]. It is meaningful only while a
-/// clone of the waker exists, because the waker's address may be reused afterwards.
+/// The identity of a waker, as compared by [`Waker::will_wake`]. The identity is meaningful only
+/// while a clone of the waker exists, because the waker's address may be reused afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WakerId {
     data: usize,
@@ -47,8 +47,8 @@ impl WakerId {
 }
 
 /// The epochs of one stream on its connection. Their numbers are unique within the process.
-/// Otherwise, if a body moved to another connection's task, its stored number might match one of
-/// that task's epochs.
+/// Otherwise, if a body moved to another connection's task, the number that it has stored might
+/// match one of that task's epochs.
 #[derive(Debug)]
 pub(crate) struct PollEpochs(NonZeroU64);
 
@@ -77,8 +77,8 @@ impl PollEpochs {
 #[derive(Debug)]
 pub(crate) struct EpochGuard(Option<PollEpoch>);
 
-/// Returns the current epoch's number, or `None` if there is no current epoch or if it belongs to
-/// another waker.
+/// Returns the current epoch's number, or `None` if there is no current epoch or if that epoch
+/// belongs to another waker.
 pub(crate) fn current(cx: &Context<'_>) -> Option<NonZeroU64> {
     let epoch = CURRENT.get()?;
     (epoch.waker == WakerId::of(cx.waker())).then_some(epoch.number)

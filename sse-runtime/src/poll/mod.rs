@@ -1,5 +1,5 @@
-//! Alternatives to `.await` that skip polls known to return `Pending` or poll outside the task's
-//! cooperative budget.
+//! Alternatives to `.await`. They skip polls that are known to return `Pending`, or they poll
+//! outside the task's cooperative budget.
 
 pub(crate) mod cached;
 pub(crate) mod epoch;

@@ -19,7 +19,7 @@ use crate::lifecycle::connection::Alive;
 
 /// A client that calls a [`Router`] directly, without a socket.
 ///
-/// It panics on mistakes that should fail a test, such as an invalid header or invalid JSON.
+/// A client panics on mistakes that should fail a test, such as an invalid header or invalid JSON.
 /// Without a socket, a request has no peer address. If a handler extracts `ConnectInfo`, add axum's
 /// `MockConnectInfo` layer.
 #[derive(Clone, Debug)]
@@ -163,7 +163,8 @@ impl Response {
         self.response.headers()
     }
 
-    /// Returns a header as a string, or `None` if it is missing or is not visible ASCII.
+    /// Returns the value of a header, or `None` if the header is missing or its value is not
+    /// visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().get(name)?.to_str().ok()
     }

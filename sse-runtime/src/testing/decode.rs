@@ -1,5 +1,5 @@
-//! [`Decoder`]: a standard-compliant parser for event streams. Unlike existing parser crates, it
-//! also returns comments.
+//! [`Decoder`]: a standard-compliant parser for event streams. Unlike existing parser crates, this
+//! parser also returns comments.
 //!
 //! Source: [WHATWG HTML, sections 9.2.5 and
 //! 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
@@ -75,9 +75,9 @@ impl ReceivedEvent {
     /// # }
     /// ```
     ///
-    /// `T` must own its data. If a stream's error is a variant without a name, its event is named
-    /// by the endpoint's `error_event` key, and this name does not match any variant. Use
-    /// [`json`](Self::json) to parse such an error.
+    /// `T` must own its data. If a stream's error is a variant without a name, the endpoint's
+    /// `error_event` key determines the name of the error event. That name does not match any
+    /// variant, so use [`json`](Self::json) to parse such an error.
     ///
     /// # Panics
     ///

@@ -12,7 +12,7 @@ use super::{
 
 /// The events of a stream. The generator runs only while an event is being awaited.
 ///
-/// Like an `EventSource`, it keeps track of the [last event ID](Self::last_event_id) and the
+/// Like an `EventSource`, this type keeps track of the [last event ID](Self::last_event_id) and the
 /// [reconnection time](Self::retry).
 #[derive(Debug)]
 #[must_use = "a stream runs only while its events are awaited"]

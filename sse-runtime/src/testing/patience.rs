@@ -13,8 +13,8 @@ use tokio::time::{Instant as Clock, sleep};
 /// this length.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The maximum number of steps that a test waits with a paused clock. Together, they amount to a
-/// week, which passes in less than a second of real time.
+/// The maximum number of steps that a test waits with a paused clock. Together, these steps amount
+/// to a week, which passes in less than a second of real time.
 const STEPS: u32 = 7 * 24 * 60 * 2;
 
 /// Awaits `future`. In the panic message, `what` describes the future's output.

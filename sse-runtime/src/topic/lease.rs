@@ -26,8 +26,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Usage>);
 
-/// The back end of a topic handle returned by a hub. The topic is in use until all clones of the
-/// handle and their subscriptions are dropped. Topics outside of a hub do not have a lease.
+/// The back end of a topic handle returned by a hub. The topic is in use until the handle, its
+/// clones and their subscriptions are dropped. Topics that do not belong to a hub do not have
+/// leases.
 pub(crate) struct InUse<T> {
     backend: Arc<dyn Backend<T>>,
     _lease: Lease,
@@ -170,7 +171,8 @@ impl Freed {
             .saturating_sub(self.max_bytes)
     }
 
-    /// Takes the topics that have become unused since the last call. Some may be in use again.
+    /// Takes the topics that have become unused since the last call. Some of them may be in use
+    /// again.
     pub(crate) fn take(&self) -> Vec<Arc<Usage>> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         for usage in &*list {
@@ -209,8 +211,8 @@ impl Usage {
 impl Drop for Lease {
     fn drop(&mut self) {
         let usage = &self.0;
-        // Stored before the count is decremented so that any thread that sees a count of zero also
-        // sees the time.
+        // Store the time before decrementing the count so that any thread that sees a count of zero
+        // also sees the time.
         *usage.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if usage.users.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;

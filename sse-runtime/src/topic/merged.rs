@@ -1,4 +1,4 @@
-//! [`Merged`]: a reader of several topics. Its ids contain the position in each topic.
+//! [`Merged`]: a reader of several topics. The reader's ids contain its position in each topic.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,8 +21,8 @@ use crate::{
     generator::run_failure::Failure,
 };
 
-/// The maximum length of an id in bytes. The length is limited because a client sends the id back
-/// in a header, and servers reject requests with long headers.
+/// The maximum length of an id in bytes. The length is limited because clients send the id back in
+/// a header, and servers reject requests with overlong headers.
 const LONGEST: usize = 4_000;
 
 /// Readers of several topics, polled in turn.
@@ -33,7 +33,7 @@ pub(crate) struct Merged<T> {
     /// The part of a batch that has not been returned yet. Merged ids are longer than the original
     /// ids, so a batch may have to be split after its ids are replaced.
     rest: Option<Rest<T>>,
-    /// An aborted run's failure, if any.
+    /// The failure of an aborted run, if any.
     stop: Option<Arc<Failure>>,
 }
 
@@ -85,8 +85,8 @@ pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     names.iter().any(|name| !held.contains(*name))
 }
 
-/// Splits a merged position into one start per topic, in the order of `names`. The names are not
-/// escaped.
+/// Splits a merged position into one starting position per topic, in the order of `names`. The
+/// names are not escaped.
 pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt> {
     let each = |from: &StartAt| vec![from.clone(); names.len()];
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
@@ -148,8 +148,9 @@ impl<T> Merged<T> {
                 ..delivery.clone()
             }
         }));
-        // `Batch::of` may have taken one more event, which did not fit, so the reader's position
-        // may be too far ahead. Reset it to the last event in the batch.
+        // `Batch::of` may have taken one more event, which did not fit into the batch. In that
+        // case, the reader's position is too far ahead. Reset the position to the last event in the
+        // batch.
         if let Some(last) = rest
             .batch
             .deliveries()
@@ -226,8 +227,8 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
                 Poll::Ready(Read::Failed(failure)) => return Poll::Ready(Read::Failed(failure)),
             }
         }
-        // A subscription without topics does not end. If it did, its client would not reconnect,
-        // even though its next request might name some topics.
+        // A subscription without topics does not end. If it did, the client would not reconnect,
+        // even though the client's next request might name some topics.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
             return Poll::Ready(match &self.stop {
                 None => Read::End,
@@ -237,10 +238,10 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
         Poll::Pending
     }
 
-    /// Merges the initial gaps of all topics into one. If they were reported one by one, the first
-    /// gap's id would already contain the positions after the other gaps. A client that
+    /// Merges the initial gaps of all topics into one. If the gaps were reported one by one, the
+    /// first gap's id would already contain the positions after the other gaps. A client that
     /// disconnected after the first gap would then reconnect with this id and never receive the
-    /// others.
+    /// other gaps.
     fn take_gap(&mut self) -> Option<Gap> {
         let mut gaps: Option<Gap> = None;
         for named in &mut self.readers {

@@ -15,7 +15,7 @@ use super::{Cursor, Subscription, Topic};
 use crate::SseEvent;
 
 /// Tracks which members are present, such as the users in a chat, and publishes an event to a topic
-/// whenever one joins or leaves.
+/// whenever a member joins or leaves.
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,7 +62,7 @@ struct Present {
     left: u64,
 }
 
-/// A change in presence. It is sent as a `joined` or `left` event, with the data
+/// A change in presence, which is sent as a `joined` or `left` event with the data
 /// `{"who":…,"count":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, SseEvent)]
 #[sse(crate = crate)]
@@ -104,16 +104,16 @@ where
         }))
     }
 
-    /// Adds a member. The member leaves once its last guard has been dropped and the grace time has
-    /// passed since then. `who` must stay the same across reconnects. For example, use a user id or
-    /// a session id rather than [`Connection::id`](crate::Connection::id), which is different for
-    /// each stream.
+    /// Adds a member. The member leaves when the grace time has passed after its last guard was
+    /// dropped. `who` must stay the same across reconnects. For example, use a user id or a session
+    /// id rather than [`Connection::id`](crate::Connection::id), which is different for each
+    /// stream.
     ///
     /// If this method is called outside of a tokio runtime, there is no grace time.
     pub fn join(&self, who: K) -> PresenceGuard<K> {
-        // Created before the lock is acquired, because dropping the guard acquires the lock. If a
-        // user's `Hash`, `Eq` or `Clone` implementation panics, the lock is released before the
-        // guard is dropped.
+        // Create the guard before acquiring the lock, because dropping the guard acquires the lock.
+        // If a user's `Hash`, `Eq` or `Clone` implementation panics, the lock is then released
+        // before the guard is dropped.
         let here = PresenceGuard {
             presence: self.clone(),
             who,
@@ -168,8 +168,8 @@ where
         }
     }
 
-    /// Removes one of a member's guards. If it was the member's last guard, returns the number to
-    /// pass to [`leave`](Self::leave).
+    /// Removes one of a member's guards. Returns the number to pass to [`leave`](Self::leave) if
+    /// this was the member's last guard.
     fn drop_guard(&self, who: &K) -> Option<u64> {
         let mut state = self.state();
         let State { present, left } = &mut *state;

@@ -46,7 +46,7 @@ impl IntoResponse for PublishError {
     }
 }
 
-/// Splits an event into its fields and its value, which all readers of a topic share.
+/// Splits an event into its fields and its value. All readers of a topic share this value.
 ///
 /// # Errors
 ///

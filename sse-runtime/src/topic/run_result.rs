@@ -10,8 +10,8 @@ use sealed::Sealed;
 ///
 /// An error that implements [`Serialize`](serde::Serialize) is sent to the readers as an `error`
 /// event, like a stream's error. A `std::io::Error`, a `Box<dyn Error + Send + Sync>`, a
-/// [`PublishError`] or a [`HubError`] is only logged, and the readers receive a problem without
-/// details. `Kind` distinguishes these cases and is inferred.
+/// [`PublishError`] or a [`HubError`] is only logged, and the readers receive an RFC 9457 problem
+/// without details. `Kind` distinguishes these cases and is inferred.
 #[diagnostic::on_unimplemented(
     message = "a run of `Hub::spawn` cannot return `{Self}`",
     label = "a run must return `()`, or a `Result<(), E>` whose error `E` is `Serialize` and `Send`",
@@ -81,7 +81,7 @@ impl RunResult<Nothing> for Never {
     }
 }
 
-/// The type `!`. Stable Rust allows `!` only as a return type, so [`Returns`] extracts it from the
+/// The type `!`. Stable Rust allows `!` only as a return type, so [`Returns`] extracts `!` from the
 /// type of a function pointer.
 type Never = <fn() -> ! as Returns>::Output;
 

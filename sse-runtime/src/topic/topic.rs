@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A sequence of events that many clients can read. Each event is encoded once, when it is
-/// published, and all clients share its bytes.
+/// published, and all clients share the encoded bytes.
 ///
 /// ```
 /// use axum::{Router, extract::State};
@@ -67,8 +67,8 @@ pub struct Topic<T> {
 pub(super) type Encode<T> = Arc<Item<T>>;
 
 impl<T: Send + Sync + 'static> Topic<T> {
-    /// Creates an in-memory topic. For replay, it holds the newest `events` events, up to a total
-    /// of 64 MiB.
+    /// Creates an in-memory topic. For replay, the topic holds the newest `events` events, up to a
+    /// total of 64 MiB.
     pub fn in_memory<Kind>(events: usize) -> Self
     where
         T: Payload<Kind>,
@@ -161,10 +161,10 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// default, a client without an id receives only events published after it subscribes. Use
     /// [`last.or(Start::…)`](crate::LastEventId::or) to change this.
     ///
-    /// The subscription starts with the events after the id that are still held, followed by all
-    /// events published later. If events after the id are no longer held, or if the id does not
-    /// belong to this topic, the subscription starts with a [`Gap`](super::Gap) and continues with
-    /// the oldest event still held.
+    /// If the cursor is an id, the subscription starts with the events after that id that are still
+    /// held, followed by all events published later. If events after the id are no longer held, or
+    /// if the id does not belong to this topic, the subscription starts with a [`Gap`](super::Gap)
+    /// and continues with the oldest event still held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
             from, is_resumed, ..
@@ -184,7 +184,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
 
     /// Finishes the topic. The topic's readers receive the remaining events, and then their streams
     /// end. A client that reconnects with its last id receives the events that it missed, and then
-    /// its stream ends as well. If it reconnects once more, it receives a `204`.
+    /// its stream ends as well. If the client reconnects once more, it receives a `204`.
     ///
     /// If a stream has read the topic to the end, it automatically sends a `done` event when its
     /// handler returns, unless its endpoint sets `events = "own"`.
@@ -192,8 +192,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
         self.backend.finish();
     }
 
-    /// Finishes the topic with a failure. Its readers receive the remaining events, followed by the
-    /// error.
+    /// Finishes the topic with a failure. The topic's readers receive the remaining events,
+    /// followed by the error.
     pub(crate) fn fail(&self, failure: Failure) {
         self.backend.fail(Arc::new(failure));
     }

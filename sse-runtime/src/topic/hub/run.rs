@@ -1,4 +1,4 @@
-//! Runs: producers that publish to one of the hub's topics and outlive their clients.
+//! Runs: producers that each publish to one of a hub's topics and outlive their clients.
 
 use std::{
     future::{Future, pending},
@@ -60,7 +60,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
         let mut state = self.state_with_room(&[name])?;
         let mut topic = self.lease(&mut state, name);
-        // The replaced topic is dropped after the lock is released, because its values' destructors
+        // Drop the replaced topic after releasing the lock, because the destructors of its values
         // may use the hub.
         let mut replaced = None;
         if again == Again::Restart && topic.is_finished() {
@@ -77,7 +77,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
         slot.run = Run::Starting;
         let usage = Arc::clone(&slot.usage);
-        // `producer` is user code and may use the hub, so it is called without holding the lock.
+        // `producer` is user code and may use the hub, so release the lock before calling it.
         drop(state);
         drop(replaced);
         let subscription = topic.subscribe(cursor);
@@ -90,8 +90,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let run = producer(topic);
         let run = async move { run.await.outcome() };
         let run = runtime.spawn(run_to_end(end, run, abandon_after));
-        // The run may already have ended, and the topic's slot may have been dropped or replaced
-        // since.
+        // By now, the run may already have ended, and the topic's slot may have been dropped or
+        // replaced.
         if let Some(slot) = self.0.state().topics.get_mut(name)
             && Arc::ptr_eq(&slot.usage, &usage)
         {
@@ -110,8 +110,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             return Err(HubError::NameTooLong);
         }
         let mut state = self.0.state();
-        // A topic with this name may exist even if there is no run, because other code may have
-        // created it to publish to it or to read it.
+        // A topic with this name may exist even without a run, because other code may have created
+        // the topic to publish to it or to read from it.
         let has_run = |slot: &Slot<T>| !matches!(slot.run, Run::None) || slot.topic.is_finished();
         let topic = state
             .topics

@@ -10,12 +10,12 @@ use crate::topic::{Topic, lease::Usage};
 
 pub(super) struct State<T> {
     pub(super) topics: HashMap<String, Slot<T>>,
-    /// The finished topics among the unused ones, ordered from longest unused to most recently
-    /// used. `unfinished` contains the other unused topics.
+    /// The unused topics that are finished, starting with the one that has been unused the longest.
+    /// `unfinished` contains the other unused topics.
     pub(super) finished: Unused,
     pub(super) unfinished: Unused,
-    /// The number in the next [`UnusedKey`]. It distinguishes topics that became unused at the same
-    /// instant.
+    /// The number for the next [`UnusedKey`]. These numbers distinguish topics that became unused
+    /// at the same instant.
     pub(super) next: u64,
     /// Whether a task is sweeping the unused topics.
     pub(super) is_swept: bool,

@@ -20,7 +20,8 @@ use crate::topic::lease::Freed;
 /// Topic names, ordered by when the topics became unused.
 pub(super) type Unused = BTreeMap<UnusedKey, String>;
 
-/// The time at which a topic became unused, and a number to distinguish topics with the same time.
+/// The time at which a topic became unused, and a number that distinguishes topics that became
+/// unused at the same time.
 pub(super) type UnusedKey = (Instant, u64);
 
 impl<T: Send + Sync + 'static> State<T> {
@@ -64,11 +65,11 @@ impl<T: Send + Sync + 'static> State<T> {
 }
 
 impl<T: Send + Sync + 'static> Inner<T> {
-    /// Removes unused topics until at least `topics` topics and `bytes` bytes have been freed.
-    /// Finished topics are removed first, followed by those that have been unused the longest.
-    /// Returns `None` if there are not enough unused topics. Topics named in `except` are kept. The
-    /// caller must drop the removed topics after releasing the lock, because their values'
-    /// destructors may use the hub.
+    /// Removes at least `topics` unused topics that hold at least `bytes` bytes in total. Finished
+    /// topics are removed first, followed by those that have been unused the longest. Returns
+    /// `None` if there are not enough unused topics. The topics named in `except` are kept. The
+    /// caller must drop the removed topics after releasing the lock, because the destructors of
+    /// their values may use the hub.
     pub(super) fn make_room(
         &self,
         state: &mut State<T>,
@@ -103,7 +104,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
 
     /// Removes topics that have been unused for the idle time. If the remaining topics still hold
     /// too many bytes, other unused topics are removed as well. The caller must drop the removed
-    /// topics after releasing the lock, because their values' destructors may use the hub.
+    /// topics after releasing the lock, because the destructors of their values may use the hub.
     #[must_use = "the topics must be dropped after the lock is released"]
     fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
         let now = Instant::now();
@@ -138,7 +139,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
         old
     }
 
-    /// Starts a task to sweep the hub as long as it has topics, unless one is already running.
+    /// Starts a task that sweeps the hub for as long as the hub has topics, unless such a task is
+    /// already running.
     pub(super) fn keep_swept(&self, weak: &Weak<Self>, state: &mut State<T>) {
         if state.is_swept {
             return;
@@ -179,8 +181,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
     }
 }
 
-/// A guard owned by the task that sweeps a hub. If the task is cancelled, for example because its
-/// runtime shuts down, the guard allows another one to be started when the next topic is created.
+/// A guard owned by the task that sweeps a hub. If the task is cancelled, for example because the
+/// runtime shuts down, the guard allows another task to be started when the next topic is created.
 struct Sweeping<T: Send + Sync + 'static> {
     hub: Weak<Inner<T>>,
     is_done: bool,

@@ -35,10 +35,10 @@ use crate::{
 pub(crate) struct RingCursor<T> {
     ring: Arc<Ring<T>>,
     stage: Stage<T>,
-    /// The number of the last event read.
+    /// The sequence number of the last event read.
     number: u64,
-    /// The number of events after `number` already reported to the client as missed, according to
-    /// the client's id.
+    /// How many of the events after `number` have already been reported to the client as missed,
+    /// according to the client's id.
     reported: u32,
     /// The reader's slot in the ring's waiters.
     slot: usize,
@@ -58,10 +58,10 @@ pub(crate) enum Stage<T> {
 /// The position at which a reader continues if its next event is no longer held.
 struct Detour<T> {
     number: u64,
-    /// The events up to `number` that the reader still receives, along with their numbers.
+    /// The events up to `number` that the reader still receives, along with their sequence numbers.
     kept: Vec<(u64, Arc<Entry<T>>)>,
-    /// Whether the ids sent to the client contain the number of later events already reported as
-    /// missed.
+    /// Whether the ids sent to the client also state how many later events have already been
+    /// reported as missed.
     counts_reported: bool,
 }
 
@@ -127,8 +127,8 @@ impl<T> RingCursor<T> {
         let superseded = resume_at - self.number - kept.len() as u64;
         let missed = superseded - u64::from(mem::take(&mut self.reported));
         // If a client disconnects while receiving the kept events, it receives the rest of them
-        // after it reconnects. The superseded events have already been reported as missed by then,
-        // so the client's id contains their number to prevent them from being counted again.
+        // after it reconnects. By then, the superseded events have already been reported as missed.
+        // To prevent them from being counted again, the client's id states how many there are.
         let position = match counts_reported {
             true => self.ring.id_with_reported(self.number, superseded),
             false => self.ring.id(resume_at),
@@ -195,15 +195,15 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
-        // Assign the stage only if it changes, because each assignment also drops the previous
-        // stage, which is not free.
+        // Assign the stage only if it changes, because each assignment drops the previous stage,
+        // which takes time.
         let is_resuming = matches!(self.stage, Stage::Resuming);
         if is_resuming {
             self.stage = Stage::Following;
         }
         // If `reported` is not 0, the client disconnected while receiving the newest event of each
-        // key. It continues with the remaining ones. The superseded events have already been
-        // reported as missed.
+        // key. After reconnecting, the client continues with the remaining ones. The superseded
+        // events have already been reported as missed.
         if self.number < state.before_oldest() || self.reported > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,
@@ -281,8 +281,8 @@ impl<T> fmt::Debug for RingCursor<T> {
 impl<T> Drop for RingCursor<T> {
     fn drop(&mut self) {
         let left = self.ring.state().leave(self.slot);
-        // Dropped after the lock is released, because dropping a waker may drop a task, and the
-        // task's destructors may acquire the lock.
+        // Drop these values after releasing the lock, because dropping a waker may drop a task, and
+        // the task's destructors may acquire the lock.
         drop(left);
     }
 }

@@ -1,5 +1,5 @@
 //! [`Ring`]: the in-memory back end, which holds the newest events. A reader has no queue and
-//! stores only the number of the last event that it has read.
+//! stores only the sequence number of the last event that it has read.
 
 pub(crate) mod cursor;
 pub(crate) mod overflow;
@@ -75,8 +75,8 @@ impl<T> Ring<T> {
         gone
     }
 
-    /// Creates a stand-in for the topic of a run that no longer exists. Its readers receive a gap,
-    /// followed by the end of the topic.
+    /// Creates a stand-in for the topic of a run that no longer exists. Readers of the stand-in
+    /// receive a gap, followed by the end of the topic.
     pub(crate) fn gone() -> Self {
         let nothing = Capacity {
             events: 0,
@@ -108,8 +108,8 @@ impl<T> Ring<T> {
 
     fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
         let now = Instant::now();
-        // Declared before the guard, so it is dropped after the lock is released, even if a user's
-        // key function panics.
+        // Declare this variable before the guard so that it is dropped after the lock is released,
+        // even if a user's key function panics.
         let entry;
         let mut state = self.state();
         if state.finished {
@@ -142,7 +142,7 @@ impl<T> Ring<T> {
         let waiting = state.waiters.take_waiting();
         drop(state);
         // Wake the readers only after releasing the lock. A woken reader acquires the lock
-        // immediately, so it would otherwise have to wait for it.
+        // immediately, so it would have to wait if the lock were still held.
         for waker in waiting {
             waker.wake();
         }

@@ -26,12 +26,12 @@ pub(crate) enum Overflow<T> {
 
 /// Tracks the newest event of each key.
 pub(crate) trait NewestOf<T>: Send {
-    /// Records a new event. Returns the event superseded by it, if any, along with that event's
-    /// number.
+    /// Records a new event. Returns the event that the new one supersedes, if any, along with the
+    /// superseded event's sequence number.
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)>;
 
     /// Returns the newest event of each key, excluding events up to `number`. The events are in
-    /// order and include their numbers.
+    /// order and are returned with their sequence numbers.
     fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;

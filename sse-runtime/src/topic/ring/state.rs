@@ -1,4 +1,4 @@
-//! [`State`]: the events and readers of a [`Ring`](super::Ring), protected by its lock.
+//! [`State`]: the events and readers of a [`Ring`](super::Ring), protected by the ring's lock.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -21,12 +21,12 @@ use crate::{
 };
 
 pub(crate) struct State<T> {
-    /// The held events. Their numbers are consecutive, and the newest event's number is `last`.
+    /// The held events. Their sequence numbers are consecutive and end with `last`.
     pub(crate) held: VecDeque<(Instant, Arc<Entry<T>>)>,
     /// The total cost of all held events, whether they are held in the ring or as the newest event
     /// of a key.
     pub(crate) bytes: usize,
-    /// The number of each key's newest event.
+    /// The sequence number of each key's newest event.
     pub(crate) newest: BTreeSet<u64>,
     /// The time at which the last reader left, or `None` while there are readers.
     pub(crate) unread_since: Option<Instant>,
@@ -57,7 +57,7 @@ pub(crate) struct Evicted<T> {
 }
 
 impl<T> State<T> {
-    /// Returns the number of the oldest held event, minus one.
+    /// Returns the sequence number of the oldest held event, minus one.
     #[inline]
     pub(crate) fn before_oldest(&self) -> u64 {
         self.last - self.held.len() as u64
@@ -73,9 +73,9 @@ impl<T> State<T> {
         Some(entry)
     }
 
-    /// Returns a batch of the events after `number`, and the cached batch that it replaces, if any.
-    /// There must be at least one event after `number`. The caller must drop the replaced batch
-    /// after the lock is released.
+    /// Returns a batch of the events after `number`, along with the cached batch that the new batch
+    /// replaces, if any. There must be at least one event after `number`. The caller must drop the
+    /// replaced batch after the lock is released.
     #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
         if let Some(cached) = &self.batch

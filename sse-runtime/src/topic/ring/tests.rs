@@ -200,7 +200,7 @@ async fn value_is_dropped_after_the_lock_is_released() {
         tokio::time::advance(Duration::from_millis(5)).await;
         publish(&ring);
     }
-    // This batch begins with the events to be evicted first.
+    // This batch begins with the events that will be evicted first.
     read(&mut first);
     tokio::time::advance(Duration::from_millis(600)).await;
     // This read replaces the batch.

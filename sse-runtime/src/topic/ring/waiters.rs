@@ -25,7 +25,7 @@ impl Waiters {
     pub(crate) fn leave(&mut self, slot: usize) -> Option<Waker> {
         let waker = self.waiting[slot].take();
         self.free.insert(slot);
-        // Free slots at the end are removed. Otherwise, after many readers have left, each publish
+        // Remove the free slots at the end. Otherwise, after many readers have left, each publish
         // would still iterate over their slots.
         while let Some(last) = self.waiting.len().checked_sub(1)
             && self.free.remove(&last)
@@ -49,7 +49,7 @@ impl Waiters {
 
     #[inline]
     pub(crate) fn take_waiting(&mut self) -> Vec<Waker> {
-        // The vector is created with enough capacity for all wakers, so each publish allocates only
+        // Create the vector with enough capacity for all wakers so that each publish allocates only
         // once, regardless of the number of readers.
         let mut waiting = Vec::with_capacity(self.waiting.len());
         waiting.extend(self.waiting.iter_mut().filter_map(Option::take));

@@ -51,13 +51,13 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
         loop {
             match ready!(self.updates.poll_update(cx)) {
                 Some(update) if !(self.filter)(&update) => {
-                    // Attach the gap to the next update instead.
+                    // Attach the rejected update's gap to the next update instead.
                     if update.gap.is_some() {
                         self.updates.unreported = update.gap;
                     }
                     // If events are published continuously and the filter rejects all of them, this
-                    // loop never waits. It therefore yields to the runtime from time to time.
-                    // Otherwise, other tasks could not run, and the stream could not be closed.
+                    // loop never waits. Yield to the runtime from time to time. Otherwise, other
+                    // tasks could not run, and the stream could not be closed.
                     ready!(coop::poll_proceed(cx)).made_progress();
                 }
                 passed => return Poll::Ready(passed),

@@ -30,24 +30,26 @@ pub use update::Update;
 /// A reader of a [`Topic`](super::Topic). It is a stream of [`Update`]s.
 ///
 /// In an endpoint, the client is automatically notified of gaps (see [`Gap`]) and of the end of a
-/// [finished](super::Topic::finish) topic, after which it does not reconnect. Elsewhere, use
-/// [`recv`](Self::recv), which returns gaps, or [`next`](Self::next), which attaches a gap to the
-/// following update. A client that receives this update also receives the gap.
+/// [finished](super::Topic::finish) topic. After the end of the topic, the client does not
+/// reconnect. Elsewhere, use [`recv`](Self::recv), which returns gaps, or [`next`](Self::next),
+/// which attaches a gap to the following update. A client that receives this update also receives
+/// the gap.
 ///
 /// Polling for the next update marks the previous one as handled, even if it was not yielded. If
-/// the most recent updates were not sent to the client, the next keep-alive contains the last one's
-/// id. Even a client that receives few of a topic's events therefore reconnects with a recent id.
+/// the most recent updates were not sent to the client, the next keep-alive contains the id of the
+/// last one. Even a client that receives few of a topic's events therefore reconnects with a recent
+/// id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
     state: State<T>,
     /// The id of the position after the last event handed out.
     position: EventId,
     report: Report,
-    /// The registration with the endpoint's stream. It tells the stream how this subscription ends,
-    /// which determines how the stream ends.
+    /// This subscription's registration with the endpoint's stream. How the subscription ends
+    /// determines how the stream ends.
     reading: Option<Reading>,
-    /// A gap read outside of an endpoint, where there is no stream to write it to. It is attached
-    /// to the next update instead.
+    /// A gap that was read outside of an endpoint, where there is no stream to write the gap to.
+    /// The gap is attached to the next update instead.
     unreported: Option<Box<Gap>>,
 }
 
@@ -55,7 +57,8 @@ pub struct Subscription<T> {
 /// reported position.
 ///
 /// If the start position depends on whether the client has an id, or on the id itself, the stream
-/// must send an id to reconnect with, even if it does not send any events.
+/// must send an id with which the client can reconnect, even if the stream does not send any
+/// events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Report {
     /// The start position does not depend on the client's id.
@@ -83,15 +86,15 @@ impl<T> Subscription<T> {
                 true => Report::Due,
                 false => Report::NotNeeded,
             },
-            // Registered immediately so that the topic counts as read by the stream even if the
-            // subscription is dropped before it is polled. This happens, for example, if another
-            // branch of a `select!` completes first.
+            // Register the subscription immediately so that the topic counts as read by the stream
+            // even if the subscription is dropped before it is polled. This can happen, for
+            // example, if another branch of a `select!` completes first.
             reading: Handoff::with_current(Handoff::read_topic),
             unreported: None,
         }
     }
 
-    /// Sends the start position to the client, because its id does not cover every topic.
+    /// Sends the start position to the client, because the client's id does not cover every topic.
     pub(crate) fn send_position(&self) {
         Handoff::with_current(|handoff| handoff.lock().ids.restarts_at(&self.position));
     }
@@ -142,10 +145,10 @@ impl<T> Subscription<T> {
         self.position.clone()
     }
 
-    /// Returns whether the subscription ended because its [run](super::Hub::spawn) returned an
-    /// error, panicked or was [abandoned](super::HubBuilder::abandon_after). Returns `false` while
-    /// there are updates left to read, if the run returned without an error, or if
-    /// [`Hub::abort`](super::Hub::abort) stopped it.
+    /// Returns whether the subscription ended because the topic's [run](super::Hub::spawn) returned
+    /// an error, panicked or was [abandoned](super::HubBuilder::abandon_after). Returns `false`
+    /// while there are updates left to read, if the run returned without an error, or if
+    /// [`Hub::abort`](super::Hub::abort) stopped the run.
     ///
     /// In an endpoint, the stream automatically ends with the run's error, at the latest when the
     /// handler next calls `yield_!`. Use this method outside of endpoints, or in a handler that
@@ -225,8 +228,8 @@ impl<T> Subscription<T> {
     }
 
     /// Writes the next update, along with other updates from the same read, until the outgoing
-    /// frames are full. This acquires the lock only once and can write a whole batch without
-    /// copying it. Returns whether the generator then has to stop, or `None` once the topic is
+    /// frames are full. This method acquires the lock only once and can write a whole batch without
+    /// copying it. Returns whether the generator must then stop, or `None` once the topic is
     /// finished.
     ///
     /// The resulting state is the same as if every update had been passed to `yield_!`.

@@ -31,7 +31,8 @@ pub(super) enum State<T> {
     Idle(Next),
     Batch {
         batch: Arc<Batch<T>>,
-        /// The number of events handed out so far. This is always less than the batch length.
+        /// The number of events handed out so far. This is always less than the length of the
+        /// batch.
         handed_out: usize,
         /// Describes what follows the batch.
         next: Next,
@@ -87,7 +88,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Forgets that a waker is registered, because that waker belongs to an earlier poll.
+    /// Clears the record of a registered waker, because that waker belongs to an earlier poll.
     pub(super) fn forget_waker(&mut self) {
         if let Self::Idle(next) | Self::Batch { next, .. } = self
             && *next == Next::Wait
