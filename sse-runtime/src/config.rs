@@ -73,8 +73,8 @@ pub struct Endpoint {
     events: Option<Events>,
 }
 
-/// The default value of `keep_alive`. The standard's authoring notes suggest this interval because
-/// proxies drop idle connections.
+/// The default value of `keep_alive`. The authoring notes in the HTML standard suggest this
+/// interval because proxies drop idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 impl Endpoint {

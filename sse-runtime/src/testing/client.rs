@@ -197,8 +197,8 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// Panics if the body is cut off, if it is not UTF-8, or if a stream does not end within 30
-    /// seconds (or within a week if tokio's clock is paused).
+    /// Panics if the body is cut off, if it is not UTF-8, or if it does not end within 30 seconds
+    /// (or within a week if tokio's clock is paused).
     pub async fn text(self) -> String {
         let whole = axum::body::to_bytes(self.response.into_body(), usize::MAX);
         let what = format!("the end of the response to {}", self.request_line);

@@ -169,9 +169,10 @@ impl Events {
     }
 
     /// Disconnects, as if the client had closed its connection. Returns once the generator and
-    /// everything it owns have been dropped, the tasks of its [`Connection`](crate::Connection)
-    /// have ended, and its close hooks have run. This method can also be called after the stream
-    /// has ended. It does not wait for detached tasks that the generator has spawned.
+    /// everything it owns have been dropped, the tasks of the generator's
+    /// [`Connection`](crate::Connection) have ended, and the close hooks have run. This method can
+    /// also be called after the stream has ended. It does not wait for detached tasks that the
+    /// generator has spawned.
     pub async fn disconnect(mut self) {
         drop(self.body);
         // Nothing is ever sent on this channel, so `recv` returns only once all senders have been

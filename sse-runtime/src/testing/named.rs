@@ -17,8 +17,8 @@ pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) ->
     match &T::SHAPE {
         Shape::Struct(named) if is_named(named, event) => match named.data {
             NamedData::Json => serde_json::from_str(data),
-            // The text is passed as a JSON string, from which `Deserialize` creates either a
-            // newtype or a unit struct.
+            // Pass the text as a JSON string. `Deserialize` then creates either a newtype or a unit
+            // struct from that string.
             NamedData::Text => T::deserialize(serde_json::Value::from(data)),
             NamedData::Empty => empty(data).and_then(|()| serde_json::from_str("null")),
         },
@@ -113,7 +113,7 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
 }
 
 impl<'de> Content<'de> {
-    /// Parses the data as JSON and checks that nothing follows it.
+    /// Parses the data as a JSON value and checks that nothing follows that value.
     fn json<T>(
         self,
         read: impl FnOnce(&mut serde_json::Deserializer<StrRead<'de>>) -> Result<T, Error>,

@@ -64,8 +64,8 @@ impl<T> Entry<T> {
     }
 
     /// Returns the number of bytes needed to hold the event. The heap data that the value owns
-    /// cannot be measured. If the value may own any, the length of the frame without its `id` line
-    /// serves as an estimate.
+    /// cannot be measured. If the value may own heap data, the length of the frame without its `id`
+    /// line serves as an estimate.
     pub(crate) fn cost(&self) -> usize {
         let heap = match mem::needs_drop::<T>() {
             true => self.frame.len() - self.id_line.len(),
@@ -197,7 +197,7 @@ pub(crate) enum Read<T> {
     Lagged,
     /// The topic is finished, and the reader has read every event.
     End,
-    /// Like `End`, but the topic's run failed.
+    /// Like `End`, but the topic's run has failed.
     Failed(Arc<Failure>),
 }
 
@@ -242,7 +242,7 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// Finishes the topic. No more events can be published.
     fn finish(&self);
 
-    /// Finishes the topic because its run has failed.
+    /// Finishes the topic after its run has failed.
     fn fail(&self, failure: Arc<Failure>);
 
     fn is_finished(&self) -> bool;

@@ -62,18 +62,19 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Sends a [`Gap`](super::Gap) to a reader whose next event is no longer held and continues
-    /// with the newest event. By default, the reader continues with the oldest event still held.
+    /// Sends a [`Gap`](super::Gap) to a reader when the reader's next event is no longer held. The
+    /// reader then continues with the newest event. By default, it continues with the oldest event
+    /// still held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// Sends a [`Gap`](super::Gap) to a reader whose next event is no longer held and continues
-    /// with the newest event of each key. Events that the reader has already read are not sent
-    /// again. Use this setting if only the latest state matters, such as the current price of each
-    /// symbol. The topic holds the newest event of each key forever, so the number of keys should
-    /// be small. The topic's lock is held while `key` and the `Hash`, `Eq` and `Drop`
+    /// Sends a [`Gap`](super::Gap) to a reader when the reader's next event is no longer held. The
+    /// reader then continues with the newest event of each key, except for events that it has
+    /// already read. Use this setting if only the latest state matters, such as the current price
+    /// of each symbol. The topic holds the newest event of each key forever, so the number of keys
+    /// should be small. The topic's lock is held while `key` and the `Hash`, `Eq` and `Drop`
     /// implementations of its return value run, so none of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
@@ -84,11 +85,11 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Stops a reader whose next event is no longer held and closes the reader's stream with
-    /// [`CloseReason::Lagged`](crate::CloseReason::Lagged). This setting is useful if the events
-    /// are also stored elsewhere and the client can fetch the missed ones from there after it
-    /// reconnects. An in-memory topic no longer holds the missed events, so a client that resumes
-    /// from the topic receives a gap.
+    /// Stops a reader when the reader's next event is no longer held. The reader's stream then
+    /// closes with [`CloseReason::Lagged`](crate::CloseReason::Lagged). This setting is useful if
+    /// the events are also stored elsewhere and the client can fetch the missed ones from there
+    /// after it reconnects. An in-memory topic no longer holds the missed events, so a client that
+    /// resumes from the topic receives a gap.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;
         self

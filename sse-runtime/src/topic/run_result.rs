@@ -22,7 +22,7 @@ pub trait RunResult<Kind>: Sealed {
     fn outcome(self) -> Result<(), RunError>;
 }
 
-/// A run's failure and the message to log for it.
+/// A run's failure and the message to log for that failure.
 #[derive(Debug)]
 pub struct RunError {
     pub(crate) failure: Failure,

@@ -126,7 +126,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
     }
 
     /// Publishes an event without waiting. An in-memory topic never has to wait. Use this method in
-    /// synchronous code, or while holding a lock if you have to check a condition and publish
+    /// synchronous code, or while holding a lock if you must check a condition and publish
     /// atomically. For example, an auction must publish a bid only if it is higher than every
     /// earlier one.
     ///
@@ -186,8 +186,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// end. A client that reconnects with its last id receives the events that it missed, and then
     /// its stream ends as well. If the client reconnects once more, it receives a `204`.
     ///
-    /// If a stream has read the topic to the end, it automatically sends a `done` event when its
-    /// handler returns, unless its endpoint sets `events = "own"`.
+    /// If a stream has read the topic to the end, it automatically sends a `done` event when the
+    /// handler returns, unless `events = "own"` applies to the endpoint.
     pub fn finish(&self) {
         self.backend.finish();
     }

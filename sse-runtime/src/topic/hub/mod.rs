@@ -215,24 +215,24 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// no run with this name exists, the client receives a [`Gap`](crate::topic::Gap). The stream
     /// then ends, and the client does not reconnect. If a run exists but the id is invalid or
     /// belongs to another run, the client receives a gap and then reads the current run from the
-    /// oldest event still held. If the client sends its id by other means, such as in the request
-    /// body, pass an [`EventId`](crate::EventId) as the cursor. To start a run without reading it,
-    /// pass [`Start::First`](crate::Start::First) and drop the subscription.
+    /// oldest event still held. If the client sends its id in another way, for example in the
+    /// request body, pass an [`EventId`](crate::EventId) as the cursor. To start a run without
+    /// reading it, pass [`Start::First`](crate::Start::First) and drop the subscription.
     ///
     /// The run is started only once, even if many clients request it at the same time. A run that
     /// has ended is replayed. Unless you use [`spawn_again`](Self::spawn_again), no new run with
     /// the same name starts until the topic of the ended run has been dropped.
     ///
     /// If the run returns an error or panics, the failure is logged. Every reader's stream delivers
-    /// the published events and then ends with the endpoint's `error_event`. If the error
-    /// implements [`Serialize`](serde::Serialize), the event's data is the error as JSON.
-    /// Otherwise, the data is an RFC 9457 problem without details. With `events = "own"`, which is
-    /// the default for every method except `GET`, an error that implements `Serialize` is sent
-    /// without the id that stops a client from reconnecting. With this setting, any other failure
-    /// aborts the response. Values that a handler yields after it has read a failed run to the end
-    /// are not sent, so a marker such as `[DONE]` cannot make a partial answer look complete. If
-    /// the handler returns an error, that error is sent instead of the run's error. The stream
-    /// closes with the reason [`Failed`](crate::CloseReason::Failed) or
+    /// the published events and then ends with the event that the endpoint's `error_event` key
+    /// names. If the error implements [`Serialize`](serde::Serialize), the event's data is the
+    /// error as JSON. Otherwise, the data is an RFC 9457 problem without details. With `events =
+    /// "own"`, which is the default for every method except `GET`, an error that implements
+    /// `Serialize` is sent without the id that stops a client from reconnecting. With this setting,
+    /// any other failure aborts the response. Values that a handler yields after it has read a
+    /// failed run to the end are not sent, so a marker such as `[DONE]` cannot make a partial
+    /// answer look complete. If the handler returns an error, that error is sent instead of the
+    /// run's error. The stream closes with the reason [`Failed`](crate::CloseReason::Failed) or
     /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. If a client reconnects
     /// with the error event's id, it receives a `204` and stops reconnecting.
     ///

@@ -202,8 +202,8 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             self.stage = Stage::Following;
         }
         // If `reported` is not 0, the client disconnected while receiving the newest event of each
-        // key. After reconnecting, the client continues with the remaining ones. The superseded
-        // events have already been reported as missed.
+        // key. This reader continues with the remaining ones. The superseded events have already
+        // been reported as missed.
         if self.number < state.before_oldest() || self.reported > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,

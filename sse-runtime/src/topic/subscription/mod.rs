@@ -35,10 +35,10 @@ pub use update::Update;
 /// which attaches a gap to the following update. A client that receives this update also receives
 /// the gap.
 ///
-/// Polling for the next update marks the previous one as handled, even if it was not yielded. If
-/// the most recent updates were not sent to the client, the next keep-alive contains the id of the
-/// last one. Even a client that receives few of a topic's events therefore reconnects with a recent
-/// id.
+/// Polling for the next update marks the previous one as handled, even if the previous one was not
+/// yielded. If the most recent updates were not sent to the client, the next keep-alive contains
+/// the id of the last one. Even a client that receives few of a topic's events therefore reconnects
+/// with a recent id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
     state: State<T>,
@@ -128,7 +128,7 @@ impl<T> Subscription<T> {
 
     /// Returns the id of the position after all updates returned so far. Immediately after you
     /// [subscribe](super::Topic::subscribe), this is the id to send with a snapshot of the current
-    /// state, because the subscription continues with the events published after that point.
+    /// state, because the subscription continues with the events published after you subscribed.
     ///
     /// ```
     /// # use sse_runtime::{Event, Start, Stream, Topic, sse_endpoint};
