@@ -67,9 +67,9 @@ pub(crate) struct ConnectionContext {
 /// logged at the `debug` level.
 type ConnectionError = Box<dyn Error + Send + Sync>;
 
-/// The future that serves requests until an event stream is taken over or the connection ends. It
-/// is ten times the size of a stream's state. It is boxed so that a connection's task does not
-/// reserve that space while driving a stream.
+/// The future that serves requests until an event stream is taken over or the connection ends. The
+/// future is ten times the size of a stream's state, so it is boxed to keep a connection's task
+/// from reserving that space while the task drives a stream.
 type Requests<Io> =
     Pin<Box<dyn Future<Output = Result<Option<TakenOver<Io>>, ConnectionError>> + Send>>;
 
@@ -77,8 +77,8 @@ type Requests<Io> =
 ///
 /// The state machine is written by hand to save memory and time, because a stream may last for
 /// hours and is polled for every event it sends. An equivalent `async fn` would reserve space for
-/// the stream three times, once for each variable that the stream moves through. It would also nest
-/// four futures, whose states would lie on four different cache lines.
+/// the stream three times, once for each variable that the stream is moved into. Such a function
+/// would also nest four futures, whose states would lie on four different cache lines.
 struct ConnectionTask<Io: Transport> {
     // Declared before `guard` so that the socket is closed first. Dropping the guard reports the
     // socket's file descriptor as freed.
@@ -138,10 +138,10 @@ impl<Io: Transport> Future for ConnectionTask<Io> {
                     Ok(()) => this.after_stream(),
                     Err(broken) => {
                         // Other tasks may be waiting for a resource held by the generator, and
-                        // closing a socket takes longer than dropping a generator. Therefore, the
-                        // generator is dropped now, and the socket is closed on the next poll. If
-                        // many clients disconnect at once, all their generators are dropped before
-                        // any of their sockets is closed.
+                        // closing a socket takes longer than dropping a generator. Therefore, drop
+                        // the generator now and close the socket on the next poll. If many clients
+                        // disconnect at once, all their generators are dropped before any of their
+                        // sockets is closed.
                         stream.end_body();
                         this.broken = Some(broken);
                         cx.waker().wake_by_ref();
@@ -218,8 +218,8 @@ impl ConnectionContext {
         let socket = Socket::new(io, self.timeouts.send);
         #[cfg(feature = "http2")]
         if is_http2 {
-            // The client still has to send the preface. hyper would wait for it without a timeout,
-            // so wait for it here with one.
+            // The client must still send the preface. hyper would wait for the preface without a
+            // timeout, so wait for it here, with a timeout.
             let (socket, _) = Box::pin(self.preface(socket)).await?;
             Box::pin(self.serve_http2(socket, peer)).await?;
             return Ok(None);
@@ -227,8 +227,8 @@ impl ConnectionContext {
         self.serve_requests(socket, peer).await
     }
 
-    /// Serves a connection without TLS. The protocol is HTTP/2 if the client begins with the HTTP/2
-    /// preface, and HTTP/1 otherwise.
+    /// Serves a connection without TLS. Uses HTTP/2 if the client sends the HTTP/2 preface first,
+    /// and HTTP/1 otherwise.
     async fn serve_plain<Io: Transport>(
         self: Arc<Self>,
         io: Io,
@@ -247,9 +247,8 @@ impl ConnectionContext {
         self.serve_requests(socket, peer).await
     }
 
-    /// Returns whether the client begins with the HTTP/2 preface (RFC 9113, section 3.4). Waits for
-    /// the whole preface, with a timeout. hyper has no timeout for the rest of an incomplete
-    /// preface.
+    /// Returns whether the client sends the HTTP/2 preface first (RFC 9113, section 3.4). The wait
+    /// for the preface has a timeout, because hyper has none for the rest of an incomplete preface.
     #[cfg(feature = "http2")]
     async fn preface<Io: Transport>(
         &self,
@@ -257,7 +256,7 @@ impl ConnectionContext {
     ) -> Result<(Socket<Io>, bool), ConnectionError> {
         let preface = socket.starts_with(PREFACE);
         tokio::select! {
-            // A request that has already arrived is served, even if the server is shutting down.
+            // Serve a request that has already arrived, even if the server is shutting down.
             biased;
             is_http2 = tokio::time::timeout(self.timeouts.header_read, preface) => {
                 let is_http2 = is_http2??;
@@ -336,8 +335,8 @@ impl ConnectionContext {
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
             () = self.shutdown.begun() => {}
-            // The connection has been idle for this long. hyper would keep it open as long as the
-            // client responded to PINGs.
+            // Close a connection that has been idle for this long. hyper would keep the connection
+            // open as long as the client responded to PINGs.
             () = counts.idle(self.timeouts.header_read) => {}
         }
         connection.as_mut().graceful_shutdown();

@@ -16,24 +16,24 @@ use crate::server::{
     listener::{self, Accepted, FreedDescriptors, Listener},
 };
 
-/// A server's open connections. Dropping this value aborts all of them.
+/// A server's open connections. Dropping this value aborts all connections.
 #[derive(Debug)]
 pub(crate) struct Connections {
     context: Arc<ConnectionContext>,
     open: Arc<Open>,
 }
 
-/// The open connections' tasks. The server can wait for them or abort them.
+/// The open connections' tasks. The server can wait for these tasks or abort them.
 ///
-/// A connection that ends removes itself without waking the server's task. `main` usually blocks on
-/// that task, so waking the task on every disconnect would mean waking the main thread, which is
-/// expensive.
+/// When a connection ends, its entry is removed without waking the server's task. `main` usually
+/// blocks on that task, so waking the task on every disconnect would mean waking the main thread,
+/// which is expensive.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     tasks: TaskTracker,
     /// The task handles, by connection number. A handle is `None` until its task has been spawned.
-    /// A B-tree is used because, unlike a hash map, it frees memory when many connections have
-    /// closed.
+    /// A B-tree is used because it frees memory as its entries are removed, whereas a hash map
+    /// keeps its capacity.
     abort_handles: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
     descriptors: FreedDescriptors,
 }
@@ -61,8 +61,9 @@ impl Open {
             open: Arc::clone(self),
             number,
         };
-        // The lock must not be held here. If the runtime is shutting down, `spawn` drops the task
-        // immediately, and with it the guard, whose destructor takes the lock.
+        // The lock must not be held here. If the runtime is shutting down, `spawn` immediately
+        // drops both the task and the guard inside the task, and the guard's destructor takes the
+        // lock.
         let task = self.tasks.spawn(connection(guard));
         // The entry is missing if the task has already ended.
         if let Some(place) = self.abort_handles().get_mut(&number) {
@@ -100,7 +101,7 @@ impl Connections {
         }
     }
 
-    /// Accepts connections and reloads the TLS certificate until the future is dropped.
+    /// Accepts connections and reloads the TLS certificate until the returned future is dropped.
     pub(crate) async fn accept(&self, listener: &Listener) -> Infallible {
         listener.prepare(self.context.timeouts.tcp_user);
         #[cfg(feature = "tls")]

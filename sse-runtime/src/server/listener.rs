@@ -79,8 +79,8 @@ bind_address!(
     (Ipv4Addr, u16): |addr| SocketAddr::from(*addr),
 );
 
-/// Maximum number of connections waiting to be accepted. The number is high because all clients
-/// reconnect at once after a restart, and a refused client waits several seconds before retrying.
+/// Maximum number of connections waiting to be accepted. The limit is high, because all clients
+/// reconnect at once after a restart, and a refused client waits several seconds before it retries.
 /// The operating system may impose a lower limit.
 const BACKLOG: u32 = 4096;
 
@@ -92,7 +92,7 @@ struct BindError {
     source: io::Error,
 }
 
-/// Like [`TcpListener::bind`], listens on the first address that can be bound.
+/// Listens on the first address that can be bound, as [`TcpListener::bind`] does.
 async fn bind(addr: impl ToSocketAddrs, name: String) -> io::Result<Listener> {
     let bound = async {
         let addrs = tokio::net::lookup_host(addr).await?;
@@ -124,7 +124,8 @@ fn listen_on_first<T>(
 }
 
 /// Falls back to IPv4 if `[::]` cannot be bound. `[::]` stands for all of the machine's addresses,
-/// including IPv4 ones, so it should work even if the kernel was built or started without IPv6.
+/// including IPv4 ones, so binding it should succeed even if the kernel was built or started
+/// without IPv6.
 fn listen_without_ipv6<T>(
     addr: SocketAddr,
     error: io::Error,
@@ -149,8 +150,8 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Like `std`, this does not set `SO_REUSEADDR` on Windows, where the option would let another
-    // program take over the address.
+    // Like `std`, do not set `SO_REUSEADDR` on Windows, where the option would let another program
+    // take over the address.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
@@ -161,7 +162,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
-    /// When a failure to accept a connection was last logged.
+    /// The time at which a failure to accept a connection was last logged.
     logged: Mutex<Option<Instant>>,
 }
 
@@ -215,11 +216,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Minimum time between two log lines about failures to accept.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When a connection closes, notifies a listener that has run out of file descriptors.
+/// Notifies the listener when a connection closes, if the listener has run out of file descriptors.
 #[derive(Debug, Default)]
 pub(crate) struct FreedDescriptors {
-    /// Whether the listener is waiting for a descriptor. If it is not, closed connections are not
-    /// reported, because each report would wake a thread for nothing.
+    /// Whether the listener is waiting for a descriptor. If the listener is not waiting, closed
+    /// connections are not reported, because each report would wake a thread unnecessarily.
     is_awaited: AtomicBool,
     freed: Notify,
 }
@@ -234,8 +235,8 @@ impl FreedDescriptors {
 }
 
 impl Listener {
-    /// Sets the listener's socket options so that accepted connections inherit them. This saves
-    /// seven system calls per connection.
+    /// Sets the listener's socket options so that accepted connections inherit them. Inheriting the
+    /// options saves seven system calls per connection.
     pub(crate) fn prepare(&self, user_timeout: Duration) {
         #[cfg(target_os = "linux")]
         if let Kind::Tcp(listener) = &self.kind
@@ -253,8 +254,8 @@ impl Listener {
     ///
     /// Dropping the future does not lose any connections.
     pub(crate) async fn accept(&self, descriptors: &FreedDescriptors) -> Accepted {
-        // The first failure is retried immediately. From then on, every closed connection stores a
-        // permit in the `Notify`, so a wakeup cannot be missed.
+        // After the first failure, `accept` is retried immediately. From then on, every closed
+        // connection stores a permit in the `Notify`, so a wakeup cannot be missed.
         let mut pause = Duration::ZERO;
         loop {
             let accepted = match &self.kind {
@@ -312,8 +313,9 @@ fn is_connection_error(error: &io::Error) -> bool {
 /// How many bytes the kernel accepts beyond those that fit into the peer's receive buffer.
 ///
 /// By default, Linux buffers several MB. Once this buffer is full, Linux accepts no more data until
-/// a third of it has been sent, so a client that reads slowly but steadily would look stalled. Such
-/// a client would also receive new events only after reading everything in the buffer.
+/// a third of the buffered data has been sent, so a client that reads slowly but steadily would
+/// look stalled. Such a client would also receive new events only after reading everything in the
+/// buffer.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
 
@@ -321,7 +323,7 @@ const UNSENT: u32 = 64 * 1024;
 ///
 /// On Linux, a connection inherits the options if its handshake completes after the call to
 /// [`Listener::prepare`]. The option checked here is set last, so a connection that has inherited
-/// it has inherited all the others, too.
+/// this option has also inherited all the others.
 pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Duration) {
     let socket = SockRef::from(socket);
     #[cfg(target_os = "linux")]
@@ -337,8 +339,8 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
 /// Makes the kernel send written data immediately and detect vanished peers.
 ///
 /// If a peer vanishes without closing its connection (RFC 9293, section 3.8.3), the only sign is
-/// that it no longer acknowledges data. The kernel waits at most `user_timeout` for the peer to
-/// acknowledge data, or keep-alive probes if no data is in flight.
+/// that the peer no longer acknowledges data. The kernel waits at most `user_timeout` for the peer
+/// to acknowledge data or, if no data is in flight, keep-alive probes.
 fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let probes = TcpKeepalive::new()
@@ -362,7 +364,7 @@ mod tests {
     use super::*;
 
     /// Tests one connection that enters the backlog before the options are set and one that enters
-    /// it after.
+    /// it afterward.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn options_are_inherited_or_set() {

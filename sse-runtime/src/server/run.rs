@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// How long aborted connections have to drop their resources.
+/// How long aborted connections may take to drop their resources.
 const ABORT: Duration = Duration::from_millis(500);
 
 impl Server {
     /// Serves on a bound listener. The future is boxed so that it is compiled once, as part of this
-    /// crate, rather than again in every program that uses the crate.
+    /// crate, rather than in every program that uses the crate.
     pub(super) fn serve_on(
         self,
         listener: Listener,
@@ -59,8 +59,8 @@ impl Server {
                     never = connections.accept(&listener) => match never {},
                     () = shutdown.begun() => {}
                 }
-                // From here on, the server does not accept connections, so load balancers send new
-                // ones to another server.
+                // Stop accepting connections so that load balancers send new ones to another
+                // server.
                 drop(listener);
                 self.is_ready.store(false, Ordering::Relaxed);
                 let drain = shutdown.left();
@@ -79,7 +79,7 @@ impl Server {
                     "closing connections that are still open after the drain time or a second signal"
                 );
                 // Unsent data is lost, but the streams end and their hooks run. A task that blocks
-                // its thread cannot be aborted, so the server waits only for a limited time.
+                // its thread cannot be aborted, so wait only for a limited time.
                 shutdown.set_over();
                 connections.abort();
                 let _ = timeout(ABORT, connections.closed()).await;

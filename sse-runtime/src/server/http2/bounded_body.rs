@@ -18,13 +18,12 @@ use crate::lifecycle::flow_control::{Bound, FlowControl, InHyper};
 /// size.
 ///
 /// hyper takes a piece as soon as the client's window has room for a single byte. It then polls the
-/// body for the next piece, even though it still holds the first one until the client reads it.
-/// Therefore, data that does not fit into the window has to be counted and held back before it
-/// reaches hyper.
+/// body for the next piece while it still holds the unsent part of the first one. Therefore, data
+/// that does not fit into the window must be counted and held back before it reaches hyper.
 const PIECE: usize = 16 * 1024;
 
-/// A piece of fewer bytes than this counts as small. A client that uses the `h2` crate closes the
-/// connection if its app leaves too many small pieces unread.
+/// The size, in bytes, below which a piece counts as small. Clients that use the `h2` crate close
+/// the connection if too many small pieces have piled up unread.
 const SMALL: usize = 256;
 
 /// Limit on the data held by hyper for one stream.
@@ -34,20 +33,21 @@ const UNSENT_OF_STREAM: Bound = Bound {
 };
 
 /// Limit on the data held by hyper for all of a connection's streams together. Even once this limit
-/// has been reached, a stream can hand over a piece if hyper holds none of its other pieces.
+/// has been reached, a stream can hand over a piece if hyper does not hold any other piece of the
+/// same stream.
 ///
-/// If the client keeps reading, hyper holds only the data on its way from the stream tasks to the
-/// connection task, so the limit does not slow the client down. The number of pieces is limited,
-/// too, because even a piece of a few bytes takes up about 400 bytes in hyper.
+/// If the client keeps reading, hyper holds only the data that is being passed from the stream
+/// tasks to the connection task, so the limit does not slow the client down. The number of pieces
+/// is also limited, because even a piece of a few bytes takes up about 400 bytes in hyper.
 const UNSENT_OF_CONNECTION: Bound = Bound {
     pieces: 16 * 1024,
     bytes: 1024 * 1024,
 };
 
-/// A response body, split into pieces. It hands hyper no more pieces than hyper may hold.
+/// A response body that is split into pieces and hands over no more of them than hyper may hold.
 ///
-/// Once a connection has sent too many small pieces, all data yielded by the body without waiting
-/// in between is gathered into one piece until that piece is no longer small. If the body becomes
+/// Once a connection has sent too many small pieces, all data that the body yields without becoming
+/// pending is gathered into one piece until that piece is no longer small. If the body becomes
 /// pending first, the gathered data is handed over as soon as hyper has written the previous piece.
 /// No timer is involved.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub(crate) struct BoundedBody {
     flow: FlowControl,
     /// Whether a piece has been handed to hyper.
     has_handed_over: bool,
-    /// How the body ended. This is reported to hyper only once hyper has taken all of the data.
+    /// How the body ended. Reported to hyper only once hyper has taken all of the data.
     end: Option<BodyEnd>,
 }
 
@@ -120,9 +120,9 @@ impl BoundedBody {
         self.hand_over_gathered()
     }
 
-    /// Called when the body is pending. A body that has merely yielded to other tasks may return
-    /// more data on the next poll, so `gathered` is handed over only if that poll returns
-    /// `Pending`, too.
+    /// Hands over `gathered` if the body is pending on two polls in a row. After only one such
+    /// poll, the body may merely have yielded to other tasks and may return more data on the next
+    /// poll.
     fn poll_pending(&mut self, cx: &Context<'_>) -> Polled {
         if self.gathered.is_empty() {
             return Poll::Pending;
@@ -152,11 +152,11 @@ impl BoundedBody {
         }
     }
 
-    /// Returns the body's error once the last piece has been written. Returning it earlier would
-    /// lose data, because hyper resets the stream as soon as it receives the error, and the reset
-    /// discards all unsent data. If no piece has been handed over yet, the head may still be
-    /// unsent. In that case, this method first hands over an empty piece. hyper writes it after the
-    /// head, so once the piece has been written, the head has been, too.
+    /// Returns the body's error once the last piece has been written. Returning the error earlier
+    /// would lose data, because hyper resets the stream as soon as it receives the error, and the
+    /// reset discards all unsent data. If no piece has been handed over yet, the head may still be
+    /// unsent. In that case, this method first hands over an empty piece. hyper writes this piece
+    /// after the head, so once the piece has been written, the head has also been written.
     fn poll_failed(&mut self, error: axum::Error, cx: &Context<'_>) -> Polled {
         if self.has_handed_over && self.flow.poll_written(cx.waker()) {
             self.end = Some(BodyEnd::End);
@@ -170,7 +170,7 @@ impl BoundedBody {
     }
 }
 
-/// A piece of a body, held by hyper until it has been written.
+/// A piece of a body, which hyper holds until the piece has been written.
 #[derive(Debug)]
 pub(crate) struct Piece {
     bytes: Bytes,
@@ -248,7 +248,7 @@ impl HttpBody for BoundedBody {
             && match self.end {
                 None => self.body.is_end_stream(),
                 Some(BodyEnd::End) => true,
-                // The body has ended, but its trailers or its error still have to be returned.
+                // The body has ended, but its trailers or its error must still be returned.
                 Some(BodyEnd::Trailers(_) | BodyEnd::Failed(_)) => false,
             }
     }

@@ -28,7 +28,7 @@ use crate::{
 use bounded_body::BoundedBody;
 use stall_timeout::{StallTimeout, attach_flow};
 
-/// The HTTP/2 preface. Every HTTP/2 client sends it first, and no HTTP/1 client ever sends it.
+/// The HTTP/2 preface, which every HTTP/2 client sends first and no HTTP/1 client ever sends.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Maximum number of open streams on one HTTP/2 connection.
@@ -47,9 +47,9 @@ pub(crate) const STREAM_BUFFER: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     send_timeout: Duration,
-    /// Tracks the streams' tasks. Dropping a stream takes time, so its task may outlive the
-    /// connection's task. The server waits for these tasks and therefore also for their streams'
-    /// close hooks.
+    /// Tracks the streams' tasks. Dropping a stream takes time, so the stream's task may outlive
+    /// the connection's task. The server waits for the streams' tasks and therefore also for the
+    /// streams' close hooks.
     closing: TaskTracker,
     counts: Arc<StreamCounts>,
 }
@@ -70,8 +70,8 @@ impl StreamCounts {
         OpenStream(Arc::clone(self))
     }
 
-    /// Checks the counts once per `limit`. Returns once no stream is open and none has been opened
-    /// since the previous check.
+    /// Checks the counters once per `limit`. Returns once no stream is open and none has been
+    /// opened since the previous check.
     pub(crate) async fn idle(&self, limit: Duration) {
         loop {
             let before = self.opened.load(Ordering::Relaxed);
@@ -163,8 +163,8 @@ impl Future for Http2ResponseFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Ok(response) = ready!(Pin::new(&mut this.response).poll(cx));
-        // This reaches the right task, because hyper always polls this future in the stream's task,
-        // even if a layer handles the request in another one.
+        // The current task is the stream's task, because hyper always polls this future there, even
+        // if a layer handles the request in a different task.
         attach_flow(&this.flow);
         let flow = this.flow.clone();
         Poll::Ready(Ok(response.map(|body| BoundedBody::new(body, flow))))

@@ -28,8 +28,8 @@ pub(super) fn attach_flow(flow: &FlowControl) {
 }
 
 pin_project! {
-    /// Drives one stream. If the client stops reading for too long, drops the stream, which resets
-    /// it.
+    /// Drives one stream, and drops it if the client stops reading for too long. Dropping the
+    /// stream resets it.
     pub(super) struct StallTimeout<F> {
         #[pin]
         stream: Option<F>,
