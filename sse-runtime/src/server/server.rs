@@ -27,17 +27,18 @@ use crate::{
 /// requests until they notice the shutdown.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
-/// How long a peer may leave data unacknowledged. This is longer than the default send timeout,
-/// because a client that stops reading also stops acknowledging data. With a shorter timeout, such
-/// a client would be mistaken for one that has vanished.
+/// How long a peer may leave data unacknowledged. This limit is longer than the default send
+/// timeout, because a client that stops reading also stops acknowledging data. With a shorter
+/// limit, such a client would be mistaken for one that has vanished.
 const TCP_USER: Duration = Duration::from_secs(45);
 
-/// The default send and body read timeouts, which are twice the default keep-alive interval.
+/// The default for both the send timeout and the body read timeout: twice the default keep-alive
+/// interval.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long an idle connection is kept open for its next request. Load balancers usually close idle
-/// connections earlier, so they do not send requests on a connection that the server is just
-/// closing.
+/// connections earlier, so they do not send requests on a connection that the server is about to
+/// close.
 const IDLE: Duration = Duration::from_secs(75);
 
 /// Serves `app` on `addr` with the default settings of a [`Server`].
@@ -87,11 +88,11 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// | a client that sends a request head of more than 64 KiB or 100 fields | immediately | |
 ///
 /// The server notices a disconnect immediately, even if the client has pipelined more requests
-/// after the request for a stream. Plain `axum::serve` notices it only at the next write. Up to 64
-/// KiB of pipelined requests are buffered and served once the stream has ended. Anything beyond
-/// that is discarded, and the connection is closed once the stream has ended or 8 MiB have been
-/// discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), data beyond the
-/// limit is not read at all.
+/// after the request for a stream. Plain `axum::serve` notices a disconnect only at the next write.
+/// Up to 64 KiB of pipelined requests are buffered and served once the stream has ended. Data
+/// beyond these 64 KiB is discarded, and the connection is closed once the stream has ended or 8
+/// MiB has been discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), data
+/// beyond the limit is not read at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
@@ -103,37 +104,37 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// [`max_streams`](Self::max_streams) bounds the total.
 ///
 /// A flood of PING, SETTINGS or PRIORITY frames is handled in constant memory and costs about 200
-/// ns of CPU time per frame. hyper has no setting to limit such floods. If they are a concern,
-/// apply a rate limit per address in front of the server.
+/// ns of CPU time per frame. hyper has no setting to limit such floods. If such floods are a
+/// concern, limit the rate per client address in front of the server.
 ///
 /// # Small events over HTTP/2
 ///
-/// Clients that use the `h2` crate, such as `reqwest`, close a connection and all its streams
-/// (`ENHANCE_YOUR_CALM`, `too_many_data_frames`) if more than about a hundred DATA frames of less
-/// than 256 bytes are waiting to be read by the app. Therefore, once a connection has carried a
-/// burst of 48 such frames or 100 of them per second, the server starts to combine events. From
-/// then on, events yielded without waiting in between share a frame until the frame reaches 256
-/// bytes. No timer delays the frame. If the generator waits between events, each event is still
-/// sent immediately in its own frame. A client that uses `h2` but does not read these frames still
-/// closes the connection after about a hundred of them. Under plain `axum::serve`, `flush = "each"`
-/// sends one frame per event, so use `flush = "ready"` for bursts.
+/// Clients that use the `h2` crate, such as `reqwest`, close a connection and all its streams if
+/// more than about a hundred DATA frames of less than 256 bytes have piled up unread. The error is
+/// `ENHANCE_YOUR_CALM` (`too_many_data_frames`). Therefore, once a connection has carried a burst
+/// of 48 such frames, or 100 such frames per second, the server starts to combine events. From then
+/// on, events that a generator yields without waiting in between share a frame until the frame
+/// reaches 256 bytes. No timer delays the frame. If the generator waits between events, each event
+/// is still sent immediately in its own frame. A client that uses `h2` but does not read these
+/// frames still closes the connection after about a hundred of them. Under plain `axum::serve`,
+/// `flush = "each"` sends one frame per event, so use `flush = "ready"` for bursts.
 ///
 /// # Panics in the app
 ///
 /// If a handler, extractor or layer panics before it returns a response, the server logs the
-/// request's method and path at the `error` level. It then closes the connection or, over HTTP/2,
-/// resets the stream. Plain `axum::serve` does not log a panic, so the panic hook's message is the
-/// only trace.
+/// request's method and path at the `error` level. The server then closes the connection or, over
+/// HTTP/2, resets the stream. Plain `axum::serve` does not log a panic, so the panic hook's message
+/// is the only record of it.
 ///
 /// # Graceful shutdown
 ///
 /// After SIGTERM, the [readiness probe](Self::readiness_path) fails. Because load balancers take a
-/// moment to notice this, the server keeps accepting connections for the
-/// [`drain_delay`](Self::drain_delay). The server then drains its streams. Each stream sends a
-/// `retry` field with a random reconnection time and ends at a random moment within the
-/// [`drain`](Self::drain) time so that clients do not all reconnect at the same time. Streams with
-/// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks get
-/// another 2 seconds. With the defaults, the whole shutdown takes less than the 30 seconds
+/// moment to notice the failing probe, the server keeps accepting connections for the
+/// [`drain_delay`](Self::drain_delay). The server then drains its streams. To keep clients from all
+/// reconnecting at the same time, each stream sends a `retry` field with a random reconnection time
+/// and ends at a random moment within the [`drain`](Self::drain) time. Streams with `on_shutdown =
+/// "finish"` run until they finish or the drain time is over. Close hooks then get another 2
+/// seconds. With the default settings, the whole shutdown takes less than the 30 seconds that
 /// Kubernetes allows by default. After SIGINT, which usually comes from a terminal, the server
 /// drains within a second and without a delay. A second signal closes all open connections, but
 /// their close hooks still get 2 seconds.
@@ -194,10 +195,10 @@ impl Server {
     /// the certificates and the key.
     ///
     /// The server checks the files every minute. Once the certificate has been renewed, new
-    /// connections use the new one without a restart. With the `http2` feature, clients can choose
-    /// HTTP/2 in the handshake, as browsers do. Over HTTP/2, all of a browser's streams share one
-    /// connection. Over HTTP/1, each stream needs its own connection, and a browser opens at most
-    /// six connections across all its tabs.
+    /// connections use the renewed certificate, and the server does not need a restart. With the
+    /// `http2` feature, clients can choose HTTP/2 in the handshake, as browsers do. Over HTTP/2,
+    /// all of a browser's streams share one connection. Over HTTP/1, each stream needs its own
+    /// connection, and a browser opens at most six connections across all its tabs.
     ///
     /// [`serve`](Self::serve) fails with a [`TlsError`](crate::server::TlsError) if the files cannot be
     /// used.
@@ -216,8 +217,8 @@ impl Server {
     }
 
     /// Sets how many event streams may be open at the same time. By default, the number is
-    /// unlimited. The limit is a [`StreamLimit`] around the whole app. See its documentation for
-    /// the response to requests over the limit.
+    /// unlimited. The limit is enforced by a [`StreamLimit`] around the whole app. The
+    /// documentation of [`StreamLimit`] describes the response to requests over the limit.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
@@ -227,13 +228,13 @@ impl Server {
     /// [`Stalled`](crate::CloseReason::Stalled). The default is 30 seconds.
     ///
     /// The timeout starts when the kernel stops accepting data. By then, the client's receive
-    /// buffer, which may hold several MB, is full. More unsent data is waiting in the server's
-    /// kernel: 64 KiB on Linux, or an amount chosen by the operating system on other platforms.
-    /// Over HTTP/2, the timeout applies to the connection and to every response that the client
-    /// does not read. The timeout restarts whenever the client has read 16 KiB. Over HTTP/1 without
-    /// TLS, the timeout restarts whenever the client has read about 32 KiB, or more if the client's
-    /// kernel frees buffer space in larger steps. If a stream always has data to send, its client
-    /// has to read about 5 KB/s to avoid the default timeout.
+    /// buffer, which may hold several MB, is full. More data is queued unsent in the server's
+    /// socket send buffer: 64 KiB on Linux, or an amount chosen by the operating system on other
+    /// platforms. Over HTTP/2, the timeout applies to the connection and to every response that the
+    /// client does not read. The timeout restarts whenever the client has read 16 KiB. Over HTTP/1
+    /// without TLS, the amount is not 16 KiB but about 32 KiB, or more if the client's kernel frees
+    /// buffer space in larger steps. If a stream always has data to send, the client must read
+    /// about 5 KB/s to avoid the default timeout.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
@@ -250,7 +251,7 @@ impl Server {
         self
     }
 
-    /// Sets how long the server waits for a request body if the app has not responded yet. The
+    /// Sets how long the server waits for a request body while the app has not responded yet. The
     /// default is 30 seconds, plus 1 second per 500 bytes received. Once this time is up, reading
     /// the body fails, and axum's extractors respond with `400`.
     ///
@@ -267,9 +268,9 @@ impl Server {
     /// [`ClientGone`](crate::CloseReason::ClientGone).
     ///
     /// If a client merely stops reading, its receive buffer fills up, and it no longer acknowledges
-    /// data or PINGs. This timeout then runs as well. The [`send_timeout`](Self::send_timeout)
-    /// starts later, once 64 KiB are waiting in the server's kernel. If `tcp_user_timeout` expires
-    /// first, the client counts as gone, not as stalled.
+    /// data or PINGs. This timeout therefore runs for such a client, too. The
+    /// [`send_timeout`](Self::send_timeout) starts later, once 64 KiB is queued in the socket's
+    /// send buffer. If `tcp_user_timeout` expires first, the client counts as gone, not as stalled.
     ///
     /// Values below 1 second are raised to 1 second. With the default keep-alive of 15 seconds, a
     /// peer that has vanished is detected within a minute. Over HTTP/2, the peer is also checked
@@ -287,7 +288,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// Like [`Router::route`], panics if the app already has a route at this path.
+    /// Panics if the app already has a route at this path, as [`Router::route`] does.
     pub fn readiness_path(mut self, path: &str) -> Self {
         let is_ready = Arc::clone(&self.is_ready);
         let probe = get(async move || {
@@ -308,15 +309,16 @@ impl Server {
         self
     }
 
-    /// Sets how long the streams have to end once the drain delay is over. The default is 20
+    /// Sets how long the streams may take to end once the drain delay is over. The default is 20
     /// seconds.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// Also shuts the server down when `shutdown` begins. Use this in programs that are not stopped
-    /// by a signal. The server then drains without a delay, within the drain time of `shutdown`.
+    /// Also shuts the server down when `shutdown` begins. Use this method in programs that are not
+    /// stopped by a signal. The server then drains without a delay, within the drain time of
+    /// `shutdown`.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = Some(shutdown);
         self
@@ -326,9 +328,10 @@ impl Server {
     /// The default is `true`.
     ///
     /// Once a process has started to listen for a signal, that signal no longer terminates the
-    /// process by itself. With `true`, this applies from the moment the server starts, even after
-    /// the server has stopped. Programs that outlive their server, or that handle signals
-    /// themselves, should pass `false` and stop the server with a [`shutdown`](Self::shutdown):
+    /// process by itself. With `true`, SIGINT and SIGTERM lose this default effect when the server
+    /// starts and do not regain it when the server stops. Programs that outlive their server, or
+    /// that handle signals themselves, should pass `false` and stop the server with a
+    /// [`shutdown`](Self::shutdown):
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::{Server, Shutdown}};
@@ -347,12 +350,12 @@ impl Server {
         self
     }
 
-    /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their socket.
-    /// The default is `true`.
+    /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their
+    /// sockets. The default is `true`.
     ///
-    /// With `true`, a quiet stream needs about a quarter of the memory it would need with hyper,
-    /// and sending an event takes less time. Clients cannot see the difference. If you suspect that
-    /// the bypass causes a problem, pass `false` to find out.
+    /// With `true`, a quiet stream needs about a quarter of the memory that it would need with
+    /// hyper, and sending an event takes less time. Clients cannot see the difference. If you
+    /// suspect that the bypass causes a problem, pass `false` to find out.
     pub fn bypass_hyper(mut self, bypass: bool) -> Self {
         self.takeover = bypass;
         self
@@ -374,10 +377,10 @@ impl Server {
     /// # Several addresses
     ///
     /// A server listens on one address. To serve a port and a Unix socket, run two servers with the
-    /// same router. Both receive the signals. Each has its own [`max_streams`](Self::max_streams),
-    /// whereas a [`StreamLimit`] on the router counts the streams of both. If a program binds a
-    /// Unix socket, it has to remove the socket file itself, both before binding the socket and
-    /// after closing it.
+    /// same router. Both servers receive the signals. Each server has its own
+    /// [`max_streams`](Self::max_streams), whereas a [`StreamLimit`] on the router counts the
+    /// streams of both. If a program binds a Unix socket, the program must remove the socket file
+    /// itself, both before binding the socket and after closing it.
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::Server, tokio::net::UnixListener};

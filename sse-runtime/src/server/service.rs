@@ -132,7 +132,7 @@ pub(crate) struct ResponseFuture {
     line: RequestLine,
     /// The request's progress, or `None` if the request has no body.
     progress: Option<RequestProgress>,
-    /// Used to take over the response if it is an event stream. `None` if hyper has to send the
+    /// Used to take over the response if it is an event stream. `None` if hyper must send the
     /// response.
     takeover: Option<(Candidate, Shutdown)>,
     is_taken: bool,

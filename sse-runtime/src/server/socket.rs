@@ -2,7 +2,8 @@
 //!
 //! hyper does not report when a flush has finished, does not time out a client that stops reading,
 //! and does not notice a disconnect while its buffer contains bytes from the next request. The
-//! socket sees every read and write, so it does all three on hyper's behalf.
+//! socket sees every read and write, so it reports flushes, enforces the timeout and notices
+//! disconnects on hyper's behalf.
 
 use std::{
     io, mem,
@@ -26,7 +27,7 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn forget_unsent(&self);
 
     /// Returns the number of bytes handed to the kernel so far, or `None` if the transport has no
-    /// buffer of its own. In that case, every completed write is already in the kernel.
+    /// buffer of its own. In that case, the data of every completed write is already in the kernel.
     fn sent(&self) -> Option<u64> {
         None
     }
@@ -34,8 +35,8 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl Transport for TcpStream {
     fn forget_unsent(&self) {
-        // This fails only if the connection is already closed, in which case there is no unsent
-        // data.
+        // Setting the option fails only if the connection is already closed, in which case there is
+        // no unsent data.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }
@@ -140,15 +141,15 @@ pub(crate) struct Socket<Io: Transport> {
     wire: Wire,
     /// Data read from the transport before hyper asked for it.
     ahead: BytesMut,
-    /// Whether hyper is waiting for data. If so, hyper itself notices a disconnect.
+    /// Whether hyper is waiting for data, in which case hyper itself notices a disconnect.
     hyper_reads: bool,
     send_timeout: Duration,
     /// Whether received data is being discarded because `ahead` was full.
     is_flooded: bool,
     /// The number of bytes discarded so far.
     discarded: usize,
-    /// Runs while the client isn't reading. Boxed to save space, because most clients never stop
-    /// reading.
+    /// The timer that runs while the client isn't reading. Boxed to save space, because most
+    /// clients never stop reading.
     blocked: Option<Pin<Box<Sleep>>>,
     /// The value of [`Transport::sent`] after the last write.
     sent: Option<u64>,
@@ -227,10 +228,11 @@ impl<Io: Transport> Socket<Io> {
         )))
     }
 
-    /// Returns the kernel's result unchanged. If it is a timeout error and the client has stopped
-    /// reading, also marks the client as stalled. This error comes from `TCP_USER_TIMEOUT`, which
-    /// may expire before `send_timeout`. The kernel starts it as soon as the client's window
-    /// closes, even if the server's buffers are not full yet.
+    /// Returns the kernel's result unchanged. If the result is a timeout error and the client has
+    /// stopped reading, also marks the client as stalled. Such an error comes from
+    /// `TCP_USER_TIMEOUT`, which may expire before `send_timeout`. The kernel starts the
+    /// `TCP_USER_TIMEOUT` timer as soon as the client's window closes, even if the server's buffers
+    /// are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut
@@ -258,7 +260,7 @@ impl<Io: Transport> Socket<Io> {
         Poll::Ready(Ok(()))
     }
 
-    /// Discards received data. Returns `Ready` when the client closes its side, or once
+    /// Discards received data. Returns `Ready` once the client has closed its side or
     /// [`MAX_DISCARDED`] bytes have been discarded.
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.ahead = BytesMut::new();
@@ -372,7 +374,7 @@ impl<Io: Transport> AsyncWrite for Socket<Io> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_sent(cx))?;
         // hyper flushes the socket whenever its connection is polled, even if there is nothing to
-        // flush, so a disconnect can be detected here.
+        // flush, so check for a disconnect here.
         if !self.hyper_reads && self.wire.has_streams() {
             self.poll_ahead(cx)?;
         }

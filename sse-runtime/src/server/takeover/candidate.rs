@@ -39,7 +39,8 @@ impl Slot {
 }
 
 impl Candidate {
-    /// Returns `None` if hyper has to send the response even if it is an event stream.
+    /// Returns `None` if hyper must send the response, whether or not the response is an event
+    /// stream.
     pub(crate) fn new<B>(request: &Request<B>, slot: &Slot) -> Option<Self> {
         let is_http10 = request.version() == Version::HTTP_10;
         let headers = request.headers();
@@ -61,8 +62,8 @@ impl Candidate {
         })
     }
 
-    /// If the response is an event stream, moves it to the slot and returns `None`. Otherwise,
-    /// returns the response.
+    /// Moves the response to the slot and returns `None` if the response is an event stream.
+    /// Otherwise, returns the response.
     pub(crate) fn take(self, response: Response, shutdown: &Shutdown) -> Option<Response> {
         if !is_event_stream(&response) {
             return Some(response);
@@ -81,8 +82,8 @@ impl Candidate {
     }
 }
 
-/// Returns whether a response is taken over. This depends only on the response, not on the code
-/// that created it.
+/// Returns whether a response is taken over. The result depends only on the response, not on the
+/// code that created it.
 fn is_event_stream(response: &Response) -> bool {
     let headers = response.headers();
     let is_of_its_type = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
@@ -108,14 +109,16 @@ fn is_event_stream(response: &Response) -> bool {
         && response.body().size_hint().exact().is_none()
 }
 
-/// Builds the response head as hyper would. Header names and values cannot contain line breaks.
+/// Builds the response head as hyper would. Header names and values cannot contain line breaks, so
+/// they are copied unchanged.
 fn head(headers: &HeaderMap, is_http10: bool, keeps_alive: bool) -> Bytes {
     let mut head = BytesMut::with_capacity(256);
     let version = if is_http10 { "HTTP/1.0" } else { "HTTP/1.1" };
     head.extend_from_slice(version.as_bytes());
     head.extend_from_slice(b" 200 OK\r\n");
     for (name, value) in headers {
-        // The connection will be closed, so a `keep-alive` from the app would be wrong.
+        // The connection will be closed, so omit the app's `connection` header, which may contain
+        // `keep-alive`.
         if name == header::CONNECTION && !keeps_alive {
             continue;
         }

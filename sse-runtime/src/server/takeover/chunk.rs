@@ -23,18 +23,18 @@ pub(crate) struct Outgoing {
     head: Bytes,
     data: Bytes,
     is_chunked: bool,
-    /// Whether the body has ended and the last chunk has to be written.
+    /// Whether the body has ended and the last chunk must be written.
     is_last: bool,
     written: usize,
 }
 
 /// Maximum number of bytes copied into one buffer and written with a single `send`. For small
-/// writes, this is cheaper than a vectored write.
+/// writes, copying is cheaper than a vectored write.
 const COPY_MAX: usize = 24 * 1024;
 
 thread_local! {
-    /// The buffer for these copies. Its contents are needed only during a write, so all streams on
-    /// a thread can share it.
+    /// The buffer for these copies. The copied data is needed only during a write, so all streams
+    /// on a thread can share the buffer.
     static COPY_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -54,8 +54,8 @@ impl Outgoing {
         self.is_last
     }
 
-    /// Takes the next item, unless there is still data to write. An item can be taken while the
-    /// head is unwritten, so that both are sent together.
+    /// Takes the next item, unless there is still data to write. An item can be taken before the
+    /// head has been written, so that both are sent together.
     pub(crate) fn fill(&mut self, next: &mut Option<Next>) {
         if self.data.is_empty() && !self.is_last {
             match next.take() {
@@ -136,8 +136,8 @@ impl Outgoing {
     }
 }
 
-/// The line before a chunk's data, with the chunk's size in hexadecimal. It is formatted by hand
-/// because `write!` would account for a tenth of the time needed to send an event.
+/// The line before a chunk's data, with the chunk's size in hexadecimal. The line is formatted by
+/// hand, because `write!` would take up a tenth of the time needed to send an event.
 #[derive(Debug, Default)]
 struct SizeLine([u8; 18]);
 

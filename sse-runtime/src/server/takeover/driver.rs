@@ -52,7 +52,7 @@ pub(crate) type Closing = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 impl<Io: Transport> TakenOver<Io> {
     /// Creates a stream on the socket returned by hyper. If hyper has read bytes of the next
-    /// request, the caller must already have put them back into the socket.
+    /// request, the caller must already have put those bytes back into the socket.
     pub(crate) fn new(stream: EventStream, socket: Socket<Io>) -> Self {
         let EventStream {
             head,
@@ -109,9 +109,9 @@ impl<Io: Transport> TakenOver<Io> {
         self.socket.poll_watch(cx)?;
         let _epoch = self.epochs.enter(cx);
         loop {
-            // The body is polled even while its last frame is being written, because the body's
-            // deadline may have passed. In that case, the stream must end without waiting for the
-            // client to read.
+            // Poll the body even while its last frame is being written, because the body's deadline
+            // may have passed. In that case, the stream must end without waiting for the client to
+            // read.
             let polled = self.poll_body(cx)?;
             self.outgoing.fill(&mut self.next);
             // Flush even if there is nothing to write. If a layer has discarded a frame, the
@@ -129,7 +129,8 @@ impl<Io: Transport> TakenOver<Io> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
         if self.next.is_none() {
             let next = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                // The head has no `trailer` field, so the client expects no trailers.
+                // Discard trailers. The head has no `trailer` field, so the client does not expect
+                // any.
                 Some(frame) => Next::Data(frame?.into_data().unwrap_or_default()),
                 None => Next::End,
             };
@@ -148,11 +149,12 @@ impl<Io: Transport> TakenOver<Io> {
     }
 }
 
-/// How long a client has to close its side of the connection once the last response has been sent.
+/// How long a client may take to close its side of the connection once the last response has been
+/// sent.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The same limit during a shutdown. Clients with a connection pool may not notice a closed
-/// connection until they need it, so a longer limit would delay the shutdown.
+/// connection until they need the connection, so a longer limit would delay the shutdown.
 const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
 
 /// Closes a connection once its last response has been sent.

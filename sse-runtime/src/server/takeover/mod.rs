@@ -1,11 +1,11 @@
 //! The takeover: drives an event stream over HTTP/1 directly on its socket, without hyper.
 //!
 //! An event stream may last for hours. Once the app has responded with one, hyper has no more work
-//! to do. However, it would keep 16 KiB of buffers, check the connection state on every poll, and
-//! gather frames for a `writev`, which costs more than a `send` of a single buffer. Therefore, the
-//! response never reaches hyper. The service stays pending, hyper's connection is taken apart, and
-//! [`TakenOver`] writes the head and drives the body on the socket. If the stream ends cleanly, the
-//! socket is returned to hyper for the next request.
+//! to do. However, hyper would keep 16 KiB of buffers, check the connection state on every poll,
+//! and gather frames for a `writev`, which costs more than a `send` of a single buffer. Therefore,
+//! the response never reaches hyper. The service stays pending, hyper's connection is taken apart,
+//! and [`TakenOver`] writes the head and drives the body on the socket. If the stream ends cleanly,
+//! the socket is returned to hyper for the next request.
 //!
 //! ```text
 //! hyper: request -> Service -> ResponseFuture -> event stream? --no--> hyper sends it
@@ -24,24 +24,24 @@
 //!   not guarantee this, so the `takeover` tests check it. With `pipeline_flush`, the buffer might
 //!   not be empty, so that option must stay off.
 //! - `into_parts` returns all bytes that hyper has read but not parsed. Any part of a request body
-//!   already read by hyper is lost, so a request is taken over only if it has no body or its entire
-//!   body has been read
+//!   that hyper has already read is lost, so a request is taken over only if it has no body or its
+//!   entire body has been read
 //!   ([`RequestProgress::has_arrived`](crate::server::body_timeout::RequestProgress::has_arrived)).
-//! - The body is the response body returned by the router, with all layers around it. It is dropped
-//!   when the client disconnects, just as hyper would drop it. The body learns about the connection
-//!   only from the [`Wire`](crate::lifecycle::wire::Wire) in its request, where the takeover counts
-//!   its flushes.
-//! - [`Socket`] handles TLS and returns an error if a client stops reading, so the takeover does
-//!   not have to do either.
+//! - The body is the response body returned by the router, with all layers around it. The takeover
+//!   drops the body when the client disconnects, just as hyper would. The body learns about the
+//!   connection only from the [`Wire`](crate::lifecycle::wire::Wire) in the request's extensions,
+//!   where the takeover counts flushes.
+//! - [`Socket`] handles TLS and returns an error if a client stops reading, so the takeover needs
+//!   to do neither.
 //!
 //! # Invariants
 //!
 //! The takeover must never do any of the following:
 //!
 //! - Count a flush before all written data is in the kernel. As in hyper, the body is polled even
-//!   while its last frame is being written, because its deadline may have passed. Therefore, if a
-//!   flush were counted too early, a generator waiting for that frame's flush would continue before
-//!   the frame reached the kernel.
+//!   while its last frame is being written, because the body's deadline may have passed. Therefore,
+//!   if a flush were counted too early, a generator waiting for that frame's flush would continue
+//!   before the frame reached the kernel.
 //! - Take more than one frame from a body whose previous frame is still being written. This is
 //!   where backpressure begins.
 //! - Keep data after it has been sent, or keep a buffer for later data. Between two frames, a quiet

@@ -1,4 +1,4 @@
-//! [`TlsError`]: the reason why a certificate or a private key cannot be used.
+//! [`TlsError`]: explains why a certificate or a private key cannot be used.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -111,7 +111,7 @@ pub enum TlsError {
     },
 }
 
-// If `main` returns this error, Rust prints its `Debug` output, so that output has to be readable.
+// If `main` returns this error, Rust prints its `Debug` output, so that output must be readable.
 impl fmt::Debug for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -76,8 +76,8 @@ impl Tls {
     /// Returns a [`TlsError`] that names the unusable file and gives the reason.
     pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         // Use the provider installed for the process, if any, because it may be a certified one.
-        // Otherwise, choose a default here. If the choice were left to rustls, it would panic as
-        // soon as another dependency enabled a second provider.
+        // Otherwise, choose a default here. If the choice were left to rustls, rustls would panic
+        // as soon as another dependency enabled a second provider.
         let provider = CryptoProvider::get_default()
             .cloned()
             .unwrap_or_else(|| Arc::new(ring::default_provider()));
@@ -92,7 +92,7 @@ impl Tls {
             provider: Arc::clone(&provider),
             current: RwLock::new(Arc::new(current)),
         });
-        // Early data can be replayed, so it stays disabled, as it is by default in rustls.
+        // Early data can be replayed, so leave it disabled, as rustls does by default.
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Provider {
@@ -184,8 +184,9 @@ pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
 
 /// Runs `read` on a separate thread.
 ///
-/// A file system may never respond. With `spawn_blocking`, the process might then never exit,
-/// because a runtime that is shutting down waits for its blocking tasks.
+/// A file system may never respond. If `spawn_blocking` were used, such a file system could keep
+/// the process from ever exiting, because a runtime that is shutting down waits for its blocking
+/// tasks.
 fn on_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (sender, receiver) = oneshot::channel();
     thread::spawn(move || {
@@ -218,7 +219,7 @@ struct Pair {
 
 impl Pair {
     // Modification times are unreliable. If a symlink now points to a different file, that file may
-    // have an older modification time than the previous one. If a file is written twice within one
+    // have an older modification time than the previous file. If a file is written twice within one
     // tick, its modification time does not change. Therefore, each check reads the files. This is
     // cheap because they are small.
     fn read(&self) -> Result<CertifiedKey, TlsError> {
@@ -230,8 +231,8 @@ impl Pair {
         Arc::clone(&current)
     }
 
-    /// Replaces the current pair if `found` is different, and returns whether it was replaced.
-    /// Comparing the chains is enough, because a certificate belongs to exactly one key.
+    /// Replaces the current pair if `found` is different, and returns whether the pair was
+    /// replaced. Comparing the chains is enough, because a certificate belongs to exactly one key.
     fn replace(&self, found: CertifiedKey) -> bool {
         let changed = found.cert != self.current().cert;
         if changed {

@@ -46,7 +46,7 @@ pub(super) fn read(
 }
 
 /// Returns a rustls error's message without its prefix. The prefix would be misleading, because it
-/// calls the error "unexpected" or the server's own certificate a "peer certificate".
+/// describes the error as "unexpected" or the server's own certificate as a "peer certificate".
 pub(super) fn reason(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(inner) => inner.to_string(),
@@ -75,8 +75,8 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         Err(error) => error,
     };
     let file = file.to_owned();
-    // Both encrypted formats contain this word in plain text, in `BEGIN ENCRYPTED PRIVATE KEY` or
-    // in `Proc-Type: 4,ENCRYPTED`.
+    // Both formats of encrypted keys contain this word in plain text: one in `BEGIN ENCRYPTED
+    // PRIVATE KEY`, the other in `Proc-Type: 4,ENCRYPTED`.
     Err(if memchr::memmem::find(&pem, b"ENCRYPTED").is_some() {
         TlsError::EncryptedKey { file }
     } else if !matches!(error, pem::Error::NoItemsFound) {

@@ -30,7 +30,7 @@ fn self_signed() -> SelfSigned {
     }
 }
 
-/// A directory that contains the two files.
+/// A directory that contains the certificate file and the key file.
 struct Files(TempDir);
 
 impl Files {
@@ -61,7 +61,8 @@ impl Files {
 type Client = client::TlsStream<DuplexStream>;
 type Served = TlsStream<DuplexStream>;
 
-/// Returns both ends of a connection to `localhost`. The client trusts only this certificate.
+/// Returns both ends of a connection to `localhost`. The client trusts only the `trusted`
+/// certificate.
 async fn connect(tls: &Tls, trusted: &SelfSigned, alpn: &[&[u8]]) -> io::Result<(Client, Served)> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.der.clone()).unwrap();
@@ -78,7 +79,7 @@ async fn connect(tls: &Tls, trusted: &SelfSigned, alpn: &[&[u8]]) -> io::Result<
     tokio::try_join!(client, tls.accept(far))
 }
 
-/// Returns whether new handshakes use this certificate.
+/// Returns whether new handshakes use the certificate from `pair`.
 async fn serves(tls: &Tls, pair: &SelfSigned) -> bool {
     connect(tls, pair, &[]).await.is_ok()
 }
@@ -168,7 +169,8 @@ async fn one_file_may_hold_certificate_and_key() {
     assert!(serves(&tls, &pair).await);
 }
 
-/// Advances the paused clock, second by second, until new handshakes use this certificate.
+/// Advances the paused clock, second by second, until new handshakes use the certificate from
+/// `pair`.
 async fn until_served(tls: &Tls, pair: &SelfSigned) {
     while !serves(tls, pair).await {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -255,8 +257,8 @@ async fn longer_chain_replaces_certificate() {
     assert_eq!(chain, [own.der, issuer.der]);
 }
 
-/// Kubernetes mounts secrets this way. The files are symlinks through `..data`, which is replaced
-/// by a rename.
+/// Kubernetes mounts secrets this way. The files are symlinks through `..data`, which Kubernetes
+/// replaces with a rename.
 #[cfg(unix)]
 #[tokio::test]
 async fn changed_symlink_replaces_certificate() {
@@ -406,7 +408,7 @@ fn provider_without_cipher_suites_is_rejected() {
     assert!(matches!(error, TlsError::Provider { .. }), "{error:?}");
 }
 
-/// Replaces `file` with a FIFO that has no writer. Reading it blocks, just as reading from an
+/// Replaces `file` with a FIFO that has no writer. Reading the FIFO blocks, just as reading from an
 /// unresponsive network file system does.
 #[cfg(unix)]
 fn block(file: &Path) {
