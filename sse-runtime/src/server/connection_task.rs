@@ -63,11 +63,11 @@ pub(crate) struct ConnectionContext {
     pub(crate) tls: Option<Tls>,
 }
 
-/// An error that ends only its own connection. Clients can cause such errors at will, so they are
-/// logged at the `debug` level.
+/// An error that affects only the connection on which it occurs. Clients can cause such errors at
+/// will, so they are logged at the `debug` level.
 type ConnectionError = Box<dyn Error + Send + Sync>;
 
-/// The future that serves requests until an event stream is taken over or the connection ends. The
+/// The future that serves requests until an event stream is taken over or the connection ends. This
 /// future is ten times the size of a stream's state, so it is boxed to keep a connection's task
 /// from reserving that space while the task drives a stream.
 type Requests<Io> =

@@ -31,9 +31,9 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     tasks: TaskTracker,
-    /// The task handles, by connection number. A handle is `None` until its task has been spawned.
-    /// A B-tree is used because it frees memory as its entries are removed, whereas a hash map
-    /// keeps its capacity.
+    /// The abort handles of the tasks, by connection number. A handle is `None` until its task has
+    /// been spawned. A B-tree is used because it frees memory as its entries are removed, whereas a
+    /// hash map keeps its capacity.
     abort_handles: Mutex<BTreeMap<u64, Option<AbortHandle>>>,
     descriptors: FreedDescriptors,
 }

@@ -216,7 +216,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Minimum time between two log lines about failures to accept.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Notifies the listener when a connection closes, if the listener has run out of file descriptors.
+/// Notifies the listener of closed connections while the listener is waiting for a file descriptor.
 #[derive(Debug, Default)]
 pub(crate) struct FreedDescriptors {
     /// Whether the listener is waiting for a descriptor. If the listener is not waiting, closed

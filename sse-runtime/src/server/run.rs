@@ -59,8 +59,7 @@ impl Server {
                     never = connections.accept(&listener) => match never {},
                     () = shutdown.begun() => {}
                 }
-                // Stop accepting connections so that load balancers send new ones to another
-                // server.
+                // Close the listener so that load balancers send new connections to another server.
                 drop(listener);
                 self.is_ready.store(false, Ordering::Relaxed);
                 let drain = shutdown.left();

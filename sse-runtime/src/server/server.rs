@@ -90,9 +90,9 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// The server notices a disconnect immediately, even if the client has pipelined more requests
 /// after the request for a stream. Plain `axum::serve` notices a disconnect only at the next write.
 /// Up to 64 KiB of pipelined requests are buffered and served once the stream has ended. Data
-/// beyond these 64 KiB is discarded, and the connection is closed once the stream has ended or 8
-/// MiB has been discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), data
-/// beyond the limit is not read at all.
+/// beyond this limit is discarded, and the connection is closed once the stream has ended or 8 MiB
+/// has been discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), such data
+/// is not read at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
@@ -104,8 +104,8 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// [`max_streams`](Self::max_streams) bounds the total.
 ///
 /// A flood of PING, SETTINGS or PRIORITY frames is handled in constant memory and costs about 200
-/// ns of CPU time per frame. hyper has no setting to limit such floods. If such floods are a
-/// concern, limit the rate per client address in front of the server.
+/// ns of CPU time per frame. hyper has no setting to limit such floods. If a flood is a concern,
+/// limit the rate per client address in front of the server.
 ///
 /// # Small events over HTTP/2
 ///
@@ -124,7 +124,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// If a handler, extractor or layer panics before it returns a response, the server logs the
 /// request's method and path at the `error` level. The server then closes the connection or, over
 /// HTTP/2, resets the stream. Plain `axum::serve` does not log a panic, so the panic hook's message
-/// is the only record of it.
+/// is the only record of the panic.
 ///
 /// # Graceful shutdown
 ///
@@ -132,10 +132,10 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// moment to notice the failing probe, the server keeps accepting connections for the
 /// [`drain_delay`](Self::drain_delay). The server then drains its streams. To keep clients from all
 /// reconnecting at the same time, each stream sends a `retry` field with a random reconnection time
-/// and ends at a random moment within the [`drain`](Self::drain) time. Streams with `on_shutdown =
-/// "finish"` run until they finish or the drain time is over. Close hooks then get another 2
-/// seconds. With the default settings, the whole shutdown takes less than the 30 seconds that
-/// Kubernetes allows by default. After SIGINT, which usually comes from a terminal, the server
+/// and ends at a random moment within the [`drain`](Self::drain) time. Streams with
+/// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks then get
+/// another 2 seconds. With the default settings, the whole shutdown takes less than the 30 seconds
+/// that Kubernetes allows by default. After SIGINT, which usually comes from a terminal, the server
 /// drains within a second and without a delay. A second signal closes all open connections, but
 /// their close hooks still get 2 seconds.
 ///
@@ -228,13 +228,13 @@ impl Server {
     /// [`Stalled`](crate::CloseReason::Stalled). The default is 30 seconds.
     ///
     /// The timeout starts when the kernel stops accepting data. By then, the client's receive
-    /// buffer, which may hold several MB, is full. More data is queued unsent in the server's
-    /// socket send buffer: 64 KiB on Linux, or an amount chosen by the operating system on other
+    /// buffer, which may hold several MB, is full. More unsent data is queued in the send buffer of
+    /// the server's socket: 64 KiB on Linux, or an amount chosen by the operating system on other
     /// platforms. Over HTTP/2, the timeout applies to the connection and to every response that the
     /// client does not read. The timeout restarts whenever the client has read 16 KiB. Over HTTP/1
-    /// without TLS, the amount is not 16 KiB but about 32 KiB, or more if the client's kernel frees
-    /// buffer space in larger steps. If a stream always has data to send, the client must read
-    /// about 5 KB/s to avoid the default timeout.
+    /// without TLS, the client must have read about 32 KiB instead, or more if the client's kernel
+    /// frees buffer space in larger steps. If a stream always has data to send, the client must
+    /// read about 5 KB/s to avoid the default timeout.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
@@ -328,9 +328,9 @@ impl Server {
     /// The default is `true`.
     ///
     /// Once a process has started to listen for a signal, that signal no longer terminates the
-    /// process by itself. With `true`, SIGINT and SIGTERM lose this default effect when the server
-    /// starts and do not regain it when the server stops. Programs that outlive their server, or
-    /// that handle signals themselves, should pass `false` and stop the server with a
+    /// process by itself. With `true`, SIGINT and SIGTERM no longer terminate the process once the
+    /// server has started, not even after the server has stopped. Programs that outlive their
+    /// server, or that handle signals themselves, should pass `false` and stop the server with a
     /// [`shutdown`](Self::shutdown):
     ///
     /// ```no_run

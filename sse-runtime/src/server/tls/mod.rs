@@ -75,9 +75,10 @@ impl Tls {
     ///
     /// Returns a [`TlsError`] that names the unusable file and gives the reason.
     pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        // Use the provider installed for the process, if any, because it may be a certified one.
-        // Otherwise, choose a default here. If the choice were left to rustls, rustls would panic
-        // as soon as another dependency enabled a second provider.
+        // Use the provider installed for the process, if any, because that provider may have been
+        // installed for its certification. Otherwise, choose a default here. If the choice were
+        // left to rustls, rustls would panic as soon as another dependency enabled a second
+        // provider.
         let provider = CryptoProvider::get_default()
             .cloned()
             .unwrap_or_else(|| Arc::new(ring::default_provider()));

@@ -75,8 +75,8 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         Err(error) => error,
     };
     let file = file.to_owned();
-    // Both formats of encrypted keys contain this word in plain text: one in `BEGIN ENCRYPTED
-    // PRIVATE KEY`, the other in `Proc-Type: 4,ENCRYPTED`.
+    // Both formats of encrypted keys contain this word in plain text: one format in
+    // `BEGIN ENCRYPTED PRIVATE KEY`, the other in `Proc-Type: 4,ENCRYPTED`.
     Err(if memchr::memmem::find(&pem, b"ENCRYPTED").is_some() {
         TlsError::EncryptedKey { file }
     } else if !matches!(error, pem::Error::NoItemsFound) {

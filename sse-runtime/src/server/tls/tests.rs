@@ -236,7 +236,7 @@ async fn half_replaced_pair_keeps_the_old_one() {
     tls.check_files().await;
     assert!(serves(&tls, &new).await);
 
-    // The same applies to a truncated or missing file.
+    // A truncated or missing file also leaves the current certificate in use.
     fs::write(files.cert(), &old.cert[..100]).unwrap();
     tls.check_files().await;
     fs::remove_file(files.key()).unwrap();
