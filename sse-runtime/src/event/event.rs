@@ -13,10 +13,10 @@ use crate::event::{
 /// An event with explicit fields, for streams that need more than plain values. `yield_!` accepts
 /// both events and plain values.
 ///
-/// The methods are named after the fields in
-/// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
-/// `T` is the type of the value sent as JSON, either the stream's item type or a reference to it.
-/// Events without JSON, such as text and comments, can be sent on any stream.
+/// The `event`, `id` and `retry` methods are named after the fields in [WHATWG HTML, section
+/// 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+/// `T`, the type of the value sent as JSON, is the stream's item type or a reference to that type.
+/// Events without JSON, such as text events and comments, can be sent on any stream.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,8 +40,8 @@ use crate::event::{
 pub struct Event<T = NoJson> {
     pub(crate) fields: Fields,
     pub(crate) data: Data<T>,
-    /// Whether to append the `~done` suffix to the id. If a client sends such an id back, it
-    /// receives a `204` and stops reconnecting. See [`Event::done`].
+    /// Whether to append the `~done` suffix to the id. A client that sends such an id back receives
+    /// a `204` and stops reconnecting. See [`Event::done`].
     pub(crate) done: bool,
 }
 
@@ -57,14 +57,14 @@ pub(crate) enum Data<T> {
 pub enum NoJson {}
 
 impl<T> Event<T> {
-    /// Creates an event whose data is `value`, which can be a reference. The data is encoded in the
-    /// same way as the stream's items. It is single-line JSON unless the item type is
-    /// [`Text`](crate::Text) or [`Html`](axum::response::Html).
+    /// Creates an event whose data is `value`, which can be a reference. The value is encoded in
+    /// the same way as the stream's items, which are written as single-line JSON unless the item
+    /// type is [`Text`](crate::Text) or [`Html`](axum::response::Html).
     pub fn json(value: T) -> Self {
         Self::with(Data::Json(value))
     }
 
-    /// Sets the `event` field. Browser code listens for this name with `addEventListener`. An event
+    /// Sets the `event` field. Browser code passes this name to `addEventListener`. An event
     /// without a name arrives as `message`.
     ///
     /// For a name that is known only at run time, use [`EventName::new`].
@@ -148,7 +148,7 @@ impl<T> Event<T> {
 }
 
 impl Event {
-    /// Creates an event whose data is `text`, sent unchanged rather than as JSON.
+    /// Creates an event whose data is `text`, which is not encoded as JSON.
     ///
     /// Accepts a `String` or a `&'static str`. LF, CR and CRLF each count as one line break and
     /// arrive as LF. For untrusted text, see [`Text`](crate::Text).
@@ -162,11 +162,11 @@ impl Event {
         Self::empty().with_comment(comment)
     }
 
-    /// Creates a frame without data. Clients do not dispatch an event for this frame, but its `id`
-    /// and `retry` take effect.
+    /// Creates a frame without data. Clients do not dispatch an event for this frame, but the
+    /// frame's `id` and `retry` fields take effect.
     ///
-    /// Set an id on this frame to move the client's last event ID past events filtered out by the
-    /// handler.
+    /// Set an id on this frame to move the client's last event ID past events that the handler has
+    /// filtered out.
     pub fn empty() -> Self {
         Self::with(Data::None)
     }
@@ -177,24 +177,24 @@ impl Event {
     ///
     /// The data is `null`. The id is the last id sent (or the id set with [`id`](Self::id)),
     /// followed by the `~done` suffix. Return from the function after yielding this event, because
-    /// any event yielded later would still be sent.
+    /// events yielded after it would still be sent.
     ///
     /// If a client sends this id back in the `Last-Event-ID` header, the response depends on the
     /// function:
     ///
     /// - If the function does not extract a [`LastEventId<EventId>`](crate::LastEventId), the
     ///   response is `204`. The extractors still run, but the function body does not.
-    /// - If the function does extract one, it runs until it subscribes to a topic with the id. If
-    ///   the id belongs to that topic's epoch, the response is `204`. Otherwise, the stream begins
-    ///   with a [`Gap`](crate::topic::Gap).
-    /// - If the function yields before it has subscribed, it is dropped at that point and the
-    ///   response is `204`, so subscribe before the first `yield_!`.
+    /// - If the function does extract one, the function runs until it subscribes to a topic by
+    ///   using the id. If the id belongs to that topic's epoch, the response is `204`. Otherwise,
+    ///   the stream begins with a [`Gap`](crate::topic::Gap).
+    /// - If the function extracts one but yields before subscribing, the function is dropped and
+    ///   the response is `204`. To prevent this, subscribe before the first `yield_!`.
     ///
     /// An id sent in the query string never results in a `204`. Instead, the function receives
     /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done).
     ///
-    /// With `end = "stop"`, this event is sent whenever a generator finishes. It is also sent once
-    /// a stream has read all events of a finished topic.
+    /// With `end = "stop"`, this event is sent whenever a generator finishes. A stream also sends
+    /// this event once it has read all events of a finished topic.
     ///
     /// According to the standard
     /// ([WHATWG HTML, section 9.2.3](https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model)),

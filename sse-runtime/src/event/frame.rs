@@ -3,8 +3,8 @@
 //! Source:
 //! [WHATWG HTML, "Parsing an event stream"](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 //!
-//! Every line starts with an ASCII field name or a colon. A byte order mark in the data is
-//! therefore never the first character of the stream, where clients would strip it.
+//! Every line starts with an ASCII field name or a colon. A stream therefore never starts with a
+//! byte order mark from the data. Clients would strip a byte order mark at the start of a stream.
 
 use std::{fmt, fmt::Write as _, time::Duration};
 
@@ -29,8 +29,8 @@ pub(crate) struct Fields {
     pub(crate) retry: Option<Duration>,
 }
 
-/// The event fields set by a value, such as an `event` taken from its variant's name or an `id`
-/// stored in one of its own fields.
+/// The event fields set by a value, such as an `event` field that contains the name of the value's
+/// variant or an `id` field taken from one of the value's own fields.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     /// The `event` field.
@@ -48,11 +48,12 @@ pub struct Head {
 /// The initial capacity of a buffer, which is enough for a few small events.
 const FIRST_CAPACITY: usize = 512;
 
-/// A frame being written. It consists of a comment, followed by the `event`, `id`, `retry` and
-/// `data` fields, in this order, and a terminating blank line.
+/// A frame being written. A frame can contain a comment and the `event`, `id`, `retry` and `data`
+/// fields, in this order. A blank line ends the frame, unless the frame contains nothing but a
+/// comment or a `retry` field.
 ///
-/// If an error or a panic causes a frame to be dropped before it is finished, the buffer is
-/// truncated to its previous length, so a partial frame is never sent.
+/// If an error or a panic causes an unfinished frame to be dropped, the frame's bytes are removed
+/// from the buffer. A partial frame is therefore never sent.
 #[derive(Debug)]
 pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
@@ -60,8 +61,8 @@ pub struct Frame<'a> {
     is_whole: bool,
     /// Whether a line of JSON has been started but not ended.
     is_in_line: bool,
-    /// The fields set on the event, which override those of the value. `None` if there are no such
-    /// fields or if they have already been written.
+    /// The fields set on the event, which override the fields set by the value. `None` if there are
+    /// no such fields or if they have already been written.
     fields: Option<&'a Fields>,
     /// The event name to use if the value does not set one.
     default_event: Option<&'a str>,
@@ -105,8 +106,8 @@ impl<'a> Frame<'a> {
         self
     }
 
-    /// Writes the fields that precede the data. A field set on the event overrides the value's
-    /// field.
+    /// Writes the fields that precede the data. A field set on the event overrides the same field
+    /// set by the value.
     #[inline(never)]
     fn head(&mut self, head: Head) {
         let set = self.fields.take();
@@ -134,8 +135,8 @@ impl<'a> Frame<'a> {
 
     /// Starts a `data` field that contains JSON. The JSON is the frame's last line.
     ///
-    /// Most values have no head. For these, only the fields set on the event are written before the
-    /// data.
+    /// Most values have no head. If there is none, only the fields set on the event are written
+    /// before the data.
     #[inline]
     pub(crate) fn start_json(&mut self, head: Option<Head>) -> &mut BytesMut {
         if head.is_some() || self.has_fields {
@@ -166,11 +167,11 @@ impl<'a> Frame<'a> {
 
     /// Ends a frame whose last line is complete.
     ///
-    /// Fields are normally written just before the data, so in a frame without data, they have not
-    /// been written yet. An `id` takes effect only at a blank line, and without one, an `event`
+    /// Fields are normally written just before the data. In a frame without data, this method
+    /// writes them. An `id` takes effect only at a blank line. Without a blank line, an `event`
     /// field would apply to the next event. Comments and `retry` fields need no blank line. A frame
-    /// consisting only of these is written without one, because some decoders emit an event at
-    /// every blank line.
+    /// without an `event`, an `id` or data is written without a blank line, because some decoders
+    /// emit an event at every blank line.
     #[inline(never)]
     fn finish_line(&mut self) {
         let unwritten = self.fields;
@@ -191,16 +192,16 @@ impl Drop for Frame<'_> {
     }
 }
 
-/// Writes a frame without data. Clients do not dispatch an event for it.
+/// Writes a frame without data. Clients do not dispatch an event for such a frame.
 pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
     Frame::new(buffer, fields).finish();
 }
 
 /// Writes a `retry` line before the next frame.
 ///
-/// The line takes effect without a blank line. A blank line would turn it into a frame without
-/// data, which some clients (httpx-sse, fetch-event-source) treat as an event with empty data and
-/// others (reqwest-eventsource, eventsource-client) ignore.
+/// The line takes effect without a blank line. A blank line would turn the line into a frame
+/// without data. Some clients (httpx-sse, fetch-event-source) treat such a frame as an event with
+/// empty data, and others (reqwest-eventsource, eventsource-client) ignore the frame.
 pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
     line(buffer, "retry", milliseconds(retry));
 }
@@ -208,9 +209,9 @@ pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
 /// Writes the `done` event. A client that reconnects after this event receives a `204` and stops
 /// reconnecting.
 ///
-/// According to the standard, an id-only frame would be enough, and Chromium accepts such a frame.
-/// Firefox and most libraries, however, remember only the ids of dispatched events, so they would
-/// discard the id of such a frame and reconnect forever.
+/// According to the standard, a frame that contains only an id would be enough, and Chromium
+/// accepts such a frame. Firefox and most libraries, however, remember only the ids of dispatched
+/// events. These clients would discard the id of such a frame and reconnect forever.
 pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
     line(buffer, "event", "done");
     line(buffer, "id", id);
@@ -238,7 +239,7 @@ fn text(buffer: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;
     for at in memchr::memchr2_iter(b'\r', b'\n', bytes) {
-        // Skips the LF of a CRLF, because the CR has already ended the line.
+        // Skip the LF of a CRLF, because the CR has already ended the line.
         if at < start {
             continue;
         }
@@ -264,8 +265,8 @@ fn line(buffer: &mut BytesMut, field: &str, value: impl fmt::Display) {
 }
 
 /// Converts a duration to milliseconds, the unit of the `retry` field. The result is rounded up so
-/// that a delay of less than a millisecond does not become 0. It is capped at the longest delay
-/// that a browser's timer supports, because a browser treats a longer delay as 0.
+/// that a delay of less than a millisecond does not become 0. The result is also capped at the
+/// longest delay that a browser's timer supports, because a browser treats a longer delay as 0.
 fn milliseconds(duration: Duration) -> u128 {
     const LONGEST: u128 = i32::MAX as u128;
     duration.as_nanos().div_ceil(1_000_000).min(LONGEST)

@@ -9,12 +9,12 @@ use crate::event::{
     id::EventId,
 };
 
-/// A notification that a reader has missed events because they are no longer retained or because
-/// the reader's position is unknown.
+/// A notification that a reader has missed events, either because the topic no longer retains them
+/// or because the topic does not recognize the reader's position.
 ///
-/// An endpoint sends a gap to the client as a `gap` event, even if the handler filters the stream.
-/// The event's data looks like `{"reason":"too_old","missed":7}`, and its id is the position from
-/// which the reader continues.
+/// An endpoint sends a gap to the client as a `gap` event, even if the handler filters the topic's
+/// events. The data of the `gap` event looks like `{"reason":"too_old","missed":7}`, and the
+/// event's id is the position from which the reader continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub(crate) reason: GapReason,
@@ -28,7 +28,7 @@ pub struct Gap {
 pub enum GapReason {
     /// The events after the reader's id are no longer retained.
     TooOld,
-    /// The id belongs to another epoch of the topic because the process was restarted or the topic
+    /// The id belongs to another epoch of the topic: either the process was restarted, or the topic
     /// was dropped and recreated.
     OtherEpoch,
     /// The id does not come from a topic, or it is a position that this topic has not reached yet.
@@ -56,13 +56,13 @@ impl fmt::Display for GapReason {
 }
 
 impl Gap {
-    /// Returns the reason events were missed.
+    /// Returns the reason why events were missed.
     pub fn reason(&self) -> GapReason {
         self.reason
     }
 
-    /// Returns the number of missed events, which is known only for [`TooOld`](GapReason::TooOld)
-    /// and [`Overtaken`](GapReason::Overtaken).
+    /// Returns the number of missed events if the reason is [`TooOld`](GapReason::TooOld) or
+    /// [`Overtaken`](GapReason::Overtaken). For any other reason, the number is unknown.
     pub fn missed(&self) -> Option<u64> {
         self.missed
     }
@@ -73,7 +73,7 @@ impl Gap {
         &self.position
     }
 
-    /// Merges this gap with an earlier one that has not been reported yet.
+    /// Merges this gap with an earlier gap, if any, that has not been reported yet.
     pub(crate) fn after(self, earlier: Option<Box<Self>>) -> Self {
         let Some(earlier) = earlier else { return self };
         let missed = earlier.missed.zip(self.missed);

@@ -4,31 +4,31 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 use crate::event::position::{MERGED_PREFIX, Position};
 
-/// The suffix of the last id sent by a finished stream. A client that reconnects with such an id
-/// receives a `204`.
+/// The suffix of the last id sent by a finished stream. A client that reconnects with an id that
+/// ends with this suffix receives a `204`.
 ///
-/// Its characters are unreserved in a URL (RFC 3986, section 2.3), so they do not need to be
-/// escaped in a query string.
+/// The suffix contains only characters that are unreserved in a URL (RFC 3986, section 2.3), so
+/// these characters do not need to be escaped in a query string.
 pub(crate) const DONE: &str = "~done";
 
-/// The maximum length of an id in bytes. Servers may reject a header that contains a longer id, and
-/// a browser never reconnects once its request has been rejected.
+/// The maximum length of an id in bytes. Servers may reject a request if a header contains a longer
+/// id, and a browser never reconnects after such a rejection.
 const MAX_LEN: usize = 4096;
 
 /// The `id` of an event, which a browser sends back in `Last-Event-ID` when it reconnects.
 ///
 /// An id consists of visible ASCII characters, `!` (0x21) to `~` (0x7E), because some clients do
 /// not send other characters back unchanged. For example, npm's `eventsource` and undici either
-/// fail to send them or send them as Latin-1. A line break could also forge a field, and NUL makes
-/// clients ignore the id. Spaces are rejected too, because HTTP trims leading and trailing spaces,
-/// and a space in a query string becomes `+`. Percent-encode any other text. An id is at most 4096
-/// bytes long and must not end with `~done`, the suffix reserved for finished streams
-/// ([`Event::done`](crate::Event::done)). The empty id is allowed and is the default. Sending it
-/// clears the client's last event ID.
+/// fail to send such characters or encode them as Latin-1. A line break in an id could also forge a
+/// field, and NUL makes clients ignore the id. Spaces are rejected too, because HTTP trims leading
+/// and trailing spaces, and a space in a query string becomes `+`. Percent-encode any other text.
+/// An id is at most 4096 bytes long and must not end with `~done`, the suffix reserved for finished
+/// streams ([`Event::done`](crate::Event::done)). The empty id is allowed and is the default.
+/// Sending the empty id clears the client's last event ID.
 ///
 /// Converting a number or a UUID cannot fail. Convert a `String` with [`new`](Self::new), which
-/// returns a [`Result`]. Converting a `&'static str` panics if the string is not a valid id, like
-/// `HeaderValue::from_static`. In a `const`, [`from_static`](Self::from_static) checks a literal at
+/// returns a [`Result`]. Like `HeaderValue::from_static`, the conversion from `&'static str` panics
+/// if the string is not valid. In a `const`, [`from_static`](Self::from_static) checks a literal at
 /// compile time.
 ///
 /// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
@@ -48,7 +48,7 @@ pub struct EventId(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    // Most ids are counters, which are written without an intermediate string.
+    // Most ids are sequence numbers. A number is written without an intermediate string.
     Number(u64),
     Text(Cow<'static, str>),
     // A position in a topic.
@@ -127,8 +127,8 @@ impl EventId {
         Self(Repr::Text(text.into()))
     }
 
-    /// Strips the [`DONE`] suffix, if present, from an id sent by a client, and parses the rest.
-    /// Returns `None` if the id is invalid or empty.
+    /// Strips the [`DONE`] suffix, if present, from an id sent by a client, and parses the
+    /// remaining text. Returns `None` if the id is invalid or empty.
     pub(crate) fn last_of(mut sent: String) -> Option<Self> {
         if sent.ends_with(DONE) {
             sent.truncate(sent.len() - DONE.len());
@@ -178,7 +178,7 @@ impl fmt::Debug for EventId {
     }
 }
 
-// The number `5` and the string `"5"` are the same id because they are the same bytes on the wire.
+// The number `5` and the string `"5"` are the same id because both are sent as the same bytes.
 impl PartialEq for EventId {
     fn eq(&self, other: &Self) -> bool {
         self.text() == other.text()
@@ -243,8 +243,8 @@ impl Default for EventId {
     }
 }
 
-/// Serializes the id as a string, even if it is a number, because `lastEventId` is a string in a
-/// browser.
+/// Serializes the id as a string, even if the id is a number, because browsers expose `lastEventId`
+/// as a string.
 impl serde::Serialize for EventId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

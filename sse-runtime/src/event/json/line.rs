@@ -2,9 +2,9 @@
 //!
 //! Compact JSON never contains CR or LF, but it may contain U+0085, U+2028 and U+2029 unescaped.
 //! Some clients split their input at every Unicode line break (for example, with Python's
-//! `splitlines`) and would split such data in two. The three characters are therefore escaped, and
-//! a JSON parser restores them. A `RawValue` may be pretty-printed and thus contain line breaks, so
-//! it is compacted as it is written.
+//! `splitlines`) and would split such data in two. The serializer therefore escapes the three
+//! characters, and a JSON parser restores them. A `RawValue` may contain line breaks between its
+//! tokens, so the serializer removes them.
 
 use std::io;
 
@@ -23,8 +23,8 @@ pub(crate) type LineSerializer<'b> = Serializer<Buffer<'b>, SingleLine>;
 #[derive(Debug)]
 pub(crate) struct Buffer<'b>(pub(crate) &'b mut BytesMut);
 
-// These methods can be inlined into the user's crate, where values are serialized. Most writes
-// there append a single constant byte, so a call would cost more than the write itself.
+// Inline these methods into the user's crate, where values are serialized. Most writes append a
+// single constant byte, so a function call would cost more than the write itself.
 impl io::Write for Buffer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -58,8 +58,8 @@ impl Formatter for SingleLine {
     where
         W: ?Sized + io::Write,
     {
-        // A fragment is a complete and valid JSON text. Outside of strings, whitespace is not
-        // significant. Inside strings, control characters are always escaped.
+        // A fragment is a complete and valid JSON text. Outside strings, whitespace is
+        // insignificant. Inside strings, control characters are always escaped.
         let mut in_string = false;
         let mut escaped = false;
         let mut start = 0;
@@ -81,8 +81,8 @@ impl Formatter for SingleLine {
 
 #[inline]
 fn write_escaped<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
-    // Most text is short and ASCII, and checking for ASCII is cheaper than starting a `memchr`
-    // search for two bytes.
+    // Most strings are short and contain only ASCII characters, and checking for ASCII is cheaper
+    // than starting a `memchr` search for two bytes.
     if text.is_ascii() {
         return writer.write_all(text.as_bytes());
     }

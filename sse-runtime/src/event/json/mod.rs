@@ -1,5 +1,5 @@
-//! Writes JSON on a single line. [`mod@line`] configures `serde_json` to do this. [`value`]
-//! contains a custom serializer that is faster for the values that most streams carry.
+//! Writes JSON on a single line. [`mod@line`] configures `serde_json` to write a single line.
+//! [`value`] contains a custom serializer that is faster for the values that most streams carry.
 
 pub(crate) mod line;
 pub(crate) mod value;

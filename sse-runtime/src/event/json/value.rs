@@ -1,11 +1,11 @@
 //! [`ValueSerializer`]: writes a value as one line of JSON, with a fast path for small structs.
 //!
 //! Most events are structs with a few strings and numbers. `serde_json` inspects every byte of
-//! every name and string, and writes `,`, `"`, the name, `"` and `:` one by one. This accounted for
-//! half the time spent in a `yield_!`. In this module, `"name":` is assembled at compile time and
-//! written as two machine words, and text is checked eight bytes at a time. Everything except
-//! struct fields and plain text is delegated to `serde_json`, including all escaping, so the output
-//! is identical.
+//! every name and string, and writes `,`, `"`, the name, `"` and `:` one by one. With `serde_json`
+//! alone, this work took half the time spent in a `yield_!`. This module assembles `"name":` at
+//! compile time, writes it as two machine words, and checks text eight bytes at a time. All other
+//! work, including all escaping, is delegated to `serde_json`, so the output is identical to that
+//! of `serde_json`.
 
 use bytes::{BufMut as _, BytesMut};
 use serde::{
@@ -19,10 +19,10 @@ use serde_json::{
 
 use crate::event::json::line::{self, Buffer, LineSerializer, SingleLine};
 
-/// The name prefix of `serde_json`'s marker structs, which are used for `RawValue` and, with the
-/// `arbitrary_precision` feature, for numbers. Such a struct is serialized as the JSON in its only
-/// field. A Rust identifier cannot contain `$`, so no user-defined struct name can start with this
-/// prefix by accident.
+/// The prefix that the names of `serde_json`'s marker structs share. `serde_json` uses these
+/// structs for `RawValue` and, with the `arbitrary_precision` feature, for numbers. A marker struct
+/// is serialized as the JSON in its only field. A Rust identifier cannot contain `$`, so no
+/// user-defined struct name can start with this prefix by accident.
 const VERBATIM: &str = "$serde_json::private::";
 
 /// Writes one value.
@@ -31,11 +31,11 @@ pub(crate) struct ValueSerializer<'p, 'b> {
     pub(crate) place: &'p mut Place<'b>,
 }
 
-/// State kept outside [`ValueSerializer`] because its methods consume `self`.
+/// State kept outside [`ValueSerializer`] because the serializer's methods consume `self`.
 #[derive(Default)]
 pub(crate) struct Place<'b> {
     /// The `serde_json` serializer, created on first use. `serde_json`'s compound serializers
-    /// borrow from it.
+    /// borrow from this serializer.
     json: Option<LineSerializer<'b>>,
     /// Whether the value is a string that already contains JSON.
     is_verbatim: bool,
@@ -43,7 +43,7 @@ pub(crate) struct Place<'b> {
 
 impl<'p, 'b> ValueSerializer<'p, 'b> {
     /// Returns the `serde_json` serializer for sequences and maps, which are written in more than
-    /// one call. The serializer is stored in [`Place`] because it has to outlive these calls.
+    /// one call. The serializer is stored in [`Place`] because it must outlive these calls.
     fn json(self) -> &'p mut LineSerializer<'b> {
         self.place
             .json
@@ -184,8 +184,8 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
 /// The fields of a struct or struct variant.
 pub(crate) struct Fields<'b> {
     buffer: &'b mut BytesMut,
-    /// The byte to write before the next name: an opening brace for the first and a comma for the
-    /// rest. `None` if the struct is replaced by the JSON in its only field.
+    /// The byte to write before the next name: an opening brace before the first name and a comma
+    /// before every other name. `None` if the struct is replaced by the JSON in its only field.
     opening: Option<u8>,
 }
 
@@ -198,8 +198,8 @@ impl<'b> Fields<'b> {
     }
 
     /// Writes a field name, preceded by the opening byte and followed by a colon.
-    // Inlined into the caller, where the name is a constant, so that the compiler can assemble the
-    // bytes of the `ShortKey` at compile time.
+    // Inline this method into the caller, where the name is a constant, so that the compiler can
+    // assemble the bytes of the `ShortKey` at compile time.
     #[inline]
     fn key(&mut self, name: &str) -> Result<(), Error> {
         match ShortKey::new(name) {
@@ -210,8 +210,8 @@ impl<'b> Fields<'b> {
 
     fn short_key(&mut self, key: ShortKey) -> Result<(), Error> {
         let Some(opening) = self.opening else {
-            // The only name allowed here starts with `VERBATIM`, which does not fit into a short
-            // key.
+            // The only name allowed here starts with `VERBATIM` and is therefore too long for a
+            // short key.
             return Err(unexpected_field());
         };
         self.opening = Some(b',');
@@ -240,9 +240,9 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// Returns the error for an additional field in a struct replaced by JSON. For an internally tagged
-/// enum, serde adds the tag to the fields of the variant's content, but a struct replaced by JSON
-/// has no object to add the tag to.
+/// Returns the error for an additional field in a struct that is replaced by JSON. For an
+/// internally tagged enum, serde adds the tag to the fields of the variant's content. A struct that
+/// is replaced by JSON cannot hold an additional field.
 #[cold]
 fn unexpected_field() -> Error {
     ser::Error::custom("a `RawValue` or an arbitrary-precision number cannot hold an enum's tag")
@@ -294,8 +294,8 @@ impl SerializeStructVariant for Fields<'_> {
     }
 }
 
-/// A `"name":` that needs no escapes and is short enough to fit into a `u128` along with the byte
-/// before it.
+/// The bytes of `"name":` for a name that needs no escapes. The preceding byte and these bytes fit
+/// into a `u128`.
 #[derive(Clone, Copy)]
 struct ShortKey {
     /// The bytes in little-endian order. The first byte is the least significant.
@@ -330,7 +330,7 @@ impl ShortKey {
     }
 }
 
-/// Writes a string, delegating to `serde_json` if it may need escapes.
+/// Writes a string. Delegates to `serde_json` if the string may need escapes.
 fn string(buffer: &mut BytesMut, text: &str) -> Result<(), Error> {
     if !is_plain(text) {
         return line::serializer(Buffer(buffer)).serialize_str(text);
@@ -342,7 +342,7 @@ fn string(buffer: &mut BytesMut, text: &str) -> Result<(), Error> {
 }
 
 /// Returns `true` if the text is ASCII without control characters, `"` or `\`, and therefore needs
-/// no escapes. If this function returns `false`, the slow path determines whether the text really
+/// no escapes. If this function returns `false`, `serde_json` determines whether the text really
 /// needs escapes.
 #[inline]
 fn is_plain(text: &str) -> bool {
