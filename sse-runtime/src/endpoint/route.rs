@@ -69,8 +69,8 @@ impl<H> SseRoute<H> {
         (self.endpoint.item)()
     }
 
-    /// Applies a layer to this endpoint only, like [`Handler::layer`]. The layer does not apply to
-    /// the path's `405` response or to other endpoints on the same path.
+    /// Applies a layer to this endpoint only, as [`Handler::layer`] does for a handler. The layer
+    /// does not apply to the path's `405` response or to other endpoints on the same path.
     ///
     /// ```
     /// # use axum::Router;
@@ -116,9 +116,10 @@ pub struct Layered<H, L> {
     layer: L,
 }
 
-/// Types accepted by [`SseRouterExt::sse`]: an endpoint's function and the [`SseRoute`] it returns.
+/// Types accepted by [`SseRouterExt::sse`]: an endpoint's function and the [`SseRoute`] that the
+/// function returns.
 ///
-/// `K` distinguishes the two and is inferred.
+/// `K` distinguishes these types and is inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event endpoint",
     label = "not an event endpoint",
@@ -158,8 +159,8 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
 /// arguments are extractors for `S`.
 ///
 /// `M` distinguishes the argument lists and is inferred. The implementations of this trait are not
-/// marked `do_not_recommend`, so compiler messages also mention axum's traits, which explain why an
-/// argument is not an extractor.
+/// marked `do_not_recommend`. As a result, compiler diagnostics also mention axum's traits and thus
+/// explain why an argument is not an extractor.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added to a router",
     label = "not every argument of this endpoint is an extractor",
@@ -199,14 +200,14 @@ where
 pub trait SseRouterExt<S>: Sealed {
     /// Adds an endpoint under the path and method specified in its attribute.
     ///
-    /// This method accepts either the function itself, as in `router.sse(clock)`, or the route it
-    /// returns, as in `router.sse(clock().layer(auth))`.
+    /// This method accepts either the function itself, as in `router.sse(clock)`, or the route that
+    /// the function returns, as in `router.sse(clock().layer(auth))`.
     ///
     /// # Panics
     ///
-    /// Like [`Router::route`], panics if the router already has a handler for this method on this
-    /// path. If that handler is an event endpoint, the panic message names both endpoints. axum's
-    /// own message is printed first.
+    /// Panics, as [`Router::route`] does, if the router already has a handler for this method on
+    /// this path. If that handler is an event endpoint, the panic message names both endpoints.
+    /// axum's own panic message is printed first.
     #[track_caller]
     fn sse<R, H, K, M>(self, endpoint: R) -> Self
     where
@@ -270,12 +271,12 @@ fn method_filter(method: &Method) -> MethodFilter {
 }
 
 /// The last element of the tuple that distinguishes argument lists. If the function has no
-/// arguments, it is the tuple's only element.
+/// arguments, this element is the tuple's only element.
 #[derive(Debug)]
 pub struct NoArguments;
 
-// First, the data needed by the stream is taken from the request. The arguments are then extracted
-// as in axum's own handlers, in the same order and with the same rejections.
+// First, take the data that the stream needs from the request. Then extract the arguments as axum's
+// own handlers do, in the same order and with the same rejections.
 macro_rules! impl_arity {
     ([$($ty:ident),*] $(, $last:ident : $m:ident)?) => {
         #[allow(non_snake_case, unused_mut, unused_variables)]

@@ -1,10 +1,10 @@
 //! Reports the names and locations of two endpoints with the same method and path.
 //!
-//! axum's panic message says only that the routes overlap, and a router does not expose its routes,
-//! so an overlap cannot be detected beforehand. This module therefore catches axum's panic and
-//! raises one that names the endpoints. axum's message is printed first, because the panic hook
-//! runs before the panic can be caught. With `panic = "abort"`, the panic cannot be caught, so only
-//! axum's message is printed.
+//! axum's panic message says only that the routes overlap. A router does not expose its routes, so
+//! this module cannot detect an overlap in advance. Instead, it catches axum's panic and raises a
+//! panic whose message names both endpoints. axum's message is printed first, because the panic
+//! hook runs before the panic can be caught. With `panic = "abort"`, the panic cannot be caught, so
+//! only axum's message is printed.
 
 use std::{
     any::Any,
@@ -32,8 +32,8 @@ struct Mounted {
 
 /// The endpoint most recently mounted for each method and path, across the whole process. The map
 /// is used only to name the first endpoint once axum has reported an overlap. In a process with
-/// several routers, an entry may come from another router, so the panic message includes the
-/// location where that endpoint was mounted.
+/// several routers, an entry may come from another router. The panic message therefore includes the
+/// location at which the first endpoint was mounted.
 static MOUNTED: LazyLock<Mutex<HashMap<(Method, &'static str), Mounted>>> =
     LazyLock::new(Mutex::default);
 
@@ -115,7 +115,8 @@ fn mounted() -> std::sync::MutexGuard<'static, HashMap<(Method, &'static str), M
     MOUNTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns whether the panic is the one axum raises for two handlers with the same method and path.
+/// Returns whether the panic is the one that axum raises for two handlers with the same method and
+/// path.
 fn is_overlap(panic: &(dyn Any + Send)) -> bool {
     panic
         .downcast_ref::<String>()

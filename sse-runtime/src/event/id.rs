@@ -7,8 +7,8 @@ use crate::event::position::{MERGED_PREFIX, Position};
 /// The suffix of the last id sent by a finished stream. A client that reconnects with an id that
 /// ends with this suffix receives a `204`.
 ///
-/// The suffix contains only characters that are unreserved in a URL (RFC 3986, section 2.3), so
-/// these characters do not need to be escaped in a query string.
+/// All characters of the suffix are unreserved in a URL (RFC 3986, section 2.3), so the suffix does
+/// not need to be escaped in a query string.
 pub(crate) const DONE: &str = "~done";
 
 /// The maximum length of an id in bytes. Servers may reject a request if a header contains a longer

@@ -22,24 +22,24 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 /// Extracts the last event ID: the id of the last event the client received, if any.
 ///
 /// A browser sends this id in the `Last-Event-ID` header when it reconnects. If there are several
-/// such headers, the first non-empty one is used. If there is no header, the id is read from the
-/// `lastEventId` or `last_event_id` query parameter, because a script that creates a new
-/// `EventSource` cannot set headers. An empty id is treated as absent.
+/// such headers, the first non-empty one is used. If there is no such header, the id is read from
+/// the `lastEventId` or `last_event_id` query parameter. A script that creates a new `EventSource`
+/// can set a query parameter but not a header. An empty id is treated as absent.
 ///
 /// This extractor never rejects a request, because a `400` would stop a browser from ever
 /// reconnecting. If the id is not UTF-8 or does not parse as `T` (for example, because an older
-/// deployment wrote it), the handler receives an error. Destructure the extractor with
+/// deployment issued the id), the handler receives an error. Destructure the extractor with
 /// `LastEventId(last)` to distinguish an error from a missing id, or call [`ok`](Self::ok) if the
 /// stream starts from the beginning in either case.
 ///
 /// The id of [`Event::done()`](crate::Event::done) ends with `~done`. If a client sends this id
 /// back in the header and the function does not extract a `LastEventId<EventId>`, the response is
 /// `204` and the function body does not run. Otherwise, the function receives
-/// [`LastEventIdError::Done`], which can be passed to a [`Topic`](crate::Topic). Subscribe before
-/// the stream yields or awaits anything else. A stream that yields or waits first is assumed not to
-/// resume a topic, so its client receives a `204`. In a function returning a `Result`, the stream
-/// begins at the first statement that yields, so the function can await other futures before that
-/// statement.
+/// [`LastEventIdError::Done`], which can be passed to a [`Topic`](crate::Topic). Subscribe to the
+/// topic before the stream yields or awaits anything else. A stream that yields or awaits something
+/// else first is assumed not to resume a topic, so the client receives a `204`. In a function that
+/// returns a `Result`, the stream begins at the first statement that yields, so the function can
+/// await other futures before that statement.
 ///
 /// Source: [WHATWG HTML, the `Last-Event-ID` header](https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header).
 ///
@@ -59,7 +59,7 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 pub struct LastEventId<T = EventId>(pub Result<Option<T>, LastEventIdError>);
 
 impl<T> LastEventId<T> {
-    /// Returns the id, or `None` if the client sent none or its id could not be read.
+    /// Returns the id, or `None` if the client sent no id or sent one that could not be read.
     pub fn ok(self) -> Option<T> {
         self.0.ok().flatten()
     }
@@ -144,13 +144,13 @@ impl SentDone {
     }
 
     /// Returns whether the endpoint has extracted the id as an [`EventId`]. If so, the id may
-    /// belong to a topic, which then decides whether the response is a `204`.
+    /// belong to a topic, and that topic decides whether the response is a `204`.
     pub(crate) fn is_extracted(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Returns the first non-empty `Last-Event-ID` header. A proxy may have added an empty one.
+/// Returns the first non-empty `Last-Event-ID` header. A proxy may have added an empty header.
 fn in_header(parts: &Parts) -> Option<&HeaderValue> {
     let mut sent = parts.headers.get_all(HEADER).into_iter();
     sent.find(|id| !id.is_empty())
@@ -204,7 +204,7 @@ mod tests {
             Ok(Some(7_u64))
         );
         assert_eq!(extract::<u64>("/?lastEventId=", None).await, Ok(None));
-        // An empty id is treated as absent, so the id in `last_event_id` is used.
+        // The empty `lastEventId` is treated as absent, so the id in `last_event_id` is used.
         let uri = "/?lastEventId=&last_event_id=9";
         assert_eq!(extract(uri, Some(b"")).await, Ok(Some(9_u64)));
     }
@@ -216,7 +216,7 @@ mod tests {
             ("/?lastEventId=%E2%98%83+1", None),
         ] {
             assert_eq!(extract(uri, header).await, Ok(Some("☃ 1".to_owned())));
-            // A client may send this id, but it is not a valid `EventId`.
+            // A client may send this text, but the text is not a valid `EventId`.
             let error = extract::<EventId>(uri, header).await.unwrap_err();
             assert!(
                 matches!(error, LastEventIdError::NotParsed { .. }),

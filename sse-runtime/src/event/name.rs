@@ -3,8 +3,8 @@
 use std::{borrow::Cow, fmt, str::FromStr};
 
 /// The standard's line breaks (LF and CR) and every other line break that Python's `str.splitlines`
-/// recognizes. A client that uses `splitlines` would parse the text after such a line break as a
-/// field.
+/// recognizes. A client that uses `splitlines` would parse the text after any of these line breaks
+/// as a field.
 ///
 /// `sse-macros` contains a copy of this list for checking names at compile time.
 const LINE_BREAKS: [char; 10] = [
@@ -13,8 +13,8 @@ const LINE_BREAKS: [char; 10] = [
 
 /// Returns the byte offset of the first line break.
 fn line_break(text: &str) -> Option<usize> {
-    // This function runs for every named event. Most names are plain ASCII, for which this check is
-    // faster than the search below.
+    // This function runs for every named event. Most names are plain ASCII, and for these names,
+    // this check is faster than the search below.
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if is_plain {
         return None;
@@ -31,12 +31,12 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
     }
 }
 
-/// The name of an event. Browser code listens for it with `addEventListener`.
+/// The name of an event. Browser code passes this name to `addEventListener`.
 ///
 /// A name cannot be empty, because an event with an empty name would arrive as a plain `message`. A
-/// name also cannot contain a line break, because user input could otherwise forge a field.
-/// Unicode's line breaks (VT, FF, FS, GS, RS, U+0085, U+2028 and U+2029) are not allowed either,
-/// because some clients split lines at them. Convert a `String` with [`new`](Self::new), which
+/// name cannot contain a line break either, because a line break in user input could forge a field.
+/// Unicode's line breaks (VT, FF, FS, GS, RS, U+0085, U+2028 and U+2029) are also rejected, because
+/// some clients split lines at these characters. Convert a `String` with [`new`](Self::new), which
 /// returns a [`Result`]. Converting a `&'static str` cannot fail, because a line break in a literal
 /// is replaced with U+FFFD.
 ///
@@ -95,12 +95,13 @@ impl fmt::Display for EventName {
     }
 }
 
-/// A comment, which is a line that clients ignore. It can keep an idle connection alive or help a
-/// person reading the stream.
+/// A comment: a line that clients ignore. A comment can keep an idle connection alive or help a
+/// person who reads the stream.
 ///
-/// A comment cannot contain a line break, including Unicode's line breaks (see [`EventName`]).
-/// Convert a `String` with [`new`](Self::new), which returns a [`Result`]. Converting a
-/// `&'static str` cannot fail, because a line break in a literal is replaced with U+FFFD.
+/// A comment cannot contain any line break, not even one of Unicode's line breaks (see
+/// [`EventName`]). Convert a `String` with [`new`](Self::new), which returns a [`Result`].
+/// Converting a `&'static str` cannot fail, because a line break in a literal is replaced with
+/// U+FFFD.
 ///
 /// Source: [WHATWG HTML, authoring notes](https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes).
 ///
@@ -151,9 +152,9 @@ impl FromStr for Comment {
 
 /// A type that converts into `Field` without returning an error. `Field` itself and `&'static str`
 /// implement this trait. If `Field` is [`EventId`](crate::EventId), numbers and UUIDs also
-/// implement it.
+/// implement this trait.
 ///
-/// This trait is implemented for every type that implements `Into<Field>`. It exists only to
+/// This trait is implemented for every type that implements `Into<Field>`. The trait exists only to
 /// improve the compiler's error message for all other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` might not be a valid `{Field}`",

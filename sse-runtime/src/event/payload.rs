@@ -11,13 +11,13 @@ use crate::event::{
 };
 use sealed::Sealed;
 
-/// Types that a stream can send. Any [`serde::Serialize`] type is sent as single-line JSON.
-/// [`Text`] and axum's [`Html`] are sent unchanged.
+/// Types whose values a stream can send. The value of any [`serde::Serialize`] type is sent as
+/// single-line JSON. [`Text`] and axum's [`Html`] are sent as text, which is not encoded as JSON.
 ///
 /// Do not implement this trait by hand. Derive [`serde::Serialize`] instead. `Kind` distinguishes
-/// the kinds of payload and is inferred. A `Serialize` type is always sent as JSON, even a
-/// `String`, so that `JSON.parse(e.data)` never fails in the browser. NaN and infinite floats
-/// become `null`, as in `serde_json`.
+/// the kinds of payload and is inferred. A `Serialize` value, even a `String`, is always sent as
+/// JSON, so `JSON.parse(e.data)` never fails in the browser. NaN and infinite floats become `null`,
+/// as in `serde_json`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}`, or a type inside it, cannot be sent as an event",
     label = "this cannot be serialized",
@@ -28,8 +28,8 @@ pub trait Payload<Kind = AsJson>: Sealed<Kind> {
     fn encode(&self, frame: &mut Frame<'_>) -> Result<(), EncodeError>;
 }
 
-/// Types that can be a stream's error. Implemented for every [`Payload`]. This trait exists only to
-/// improve the compiler's error message for other types.
+/// Types that a stream can use as its error type. Implemented for every [`Payload`]. This trait
+/// exists only to improve the compiler's error message for other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` would be sent to the client, but this type, or a type inside it, cannot be serialized",
     label = "this cannot be serialized",
@@ -80,13 +80,13 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
     }
 }
 
-/// Text that is sent unchanged rather than as JSON, with one `data` line per line of text.
+/// Text that is sent without being encoded as JSON, with one `data` line per line of text.
 ///
-/// LF, CR and CRLF each count as one line break. All of them arrive as LF, because the event stream
+/// LF, CR and CRLF each count as one line break. All three arrive as LF, because the event stream
 /// format does not distinguish between them.
 ///
 /// Other Unicode line breaks, such as U+2028, are sent unchanged. Contrary to the standard, some
-/// clients (such as those using Python's `splitlines`) treat these characters as line breaks and
+/// clients (such as those that use Python's `splitlines`) treat these characters as line breaks and
 /// parse the text after them as a separate field. Send untrusted text as JSON, which escapes these
 /// characters.
 ///

@@ -86,7 +86,7 @@ pub fn serialize_inside<S: Serializer>(
 /// The members of an RFC 9457 problem, as set by a variant's attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem {
-    /// The HTTP status. The range, 400 to 599, is checked at compile time.
+    /// The HTTP status. A compile-time check ensures that the status is in the range 400 to 599.
     pub status: u16,
     /// A URI that identifies the kind of problem.
     pub kind: Option<&'static str>,
@@ -105,8 +105,8 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Writes the members that every problem has, except those replaced by one of the variant's
-    /// fields.
+    /// Writes the members that every problem has, except any member that one of the variant's
+    /// fields replaces.
     pub fn write<M: SerializeMap>(
         &self,
         taken: &[(&str, bool)],
@@ -141,7 +141,7 @@ impl Serialize for Bare {
     }
 }
 
-/// Converts an error into a response. The description is logged but not sent to the client.
+/// Converts an error into a response. The error's description is logged but not sent to the client.
 pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
     let status = error.status();
     let description = describe(error);
@@ -184,7 +184,7 @@ fn seconds(after: Duration) -> u64 {
 }
 
 /// Types allowed for a field with `#[sse(retry_after)]`: `Duration`, unsigned integers (in seconds)
-/// and `Option`s of these.
+/// and `Option`s of these types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as a retry delay",
     label = "this is not a delay",
@@ -244,12 +244,13 @@ impl Head {
     }
 }
 
-/// A field of an error. It is part of the response if its type implements `Serialize`.
+/// A field of an error. The field is part of the response if the field's type implements
+/// `Serialize`.
 ///
-/// [`ShowMember`] and [`HideMember`] define methods with the same names. Those of [`ShowMember`]
-/// take a `Member` by value and require `Serialize`. Those of [`HideMember`] take a `Member` by
-/// reference and do not require `Serialize`. If both apply, the compiler prefers the method that
-/// takes its receiver by value.
+/// [`ShowMember`] and [`HideMember`] define methods with the same names. The methods of
+/// [`ShowMember`] take a `Member` by value and require `Serialize`. The methods of [`HideMember`]
+/// take a `Member` by reference and do not require `Serialize`. If both traits apply, the compiler
+/// prefers the method that takes its receiver by value.
 #[derive(Clone, Copy)]
 pub struct Member<'a, T: ?Sized>(pub &'a T);
 

@@ -13,7 +13,7 @@ pub trait SseEvent: Serialize {
     const SHAPE: Shape;
 }
 
-/// The information a test client needs to decode a type's values.
+/// The information that a test client needs to decode a type's values.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// A struct.
@@ -77,14 +77,14 @@ impl Head {
     }
 }
 
-/// Provides a `serialize` function in case serde's derive rejects an attribute and does not
-/// generate one.
+/// Provides a `serialize` function if serde's derive rejects an attribute and therefore does not
+/// generate the function.
 ///
-/// In that case, serde has already reported the mistake. Without this function, the compiler would
-/// also report that our copy of the type does not implement `Serialize`. If serde's derive does
-/// generate the function, the generated one takes precedence.
+/// In that case, serde's derive has already reported the mistake. Without this function, the
+/// compiler would also report that the macro's copy of the type does not implement `Serialize`. If
+/// serde's derive does generate the function, the generated one takes precedence.
 pub trait SaidBySerde: Sized {
-    /// Never runs, because a program that calls it does not compile.
+    /// Never runs, because a program that calls this function does not compile.
     fn serialize<T: ?Sized, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {
         unreachable!("serde's derive has rejected the type")
     }
@@ -92,8 +92,8 @@ pub trait SaidBySerde: Sized {
 
 impl<T> SaidBySerde for T {}
 
-/// Types allowed for a field with `#[sse(id)]`: integers, UUIDs, [`EventId`] and `Option`s of
-/// these.
+/// Types allowed for a field with `#[sse(id)]`: integers, UUIDs, [`EventId`] and `Option`s of these
+/// types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as an event ID",
     label = "this cannot be an event ID",

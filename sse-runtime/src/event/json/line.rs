@@ -4,7 +4,7 @@
 //! Some clients split their input at every Unicode line break (for example, with Python's
 //! `splitlines`) and would split such data in two. The serializer therefore escapes the three
 //! characters, and a JSON parser restores them. A `RawValue` may contain line breaks between its
-//! tokens, so the serializer removes them.
+//! tokens, so the serializer also removes insignificant whitespace.
 
 use std::io;
 

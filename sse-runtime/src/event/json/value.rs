@@ -294,8 +294,8 @@ impl SerializeStructVariant for Fields<'_> {
     }
 }
 
-/// The bytes of `"name":` for a name that needs no escapes. The preceding byte and these bytes fit
-/// into a `u128`.
+/// The bytes of `"name":`, where the name needs no escapes. Together with the byte that precedes
+/// them, these bytes fit into a `u128`.
 #[derive(Clone, Copy)]
 struct ShortKey {
     /// The bytes in little-endian order. The first byte is the least significant.
@@ -323,8 +323,8 @@ impl ShortKey {
 
     fn write(self, buffer: &mut BytesMut, opening: u8) {
         let end = buffer.len() + self.len;
-        // Writing all 16 bytes and truncating avoids the `memcpy` call required by a variable
-        // length.
+        // Write all 16 bytes and then truncate the buffer. Writing a variable number of bytes would
+        // require a `memcpy` call.
         buffer.put_slice(&(self.bytes << 8 | u128::from(opening)).to_le_bytes());
         buffer.truncate(end);
     }
@@ -347,7 +347,8 @@ fn string(buffer: &mut BytesMut, text: &str) -> Result<(), Error> {
 #[inline]
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // The last word overlaps the word before it, which avoids checking a remainder byte by byte.
+    // The last word overlaps the previous word, so the remaining bytes need not be checked one by
+    // one.
     if let Some(&last) = bytes.last_chunk() {
         let (words, _) = bytes.as_chunks();
         return words
@@ -364,15 +365,16 @@ fn is_plain(text: &str) -> bool {
     is_plain_word(bytes.iter().fold(spaces, shift_in))
 }
 
-/// Runs the same check on eight bytes in parallel. Every byte that is not plain sets a high bit.
+/// Runs the check of [`is_plain`] on eight bytes in parallel. A byte that is not plain sets a high
+/// bit.
 #[inline]
 fn is_plain_word(word: u64) -> bool {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
 
-    // A subtraction borrows from the next byte only if the current byte matches, in which case the
-    // word is not plain anyway. In a plain word, no byte borrows, so no byte can be reported by
-    // mistake.
+    // Each subtraction tests all bytes for one kind of byte that is not plain. A byte borrows from
+    // the next byte only if the test finds the byte, in which case the word is not plain anyway. In
+    // a plain word, no byte borrows, so no byte can be reported by mistake.
     let control = word.wrapping_sub(ONES * 0x20);
     let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
     let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
