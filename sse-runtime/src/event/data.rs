@@ -40,7 +40,7 @@ pub fn with_head<S: serde::Serializer>(
     head: impl FnOnce() -> Head,
     serialize: impl FnOnce(S) -> Result<S::Ok, S::Error>,
 ) -> Result<S::Ok, S::Error> {
-    /// Clears the head even if the value's `Serialize` implementation panics. A remaining head
+    /// Clears the head even if the value's `Serialize` implementation panics. Otherwise, the head
     /// would be applied to the next value.
     struct Clear;
     impl Drop for Clear {

@@ -184,9 +184,9 @@ impl Event {
     ///
     /// - If the function does not extract a [`LastEventId<EventId>`](crate::LastEventId), the
     ///   response is `204`. The extractors still run, but the function body does not.
-    /// - If the function does extract one, the function runs until it subscribes to a topic by
-    ///   using the id. If the id belongs to that topic's epoch, the response is `204`. Otherwise,
-    ///   the stream begins with a [`Gap`](crate::topic::Gap).
+    /// - If the function does extract one, the function runs until it uses the id to subscribe to a
+    ///   topic. If the id belongs to that topic's epoch, the response is `204`. Otherwise, the
+    ///   stream begins with a [`Gap`](crate::topic::Gap).
     /// - If the function extracts one but yields before subscribing, the function is dropped and
     ///   the response is `204`. To prevent this, subscribe before the first `yield_!`.
     ///

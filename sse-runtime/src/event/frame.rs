@@ -50,7 +50,7 @@ const FIRST_CAPACITY: usize = 512;
 
 /// A frame being written. A frame can contain a comment and the `event`, `id`, `retry` and `data`
 /// fields, in this order. A blank line ends the frame, unless the frame contains nothing but a
-/// comment or a `retry` field.
+/// comment, a `retry` field, or both.
 ///
 /// If an error or a panic causes an unfinished frame to be dropped, the frame's bytes are removed
 /// from the buffer. A partial frame is therefore never sent.

@@ -28,8 +28,8 @@ const MAX_LEN: usize = 4096;
 ///
 /// Converting a number or a UUID cannot fail. Convert a `String` with [`new`](Self::new), which
 /// returns a [`Result`]. Like `HeaderValue::from_static`, the conversion from `&'static str` panics
-/// if the string is not valid. In a `const`, [`from_static`](Self::from_static) checks a literal at
-/// compile time.
+/// if the string is not a valid id. In a `const`, [`from_static`](Self::from_static) checks a
+/// literal at compile time.
 ///
 /// Source: [WHATWG HTML, "id" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
