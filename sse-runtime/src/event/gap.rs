@@ -28,7 +28,7 @@ pub struct Gap {
 pub enum GapReason {
     /// The events after the reader's id are no longer retained.
     TooOld,
-    /// The id belongs to another epoch of the topic, because either the process was restarted, or
+    /// The id belongs to another epoch of the topic, because either the process was restarted or
     /// the topic was dropped and recreated.
     OtherEpoch,
     /// The id does not come from a topic, or it is a position that this topic has not reached yet.
