@@ -57,8 +57,8 @@
 ///
 /// The arguments are axum extractors, up to 16 of them. As in axum, only the last one can consume
 /// the body. Rejections are handled as in axum. [`LastEventId`](crate::LastEventId) is also an
-/// extractor. `#[cfg]` works on arguments and everywhere in the body. A `yield_!` removed by
-/// `#[cfg]` does not count as the first `yield_!`.
+/// extractor. `#[cfg]` works on arguments and anywhere in the body. A `yield_!` removed by `#[cfg]`
+/// does not count as the first `yield_!`.
 ///
 /// # Return types
 ///
@@ -73,7 +73,7 @@
 ///
 /// `T` and `E` must implement [`Payload`](crate::event::Payload). All [`serde::Serialize`] types,
 /// [`Text`](crate::Text) and axum's `Html` do. `R` must implement `axum::response::IntoResponse`.
-/// It does not have to represent a failure: it can be a redirect or a plain JSON object, for
+/// `R` does not have to represent a failure: it can be a redirect or a plain JSON object, for
 /// example. "Before" refers to the order of the statements in the function's outermost block. The
 /// first statement that yields is the first one in that block with a `yield_!` anywhere inside it.
 /// If you add a `yield_!` at the top of the function, no statement precedes it, so every `?` sends
@@ -134,9 +134,10 @@
 /// `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`,
 /// lint attributes and the visibility are moved to the generated function. Other attributes are
 /// moved to the inner function. For example, if you write `#[tracing::instrument]` below this
-/// attribute, the generator is polled in its span until the stream ends. Attributes that read only
-/// the signature, such as `#[utoipa::path]`, go above this one. `#[axum::debug_handler]` cannot be
-/// used, because the generated function is not a plain axum handler.
+/// attribute, the generator is polled inside the span of `instrument` until the stream ends.
+/// Attributes that read only the signature, such as `#[utoipa::path]`, go above this one.
+/// `#[axum::debug_handler]` cannot be used, because the generated function is not a plain axum
+/// handler.
 ///
 /// # Warnings
 ///
@@ -201,8 +202,8 @@ pub use sse_macros::sse_endpoint;
 /// Both enums and structs are supported, and they may have type parameters and lifetimes. The
 /// derive also implements `serde::Serialize` and supports all of serde's attributes on the type,
 /// its variants and its fields. Deriving `Serialize` as well is an error, because the type would
-/// then have two implementations of the trait. `SseEvent` cannot detect this and omit its own,
-/// because a derive cannot see the other derives on the type.
+/// then have two implementations of the trait. `SseEvent` cannot detect this case and omit its own
+/// implementation, because a derive cannot see the other derives on the type.
 ///
 /// If the yielded value is of this type, or is an `Option`, a `Box` or a newtype that contains a
 /// value of this type, the event is named after the variant, and its data is the variant's content,

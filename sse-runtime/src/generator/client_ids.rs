@@ -70,7 +70,8 @@ impl ClientIds {
         }
     }
 
-    /// Records that a topic is being read from a `position` that is not in the client's id.
+    /// Records that a topic is being read from a `position` other than the one given by the
+    /// client's last event ID.
     pub(crate) fn restarts_at(&mut self, position: &EventId) {
         self.starts_at = Some(Box::new(position.clone()));
     }
@@ -90,8 +91,8 @@ impl ClientIds {
     }
 
     /// Records that a topic has ended at `position`. If the client has not received its start
-    /// position, it has no id from this topic, so `position` becomes its last event ID. Without it,
-    /// the client would not get a `204` when it reconnects.
+    /// position, it has no id from this topic, so `position` becomes the client's last event ID.
+    /// Otherwise, the client would not get a `204` when it reconnects.
     pub(crate) fn ends_at(&mut self, position: &EventId) {
         if self.starts_at.take().is_some() || self.last.is_none() {
             self.last = Some(position.clone());

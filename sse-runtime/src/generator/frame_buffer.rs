@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// With `flush = "ready"`, the body has to take the frames once this many bytes are buffered.
+/// With `flush = "ready"`, the body must take the frames once this many bytes are buffered.
 pub(crate) const DUE: usize = 32 * 1024;
 
 /// The size in bytes above which a buffer is dropped when its contents are taken. If a larger
@@ -38,8 +38,8 @@ pub(crate) struct FrameBuffer {
     /// written before those.
     #[expect(clippy::box_collection, reason = "most streams never need it")]
     ahead: Option<Box<VecDeque<Bytes>>>,
-    /// A shared frame, if it is the only frame not taken yet. While it is set, `ahead` and `buffer`
-    /// are empty.
+    /// A shared frame, if it is the only frame not taken yet. While `lone` is set, `ahead` and
+    /// `buffer` are empty.
     lone: Option<Bytes>,
     /// Whether the buffer has grown to hold a burst.
     had_burst: bool,
@@ -173,7 +173,7 @@ mod tests {
 
     fn write(frames: &mut FrameBuffer, len: usize) {
         frames.settle();
-        // Grows the buffer as if a frame did not fit into the existing capacity.
+        // Grow the buffer as if a frame did not fit into the existing capacity.
         frames.buffer.reserve(2 * len);
         frames.buffer.put_bytes(b'x', len);
     }

@@ -22,15 +22,15 @@ use crate::{
     lifecycle::connection::Connection,
 };
 
-/// An endpoint's function as a type-erased coroutine. It is boxed once and never moves. The handler
-/// polls it until the response begins. After that, the body polls it.
+/// An endpoint's function as a type-erased coroutine. The coroutine is boxed once and never moves.
+/// The handler polls it until the response begins. After that, the body polls it.
 #[derive(Debug)]
 #[must_use = "a generator does nothing unless a request drives it"]
 pub struct Generator {
     pub(crate) coroutine: Coroutine,
     pub(crate) handoff: Handoff,
-    /// Whether the function has statements that run before the response begins. They can still
-    /// return a different response.
+    /// Whether the function has statements that run before the response begins. These statements
+    /// can still return a different response.
     pub(crate) prelude: bool,
 }
 
@@ -215,8 +215,8 @@ impl Generator {
     }
 }
 
-/// The functions for a stream's error type. They write an error for the client and describe it for
-/// the log.
+/// The functions for a stream's error type: one writes an error for the client, and the other
+/// describes the error for the log.
 pub struct StreamError<E> {
     item: Item<E>,
     describe: Describe<E>,

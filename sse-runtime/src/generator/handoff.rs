@@ -185,7 +185,7 @@ impl Handoff {
         self.lock().topics.failure.clone()
     }
 
-    /// Makes this the current handoff for all code run by the generator, until the guard is
+    /// Makes `self` the current handoff for all code run by the generator, until the guard is
     /// dropped.
     pub(crate) fn enter(&self) -> Entered {
         Entered(CURRENT.replace(Some(self.clone())))
@@ -201,7 +201,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Handoff>> = const { RefCell::new(None) };
 }
 
-/// The scope of [`Handoff::enter`]. Dropping it restores the previous handoff.
+/// The scope of [`Handoff::enter`]. Dropping this value restores the previous handoff.
 #[derive(Debug)]
 pub(crate) struct Entered(Option<Handoff>);
 

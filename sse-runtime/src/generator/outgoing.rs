@@ -151,10 +151,10 @@ pub(crate) struct Taken {
 #[repr(u8)]
 pub(crate) enum Stop {
     No,
-    /// It stops until the body has taken the frame.
+    /// The generator stops until the body has taken the frame.
     UntilTaken,
-    /// It stops only for this poll, because no frame was written. Without this stop, a loop of such
-    /// yields would starve other tasks.
+    /// The generator stops only for this poll, because no frame was written. Without this stop, a
+    /// loop of yields that write no frame would starve other tasks.
     Yields,
 }
 
@@ -209,8 +209,8 @@ impl Outgoing {
         self.returning
     }
 
-    /// Records that a topic is being read from the position in the client's id. `is_done` is `true`
-    /// if the client has received the end of that topic.
+    /// Records that a topic is being read from the position given by the client's last event ID.
+    /// `is_done` is `true` if the client has received the end of that topic.
     pub(crate) fn judge(&mut self, is_done: bool) {
         if self.returning == Returning::Unknown {
             self.returning = match is_done {
@@ -394,8 +394,8 @@ impl Outgoing {
         })
     }
 
-    /// Takes more of the frames left by the previous call to [`take`](Self::take). If none are
-    /// left, returns `None`, and it is the generator's turn.
+    /// Takes more of the frames left by the previous call to [`take`](Self::take). Returns `None`
+    /// if no frames are left. It is then the generator's turn.
     #[inline]
     pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
         if self.turn == Turn::RestDue {

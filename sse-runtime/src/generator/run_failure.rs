@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The reason why a run or a stream's task did not finish. Each reader's stream ends with an event
-/// that reports the failure. The event has the name of the endpoint's error events.
+/// that reports the failure. The event is named after the endpoint's `error_event`.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
     /// Whether the run was stopped on request. If so, each reader's stream ends cleanly unless the
@@ -77,8 +77,8 @@ impl Failure {
         }
     }
 
-    /// Writes a stream's last event. If a client reconnects with the event's id, it gets a `204`,
-    /// so it stops reconnecting. Returns whether an event was written.
+    /// Writes a stream's last event. A client that reconnects with the event's id gets a `204` and
+    /// stops reconnecting. Returns whether an event was written.
     ///
     /// A run's error is the producer's own event, so it is sent even if the endpoint does not send
     /// framework events. The id and the problem without details come from the framework, so such an

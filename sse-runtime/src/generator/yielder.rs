@@ -92,8 +92,8 @@ impl<T> Yielder<T> {
         self.stop.load(Ordering::Relaxed) == Stop::UntilTaken as u8
     }
 
-    /// Writes the frame of a value whose type has to be inferred. The compiler can infer it because
-    /// this method accepts only the item type.
+    /// Writes the frame of a value whose type has to be inferred. The compiler can infer the type
+    /// because this method accepts only the item type.
     pub fn push_item(&self, value: T) {
         self.push::<kind::Value>(value);
     }
@@ -149,9 +149,9 @@ impl<T> Yielder<T> {
 }
 
 pin_project! {
-    /// The future that `yield_all!` awaits. It writes each item's frame before it polls for the
-    /// next item, and it stops at the first error. If several topic events are ready, it writes
-    /// them together. See [`ItemByItem`].
+    /// The future that `yield_all!` awaits. The future writes each item's frame before it polls for
+    /// the next item, and it stops at the first error. If several topic events are ready, the
+    /// future writes them together. See [`ItemByItem`].
     ///
     /// The future is implemented by hand, because an `async` block would store the stream twice:
     /// once as a captured variable and once as a pinned value.
@@ -172,9 +172,9 @@ pin_project! {
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
 
-/// Selects how `yield_all!` writes a stream. If its `Part` has an inherent `push_all` method, that
-/// method takes precedence over the one of this trait. Otherwise, the stream is written item by
-/// item.
+/// Selects how `yield_all!` writes a stream. If the stream's `Part` has an inherent `push_all`
+/// method, that method takes precedence over this trait's method. Otherwise, the stream is written
+/// item by item.
 pub trait ItemByItem {
     /// Returns the future that writes the whole stream.
     #[must_use = "futures do nothing unless polled"]
@@ -298,7 +298,7 @@ impl<S: Stream> Whole for S {
     }
 }
 
-/// The kinds of values accepted by `yield_!`. They keep the implementations of `Yield` from
+/// The kinds of values accepted by `yield_!`. These kinds keep the implementations of `Yield` from
 /// overlapping.
 pub mod kind {
     /// The item itself.

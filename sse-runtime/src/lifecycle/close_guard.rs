@@ -12,7 +12,7 @@ use crate::lifecycle::{
     wire::Wire,
 };
 
-/// The state of the connection. It shows whether the client has stopped reading.
+/// The state of the connection, which shows whether the client has stopped reading.
 #[derive(Debug)]
 pub(crate) struct StallSources {
     pub(crate) wire: Option<Wire>,

@@ -13,9 +13,9 @@ pub enum CloseReason {
     /// The endpoint responded without starting a stream, for example because an extractor rejected
     /// the request or because the function returned an error as the response.
     Rejected,
-    /// The client disconnected, or its connection failed. This reason is used whenever the body is
-    /// dropped before it ends. Examples are `HEAD` requests and streams dropped by a layer, such as
-    /// a timeout that expires before the response begins.
+    /// The client disconnected, or its connection failed. This reason is reported whenever the body
+    /// is dropped before it has ended. Examples are `HEAD` requests and streams dropped by a layer
+    /// (for example, because a timeout expires before the response begins).
     ClientGone,
     /// The server shut down.
     Shutdown,

@@ -48,7 +48,7 @@ impl StreamEnd {
             CloseReason::Finished if is_over || endpoint.end == End::Stop => {
                 (Some(LastFrame::Done), false)
             }
-            // If the generator has failed, its error is already the last frame.
+            // If the generator has failed, the last frame already contains its error.
             CloseReason::Finished | CloseReason::Failed | CloseReason::Rejected => (None, false),
             CloseReason::Panicked => (None, true),
             CloseReason::Shutdown if !cut => (

@@ -5,7 +5,7 @@
 //! detects the stall there. An HTTP/2 client, by contrast, can block a single stream while the
 //! socket remains writable. hyper then stops polling the stream's body, so the body cannot detect
 //! the stall either. Instead, the stall is detected through the state in this module. hyper's calls
-//! update that state, and the request shares it.
+//! update that state, which the request shares.
 
 use std::sync::{
     Arc,
@@ -65,8 +65,8 @@ impl FlowControl {
 /// The number of pieces that hyper has not written to the socket yet, and their total size in
 /// bytes.
 ///
-/// Two tasks change both numbers for every event, so both are stored in one atomic and change in a
-/// single operation. The upper half is the number of pieces.
+/// Two tasks change both values for every event, so both are stored in one atomic and are changed
+/// in a single operation. The upper half of the atomic holds the number of pieces.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct Unsent(AtomicU64);
@@ -135,7 +135,7 @@ pub(crate) struct OfConnection {
 #[derive(Debug)]
 struct SmallPieces {
     start: Instant,
-    /// The time, in nanoseconds after `start`, after which the pieces sent so far no longer count.
+    /// The time, in nanoseconds since `start`, after which the pieces sent so far no longer count.
     forgotten: AtomicU64,
 }
 
@@ -262,7 +262,7 @@ impl FlowControl {
 }
 
 /// A stream's progress: the number of pieces received by hyper, the number of pieces hyper has not
-/// written yet, and how many times hyper has taken bytes from a piece. The last number is needed
+/// written yet, and how many times hyper has taken bytes from a piece. The third value is needed
 /// because hyper writes a piece in many parts if the client's window is small.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +272,8 @@ pub(crate) struct Progress {
     advanced: u64,
 }
 
-/// A piece handed to hyper. It is dropped once it has been written, or when its stream is dropped.
+/// A piece handed to hyper. This value is dropped once the piece has been written, or when the
+/// piece's stream is dropped.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 pub(crate) struct InHyper {

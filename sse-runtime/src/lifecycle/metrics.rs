@@ -19,8 +19,8 @@ mod installed {
 
     use crate::lifecycle::{close_reason::CloseReason, stream_limit::permit::Full};
 
-    /// The instruments of one route. They are registered once so that recording an event does not
-    /// require a lookup.
+    /// The instruments of one route, registered once so that recording an event does not require a
+    /// lookup.
     #[derive(Debug)]
     pub(crate) struct Instruments {
         route: String,

@@ -63,7 +63,7 @@ impl Record {
         self.instruments.opened();
     }
 
-    /// Records that this many events and bytes have been handed to the connection.
+    /// Records that the given numbers of events and bytes have been handed to the connection.
     pub(crate) fn sent(&mut self, events: u64, bytes: usize) {
         if self.events == 0 && events > 0 {
             self.instruments.first_event(self.arrived.elapsed());

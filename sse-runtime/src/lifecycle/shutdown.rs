@@ -51,9 +51,9 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 /// ```
 ///
 /// During the shutdown, each stream ends at a random moment within the drain time so that the
-/// clients do not all reconnect at the same time. Before it ends, it sends a `retry` field with a
-/// random reconnection time. With `on_shutdown = "finish"`, a stream runs until its generator
-/// finishes or the drain time elapses. On the wire, the response ends cleanly.
+/// clients do not all reconnect at the same time. Before a stream ends, it sends a `retry` field
+/// with a random reconnection time. With `on_shutdown = "finish"`, a stream runs until its
+/// generator finishes or the drain time elapses. On the wire, the response ends cleanly.
 ///
 /// If a request passes through several `Shutdown` layers, only the innermost one applies. A
 /// readiness probe can check [`has_begun`](Self::has_begun). There is no drain delay, because
@@ -277,8 +277,8 @@ impl Shutdown {
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
 /// How long connections may stay open after the drain time. After its stream has ended, a response
-/// may still wait for the rest of a request body left unread by the handler. This time is longer
-/// than that wait.
+/// may still wait for the rest of a request body left unread by the handler. This duration is
+/// longer than that wait.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
 /// The maximum drain time after SIGINT. It is short because a person at a terminal is waiting.
@@ -291,8 +291,8 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// shutdown within Kubernetes's default grace period.
 const HOOKS: Duration = Duration::from_secs(2);
 
-/// The fraction of the drain time over which the streams end. The rest gives their last bytes time
-/// to arrive.
+/// The fraction of the drain time over which the streams end. The rest gives the streams' last
+/// bytes time to arrive.
 const SPREAD: f64 = 0.8;
 
 /// The reconnection time if the endpoint does not set `retry`. This is the default in browsers.
@@ -304,7 +304,7 @@ pub(crate) fn retry(of_endpoint: Option<Duration>) -> Duration {
     of_endpoint.unwrap_or(RETRY).mul_f64(0.5 + fastrand::f64())
 }
 
-/// A listener for SIGINT and SIGTERM, or `None` if it is disabled.
+/// A listener for SIGINT and SIGTERM, or `None` if listening is disabled.
 pub(crate) struct Signals(Option<Listening>);
 
 struct Listening {
@@ -335,7 +335,7 @@ impl Signal {
 }
 
 impl Signals {
-    /// Listens for both signals. After this call, they no longer terminate the process.
+    /// Listens for both signals. After this call, the signals no longer terminate the process.
     pub(crate) fn new() -> io::Result<Self> {
         #[cfg(unix)]
         let listening = {

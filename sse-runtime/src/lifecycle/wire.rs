@@ -20,10 +20,10 @@ pub(crate) struct Wire(Arc<State>);
 struct State {
     /// The number of completed flushes.
     flushes: AtomicU64,
-    /// Whether a body is waiting for a flush. A waiter sets this flag before it reads the count,
-    /// and a flush increments the count before it reads this flag. All of these accesses are
-    /// sequentially consistent, so at least one side sees the other side's write, and no wakeup is
-    /// missed.
+    /// Whether a body is waiting for a flush. A waiting body sets this flag before it reads the
+    /// count. After a flush, the count is incremented before this flag is read. All of these
+    /// accesses are sequentially consistent, so at least one side sees the other side's write, and
+    /// no wakeup is missed.
     is_awaited: AtomicBool,
     waiting: Mutex<Waiting>,
     /// The task that drives the connection. If a layer polls a body in another task, a frame may

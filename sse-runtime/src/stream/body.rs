@@ -1,8 +1,8 @@
 //! [`SseBody`]: the response body, which drives the generator.
 //!
-//! Polling the body polls the generator, with no task or queue in between. This provides
-//! backpressure and cancellation: if the client disconnects, hyper drops the body, which drops the
-//! generator at its current `.await`.
+//! Polling the body polls the generator, with no task or queue in between. This design provides
+//! backpressure and cancellation: if the client disconnects, hyper drops the body, and the body
+//! drops the generator at the generator's current `.await`.
 //!
 //! # States
 //!
@@ -21,7 +21,7 @@
 //! | `Ended` | the remaining frames; then waits up to two seconds for the rest of an unread request body | the end |
 //!
 //! The generator is dropped when the body leaves the `Running` state. At the same time,
-//! [`CloseGuard::end`] records the close reason, releases the permits, cancels the stream's tasks
+//! [`CloseGuard::end`] records the stream's close reason, releases its permits, cancels its tasks
 //! and runs its close hooks. Unsent frames outlive the generator.
 
 use std::{
@@ -64,7 +64,7 @@ pub(crate) struct SseBody {
     state: State,
     handoff: Handoff,
     gate: FlushGate,
-    /// Whether the head has been sent. The head does not wait for the first event.
+    /// Whether the head has been sent. The head is sent without waiting for the first event.
     head_sent: bool,
     /// The task poll during which the generator last returned `Pending`. The generator and the
     /// timers have registered that poll's waker, so they need not be polled again before the next
@@ -82,16 +82,16 @@ pub(crate) struct SseBody {
 
 /// The maximum number of times a generator is polled after one of its stream's tasks has panicked.
 /// These polls let the generator read the values that the task sent before it panicked. Polling
-/// stops earlier if the generator waits.
+/// stops earlier if the generator starts to wait.
 const MAX_POLLS_AFTER_PANIC: u16 = 1024;
 
 #[derive(Debug)]
 enum State {
     /// The generator is running or waiting.
     Running(Coroutine),
-    /// The response is aborted once all frames written before the failure have been flushed.
+    /// The response will be aborted once all frames written before the failure have been flushed.
     Failing(Box<StreamError>),
-    /// The generator has been dropped. Some of the frames that it wrote may not have been sent yet.
+    /// The generator has been dropped. Some of the generator's frames may still be unsent.
     Ended,
 }
 
@@ -155,7 +155,7 @@ impl SseBody {
     /// frames written so far have been flushed.
     ///
     /// Returns `false` if the generator isn't waiting but has exhausted the task's budget. In that
-    /// case, it has to be polled again.
+    /// case, the generator must be polled again.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
             && !self.handoff.has_stopped()

@@ -54,7 +54,7 @@ impl Closing {
             |deadline: &mut Pin<Box<Sleep>>| poll_unconstrained(deadline.as_mut(), cx).is_ready();
         let is_over = self.deadline.as_mut().is_some_and(is_over);
         // A close request takes precedence over the deadline. Every close request triggers the
-        // signal, so only check for a request once the signal has been received.
+        // signal, so check for a request only once the signal has been received.
         let requested = match self.signal {
             Some(_) => None,
             None => connection.close_requested(),
@@ -62,9 +62,9 @@ impl Closing {
         requested.or(is_over.then_some(self.deadline_reason))
     }
 
-    /// Called once the stream has received the signal. If the signal announces a shutdown, the time
-    /// at which the shutdown ends the stream becomes its deadline, unless the current deadline is
-    /// earlier.
+    /// Called once the stream has received the signal. If the signal announces a shutdown, the
+    /// stream's deadline becomes the time at which the shutdown ends the stream, unless the current
+    /// deadline is earlier.
     #[cold]
     fn begin_shutdown(
         &mut self,

@@ -2,8 +2,9 @@
 //!
 //! hyper detects a disconnect by reading from the connection, but it cannot read past an unread
 //! request body. If a handler ignored the body of a POST, hyper would not notice when the client
-//! disconnects, and the generator would keep running. A body dropped unread by the extractors is
-//! therefore handed back to the stream, which reads and discards it while the generator runs.
+//! disconnects, and the generator would keep running. If the extractors drop a body without reading
+//! it, the body is therefore handed back to the stream, which reads and discards the data while the
+//! generator runs.
 
 use std::{
     pin::Pin,
@@ -40,8 +41,8 @@ struct Dropped {
     drainer: Option<Waker>,
 }
 
-/// Drains a request body dropped before it was fully read. Boxed because few requests have an
-/// unread body.
+/// Drains a request body that was dropped before it was fully read. Boxed because few requests have
+/// an unread body.
 #[derive(Debug, Default)]
 pub(crate) struct BodyDrain(Option<Box<Draining>>);
 
@@ -90,9 +91,9 @@ impl BodyDrain {
     ///
     /// # Errors
     ///
-    /// Returns an error if the body ends early because the client has disconnected, or if its
-    /// framing is invalid. The stream must then end immediately: hyper stops reading from the
-    /// connection after such an error, so it would never notice a disconnect.
+    /// Returns an error if the body ends early because the client has disconnected, or if the
+    /// body's framing is invalid. The stream must then end immediately: hyper stops reading from
+    /// the connection after such an error, so it would never notice a disconnect.
     // Inlined because this is called for every event, and usually there is nothing to drain.
     #[inline]
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
@@ -143,8 +144,8 @@ impl Draining {
     }
 }
 
-/// A request body. If dropped before it has been fully read, it is handed back to its
-/// [`BodyDrain`].
+/// A request body that is handed back to its [`BodyDrain`] if it is dropped before it has been
+/// fully read.
 struct DrainOnDrop {
     /// The body, or `None` once it has ended.
     body: Option<Body>,

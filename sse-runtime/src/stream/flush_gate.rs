@@ -4,9 +4,9 @@
 //! once isn't enough: if the socket is not writable at that point, the generator is polled again
 //! before the frame has been written. Under [`serve`](crate::serve()), the socket counts its
 //! finished flushes, and the body waits for the count to change. Without such a count, the body
-//! returns `Pending` once so that hyper can write. This fallback is best effort. It is used under
-//! other servers, over HTTP/2 (where streams share a socket), and if a layer polls the body outside
-//! the connection's task.
+//! returns `Pending` once so that hyper can write. This fallback is best effort. The fallback is
+//! used under other servers, over HTTP/2 (where streams share a socket), and if a layer polls the
+//! body outside the connection's task.
 
 use std::task::{Context, Poll};
 
@@ -17,8 +17,8 @@ use crate::{config::Flush, generator::frame_buffer::DUE, lifecycle::wire::InFlig
 /// A gate that closes after each frame and opens once the frame has been flushed.
 #[derive(Debug)]
 pub(crate) struct FlushGate {
-    /// The connection, if it counts its flushes. It considers the stream active as long as this
-    /// value exists.
+    /// The connection, if it counts its flushes. The connection considers the stream active as long
+    /// as this value exists.
     wire: Option<InFlight>,
     state: GateState,
 }
@@ -26,12 +26,12 @@ pub(crate) struct FlushGate {
 #[derive(Debug)]
 enum GateState {
     Open,
-    /// Closed until the body has returned `Pending` once with budget left, so that hyper could
-    /// write the head.
+    /// Closed until the body has returned `Pending` once with budget left, which lets hyper write
+    /// the head.
     Head,
     /// Closed until more than this many flushes have finished.
     Flush(u64),
-    /// Closed until the body has returned `Pending` once, so that hyper could write.
+    /// Closed until the body has returned `Pending` once, which lets hyper write the frame.
     Turn,
 }
 
@@ -54,10 +54,10 @@ impl FlushGate {
 
     /// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
     ///
-    /// If flushes are counted, the gate closes after every chunk. This costs nothing and keeps the
-    /// body being polled while the client isn't reading. If the gate stayed open, hyper would take
-    /// the next frame, find that it cannot write the frame, and stop polling the body until the
-    /// client reads again. In the meantime, the body could not check its deadline.
+    /// If flushes are counted, the gate closes after every chunk. Closing the gate costs nothing,
+    /// and the body is still polled while the client isn't reading. If the gate stayed open, hyper
+    /// would take the next frame, find that it cannot write the frame, and stop polling the body
+    /// until the client reads again. In the meantime, the body could not check its deadline.
     ///
     /// If flushes are not counted, the gate closes after each event under [`Flush::Each`] and after
     /// large chunks. If the generator waits after a small chunk, the gate can stay open: the body

@@ -41,7 +41,7 @@ impl KeepAlive {
         }
     }
 
-    /// Records that a frame has just been sent, and polls the timer. This usually costs no more
+    /// Records that a frame has just been sent, and polls the timer. The call usually costs no more
     /// than reading the clock.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         self.last = Instant::now();

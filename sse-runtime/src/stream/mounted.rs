@@ -68,7 +68,7 @@ fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
 pub(crate) struct MountedEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) frames: Frames,
-    /// The metrics of each route. They are created on the route's first request, because an
+    /// The metrics of each route. A route's metrics are created on its first request, because an
     /// application may mount the endpoint before it installs its metrics recorder. An endpoint
     /// usually has one route, but has two if its router is nested under two paths.
     instruments: Mutex<Vec<Arc<Instruments>>>,

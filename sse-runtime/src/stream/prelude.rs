@@ -45,7 +45,7 @@ pub(super) struct Prelude<'a> {
     drain: &'a mut BodyDrain,
     guard: &'a CloseGuard,
     /// Whether the client sent the id of a finished stream. If so, the response depends on the
-    /// topic, which has to check the id first.
+    /// topic, which must check the id first.
     waits_for_topic: bool,
     /// Whether the generator has reached the point where the response begins. The generator pauses
     /// there once.
@@ -91,7 +91,7 @@ impl<'a> Prelude<'a> {
             match handoff.returning() {
                 Returning::Stops => return Poll::Ready(Before::Done),
                 Returning::Reads => break polled,
-                // The generator has written a frame without reading a topic from this id. The
+                // The generator has written a frame without using this id to read a topic. The
                 // handler must therefore have created the id, so no topic has to check it.
                 Returning::Unknown if handoff.is_written_to() => return Poll::Ready(Before::Done),
                 Returning::Unknown

@@ -17,7 +17,7 @@ use crate::{
     stream::error::StreamError,
 };
 
-/// How a stream ends. Its last frame has already been written.
+/// How a stream ends. The stream's last frame has already been written.
 pub(super) struct Settled {
     pub(super) reason: CloseReason,
     /// The error that aborts the response, or `None` if the response ends cleanly.

@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// Polls the generator and settles the stream once the generator has ended.
-// Inlined because it runs for every event. Without the attribute, the compiler might not inline it,
-// because a second call site starts the generator.
+// Inlined because it runs for every event. Without the attribute, the compiler might not inline the
+// function, because a second call site starts the generator.
 #[inline]
 pub(super) fn poll(
     coroutine: &mut Coroutine,
@@ -46,8 +46,8 @@ pub(super) fn poll(
     polled
 }
 
-/// Drops a waiting generator. If one of its destructors panics, the panic is logged but does not
-/// change how the stream ends.
+/// Drops a waiting generator. If one of the generator's destructors panics, the panic is logged but
+/// does not change how the stream ends.
 pub(super) fn drop_generator<G>(generator: G, guard: &CloseGuard, endpoint: &Endpoint) {
     let _entered = guard.enter_span();
     if catch_unwind(AssertUnwindSafe(|| drop(generator))).is_err() {

@@ -98,7 +98,7 @@ struct State {
     /// Cancelled when the stream has ended. Created when a task first waits for the stream to end.
     over: Option<CancellationToken>,
     /// Created during a shutdown, when the stream starts to wait for its scheduled end. Cancelled
-    /// if [`Connection::close`] is called before that end.
+    /// if [`Connection::close`] is called before the stream ends.
     close_requested_in_shutdown: Option<CancellationToken>,
 }
 
@@ -143,9 +143,9 @@ impl Connection {
     }
 
     /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
-    /// next `.await` and joined before the close hooks run. If the task never awaits, it delays the
-    /// hooks until it ends. A panic in the task is logged and ends the stream, as a panic in the
-    /// generator would. Before it ends, the stream sends an event named after the endpoint's
+    /// next `.await` and joined before the close hooks run. A task that never awaits delays the
+    /// hooks until the task ends. A panic in the task is logged and ends the stream, as a panic in
+    /// the generator would. Before it ends, the stream sends an event named after the endpoint's
     /// `error_event` so that the client knows that events from this task are missing. If the stream
     /// has already ended, the task does not start.
     ///
@@ -184,7 +184,7 @@ impl Connection {
         self.close_after(CloseReason::Expired, async move {
             match when {
                 Some(when) => sleep_until(when).await,
-                // Too far in the future for a timer.
+                // The time is too far in the future for a timer.
                 None => pending().await,
             }
         });
@@ -271,8 +271,8 @@ impl Connection {
         token.clone()
     }
 
-    /// Waits until the stream has to end and returns the reason. Used before the response begins,
-    /// because the response does not have a body yet that could wait.
+    /// Waits until the stream has to end and returns the reason. Used before the response begins.
+    /// After that, the response body waits instead.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;
         if let (None, Some(shutdown)) = (self.close_requested(), self.shutdown()) {
@@ -285,7 +285,7 @@ impl Connection {
     }
 
     /// Returns the reason passed to [`close`](Self::close), or `None` if that method has not been
-    /// called. A shutdown does not call it.
+    /// called. A shutdown does not call `close`.
     pub(crate) fn close_requested(&self) -> Option<CloseReason> {
         self.state().close_requested
     }
@@ -318,7 +318,8 @@ impl Connection {
     }
 }
 
-/// A weak reference to a connection. It can still be used to end the connection's stream.
+/// A weak reference to a connection. The reference can still be used to end the connection's
+/// stream.
 pub(crate) struct WeakConnection(Weak<Inner>);
 
 impl WeakConnection {

@@ -27,7 +27,7 @@ pub(super) struct Started {
     polling: usize,
     /// Whether any of the tasks has panicked.
     has_panicked: bool,
-    /// The stream's waker, while the stream waits until none of its tasks is being polled.
+    /// The stream's waker, stored while the stream waits until none of its tasks is being polled.
     until_polled: Option<Waker>,
     hooks: Vec<Hook>,
 }
@@ -89,7 +89,7 @@ impl Connection {
     /// Resolves once none of the stream's tasks is being polled, and returns whether any of them
     /// has panicked. When a task panics, its locals, such as the sender of a channel read by the
     /// generator, are dropped before the panic is recorded. If the stream did not wait here, the
-    /// generator could see the closed channel and finish before the panic is recorded, as if the
+    /// generator could see the closed channel and finish before the panic was recorded, as if the
     /// task had not panicked.
     pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();

@@ -91,10 +91,10 @@ impl StreamLimit {
     /// bits are compared, because a customer usually gets a whole /64 prefix.
     ///
     /// With a reverse proxy, the address is the proxy's. In that case, use
-    /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot. Requests
-    /// without an address are not limited. These are requests over a Unix socket and all requests
-    /// under plain `axum::serve` without `into_make_service_with_connect_info`. A warning is logged
-    /// for the first such request.
+    /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot set.
+    /// Requests without an address are not limited. These are requests over a Unix socket and all
+    /// requests under plain `axum::serve` without `into_make_service_with_connect_info`. A warning
+    /// is logged for the first such request.
     pub fn per_peer(max: usize) -> Self {
         let warned = Once::new();
         Self::per_key(max, move |request| {
@@ -124,14 +124,15 @@ impl StreamLimit {
         Self::of(PerKey::new(max, key))
     }
 
-    /// If all permits for a new stream's key are taken, ends the oldest stream with that key
-    /// instead of rejecting the new one.
+    /// Ends the oldest stream with the same key, instead of rejecting the new stream, when all
+    /// permits for that key are taken.
     ///
     /// Use this for keys whose streams replace each other, such as a session or a page. With a
     /// plain limit, a reloaded page would have to wait until the server notices that the old page
-    /// is gone. This may take a minute, or longer with a reverse proxy. The oldest stream ends when
-    /// the new stream's response begins, so a rejected request does not end a stream. The oldest
-    /// stream's permit is freed immediately, even if that stream's client isn't reading.
+    /// is gone. The server may need a minute to notice, or longer with a reverse proxy. The oldest
+    /// stream ends when the new stream's response begins, so a rejected request does not end a
+    /// stream. The oldest stream's permit is freed immediately, even if that stream's client isn't
+    /// reading.
     ///
     /// If the request is subject to another limit that is full, such as a total limit or
     /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest

@@ -39,8 +39,8 @@ struct Stream {
     has_begun: bool,
     /// The stream's permits in other limits. A stream that replaces this one may take them over.
     permits: Vec<Permit>,
-    /// The streams whose permits this stream has taken over. They end when this stream begins, and
-    /// only then does it stop sharing its permits with them. Until then, no other stream can take
+    /// The streams whose permits this stream has taken over. Those streams end when this stream
+    /// begins. Until then, this stream shares its permits with them, and no other stream can take
     /// over their permits.
     replaces: Vec<u64>,
 }
@@ -86,8 +86,8 @@ where
         pending.into_iter().chain(begun).collect()
     }
 
-    /// Removes and returns the oldest stream with the given value of `has_begun` if there are more
-    /// such streams than the maximum.
+    /// Removes and returns the oldest stream with the given value of `has_begun` if the number of
+    /// such streams exceeds the maximum.
     fn take_oldest(&self, streams: &mut VecDeque<Stream>, has_begun: bool) -> Option<Stream> {
         let alike = |stream: &&Stream| stream.has_begun == has_begun;
         if streams.iter().filter(alike).count() <= self.limit.max {

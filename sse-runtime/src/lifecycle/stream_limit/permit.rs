@@ -28,7 +28,7 @@ pub(super) trait Permits: Send + Sync {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// A stream's permit. It is released once it and all its clones have been dropped.
+/// A stream's permit. The permit is released once this value and all its clones have been dropped.
 ///
 /// A stream can take over a clone from the stream it replaces. The two streams then share one
 /// permit until the older one has ended.
@@ -41,14 +41,14 @@ impl Permit {
         self.0.bind(connection);
     }
 
-    /// Marks the stream as begun. From then on, its request can no longer be rejected.
+    /// Marks the stream as begun. From then on, the stream's request can no longer be rejected.
     pub(crate) fn begin(&self) {
         self.0.begin();
     }
 }
 
-/// A permit held by a stream. The default methods are for limits that only count their permits, no
-/// matter which stream holds them.
+/// A permit held by a stream. The default methods are for limits that only count their permits,
+/// regardless of which stream holds which permit.
 pub(super) trait Held: Send + Sync {
     fn bind(&self, _: &Connection) {}
 
@@ -64,8 +64,8 @@ pub(super) trait Held: Send + Sync {
         None
     }
 
-    /// Called once the stream has a permit from every limit. The argument contains its permits from
-    /// the limits without `newest_wins`.
+    /// Called once the stream has a permit from every limit. The argument contains the stream's
+    /// permits from the limits without `newest_wins`.
     fn admit(&self, _: &[Permit]) {}
 }
 
@@ -118,8 +118,9 @@ pub(crate) fn acquire_permits(request: &Parts) -> Result<Vec<Permit>, Box<Reject
         Box::new(Rejected { full, response })
     };
 
-    // Ensures that a concurrent request sees this stream either with all of its permits or not at
-    // all. If the request saw only some of them, it might miss a permit it could take over.
+    // Ensure that a concurrent request sees this stream either with all of its permits or not at
+    // all. A request that saw only some of the permits might miss one that its stream could take
+    // over.
     let _one_at_a_time =
         (!newest.is_empty()).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
     let mut replacing = Vec::with_capacity(newest.len());

@@ -17,8 +17,8 @@ use crate::event::{
 
 /// The rejection of a request by a [`StreamLimit`].
 ///
-/// Converts into the limit's default response: a problem details object with the status `503` or
-/// `429` and a `Retry-After` header.
+/// This type converts into the limit's default response: a problem details object with the status
+/// `503` or `429` and a `Retry-After` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
     full: Full,
