@@ -241,8 +241,9 @@ pub use sse_macros::sse_endpoint;
 /// | `allow(reserved_name)` | variant, type | silences the warning about the names `close`, `done`, `error` and `gap`, which the framework uses for its own events, and `open`, which `EventSource` uses |
 /// | `crate = ::my_sse` | type | for a renamed dependency |
 ///
-/// Names are checked at compile time. They must not be empty or contain line breaks, and each
-/// variant must have a different name. A variant can hold a single value, named fields, or nothing.
+/// Event names are checked at compile time: a name must not be empty or contain line breaks, and
+/// each variant must have a different name. A variant can hold a single value, named fields, or
+/// nothing.
 pub use sse_macros::SseEvent;
 
 /// Makes a type usable as an error both before and after the first event. Before the first event,

@@ -114,14 +114,14 @@ impl FrameBuffer {
         self.lone.as_ref().map_or(0, Bytes::len) + ahead + self.buffer.len()
     }
 
-    /// Returns whether the frames have to be taken before more are written.
+    /// Returns whether the frames must be taken before more are written.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= DUE
     }
 
-    /// Takes the bytes to send next. They include everything written so far, unless taking only
-    /// some of the bytes saves a copy.
+    /// Takes the bytes to send next. These are all the bytes written so far, unless taking only
+    /// some of them saves a copy.
     #[inline]
     pub(crate) fn take(&mut self) -> Bytes {
         match self.lone.take().or_else(|| self.take_ahead()) {

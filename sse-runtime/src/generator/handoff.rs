@@ -95,8 +95,8 @@ impl Handoff {
         self.lock().has_failure()
     }
 
-    /// Calls `write` to add a frame and returns whether the generator has to stop after the frame.
-    /// No frame is added after a failure, including the failure of a run that the stream reads.
+    /// Calls `write` to add a frame and returns whether the generator must stop after the frame. No
+    /// frame is added after a failure, including the failure of a run that the stream reads.
     pub(crate) fn write(
         &self,
         write: impl FnOnce(&mut Outgoing) -> Result<(), EncodeError>,

@@ -272,7 +272,7 @@ impl Outgoing {
     }
 
     /// Ends the frame that started at byte `before` of the buffer and returns whether the generator
-    /// has to stop after the frame.
+    /// must stop after the frame.
     #[inline]
     pub(crate) fn end_frame(&mut self, before: usize, written: Result<(), EncodeError>) -> Stop {
         match written {
@@ -292,7 +292,7 @@ impl Outgoing {
         }
     }
 
-    /// Returns whether the body has to take the frames before the generator is resumed.
+    /// Returns whether the body must take the frames before the generator is resumed.
     #[inline]
     fn is_due(&self) -> bool {
         match (self.next, self.rules.flush) {
@@ -312,7 +312,7 @@ impl Outgoing {
         self.turn = Turn::Stops;
     }
 
-    /// Writes a `gap` event. If the endpoint does not send such events, the stream fails.
+    /// Writes a `gap` event. If the endpoint does not send `gap` events, the stream fails instead.
     #[cold]
     pub(crate) fn write_gap(&mut self, gap: &Gap) {
         if self.rules.sends_gaps {

@@ -68,7 +68,7 @@ impl Drop for Reading {
 pub(crate) enum TopicEnd {
     /// The topic is finished.
     Over,
-    /// The reader was too slow. The client has to reconnect to receive further events.
+    /// The reader was too slow. The client must reconnect to receive further events.
     Lagged,
 }
 

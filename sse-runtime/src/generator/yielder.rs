@@ -92,7 +92,7 @@ impl<T> Yielder<T> {
         self.stop.load(Ordering::Relaxed) == Stop::UntilTaken as u8
     }
 
-    /// Writes the frame of a value whose type has to be inferred. The compiler can infer the type
+    /// Writes the frame of a value whose type must be inferred. The compiler can infer the type
     /// because this method accepts only the item type.
     pub fn push_item(&self, value: T) {
         self.push::<kind::Value>(value);
@@ -142,7 +142,8 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// If the generator has to stop, waits until the body has taken and flushed the pushed frames.
+    /// Waits until the body has taken and flushed the pushed frames, if the generator must stop for
+    /// them.
     pub fn flushed(&self) -> Handover<'_> {
         Handover::new(&self.handoff, self.stop.load(Ordering::Relaxed))
     }
@@ -167,7 +168,7 @@ pin_project! {
     }
 }
 
-/// Polls the stream and writes its next item. Returns whether the generator has to stop after that
+/// Polls the stream and writes its next item. Returns whether the generator must stop after that
 /// item.
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
@@ -215,7 +216,7 @@ impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
     }
 }
 
-/// A future that stops the generator once so that the body can take the frames written so far.
+/// A future that stops the generator once, which lets the body take the frames written so far.
 ///
 /// The body polls the generator again only after those frames have been flushed, so this future is
 /// ready the second time it is polled. If the future is dropped, the frames are still sent.
@@ -246,7 +247,7 @@ impl Future for Handover<'_> {
             // generator again once they have been flushed.
             UNTIL_TAKEN => Poll::Pending,
             // Every `yield_!` is a cancellation point, so the generator stops even if no frame was
-            // written. The body then has nothing to take, so the generator has to be woken.
+            // written. The body then has nothing to take, so the generator must be woken here.
             YIELDS => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -256,8 +257,8 @@ impl Future for Handover<'_> {
     }
 }
 
-/// Values that `yield_!` accepts in a stream of `T`. These include a `T`, a `&T`, and an [`Event`]
-/// of either.
+/// Values that `yield_!` accepts in a stream of `T`. Such values include a `T`, a `&T`, and an
+/// [`Event`] of either.
 ///
 /// The `Kind` parameter distinguishes the kinds of values and is inferred.
 #[diagnostic::on_unimplemented(

@@ -70,7 +70,8 @@ struct State {
     draining: OnceLock<Draining>,
     /// The tasks that the server waits for. See [`closing`](Shutdown::closing).
     closing: TaskTracker,
-    /// Whether the drain time is over. From then on, the server closes any streams still open.
+    /// Whether the drain time is over. From then on, the server closes any streams that are still
+    /// open.
     is_over: AtomicBool,
 }
 
@@ -86,7 +87,7 @@ impl Shutdown {
         Self::within(DRAIN)
     }
 
-    /// Creates a `Shutdown` with the given drain time. All streams end within this time.
+    /// Creates a `Shutdown` with the given drain time. All streams end within that time.
     pub fn within(drain: Duration) -> Self {
         Self(Arc::new(State {
             begun: CancellationToken::new(),
@@ -124,7 +125,7 @@ impl Shutdown {
 
     /// Waits for SIGINT or SIGTERM (Ctrl-C on platforms without signals) and begins the shutdown.
     /// Also returns if the shutdown begins for another reason. SIGINT usually comes from a
-    /// terminal, so it limits the drain time to one second.
+    /// terminal, so this signal limits the drain time to one second.
     ///
     /// After the first call, these signals no longer terminate the process. [`over`](Self::over)
     /// waits for the next signal.
@@ -281,7 +282,8 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 /// longer than that wait.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
-/// The maximum drain time after SIGINT. It is short because a person at a terminal is waiting.
+/// The maximum drain time after SIGINT. This limit is short because a person at a terminal is
+/// waiting.
 const DRAIN_OF_PERSON: Duration = Duration::from_secs(1);
 
 /// The maximum drain time, which keeps deadlines within the range of timers.

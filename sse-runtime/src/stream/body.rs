@@ -2,7 +2,7 @@
 //!
 //! Polling the body polls the generator, with no task or queue in between. This design provides
 //! backpressure and cancellation: if the client disconnects, hyper drops the body, and the body
-//! drops the generator at the generator's current `.await`.
+//! drops the generator, which stops at its current `.await`.
 //!
 //! # States
 //!
@@ -146,9 +146,9 @@ impl SseBody {
         this
     }
 
-    /// Polls the generator until it first waits. This happens before the response head is sent, so
-    /// the subscriptions made in the generator's first statements exist by the time the client
-    /// reads the head.
+    /// Polls the generator until it first waits. These polls happen before the response head is
+    /// sent, so the subscriptions made in the generator's first statements exist by the time the
+    /// client reads the head.
     ///
     /// The waker registered here may not be the one used by later polls of the body. No wakeup is
     /// lost, because the body polls the generator again, with its own waker, once the head and the
@@ -327,8 +327,8 @@ impl SseBody {
         self.end(settled);
     }
 
-    /// Polls the generator and takes the frames that it wrote. Returns `None` if the state has
-    /// changed.
+    /// Polls the generator and takes the frames that it wrote. Returns `None` if the state is not,
+    /// or is no longer, [`State::Running`].
     #[inline]
     fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         ready!(self.gate.poll_open(cx));
@@ -424,7 +424,7 @@ impl SseBody {
     }
 
     /// Drops the generator if it still exists, then calls [`CloseGuard::end`]. The unsent frames
-    /// are counted first, because ending the stream closes its record.
+    /// are counted first, because ending the stream closes the stream's record.
     fn end(&mut self, settled: Settled) {
         self.state = State::after(settled.error);
         let (events, mut bytes) = self.handoff.count_rest();

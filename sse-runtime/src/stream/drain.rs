@@ -1,6 +1,6 @@
 //! [`BodyDrain`]: reads and discards the part of a request body left unread by the handler.
 //!
-//! hyper detects a disconnect by reading from the connection, but it cannot read past an unread
+//! hyper detects a disconnect by reading from the connection, but hyper cannot read past an unread
 //! request body. If a handler ignored the body of a POST, hyper would not notice when the client
 //! disconnects, and the generator would keep running. If the extractors drop a body without reading
 //! it, the body is therefore handed back to the stream, which reads and discards the data while the
@@ -92,8 +92,8 @@ impl BodyDrain {
     /// # Errors
     ///
     /// Returns an error if the body ends early because the client has disconnected, or if the
-    /// body's framing is invalid. The stream must then end immediately: hyper stops reading from
-    /// the connection after such an error, so it would never notice a disconnect.
+    /// body's framing is invalid. The stream must then end immediately: after such an error, hyper
+    /// stops reading from the connection and therefore cannot notice a disconnect.
     // Inlined because this is called for every event, and usually there is nothing to drain.
     #[inline]
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {

@@ -4,9 +4,9 @@
 //! once isn't enough: if the socket is not writable at that point, the generator is polled again
 //! before the frame has been written. Under [`serve`](crate::serve()), the socket counts its
 //! finished flushes, and the body waits for the count to change. Without such a count, the body
-//! returns `Pending` once so that hyper can write. This fallback is best effort. The fallback is
-//! used under other servers, over HTTP/2 (where streams share a socket), and if a layer polls the
-//! body outside the connection's task.
+//! returns `Pending` once so that hyper can write. This best-effort fallback is used under other
+//! servers, over HTTP/2 (where streams share a socket), and if a layer polls the body outside the
+//! connection's task.
 
 use std::task::{Context, Poll};
 
@@ -52,7 +52,7 @@ impl FlushGate {
         }
     }
 
-    /// Closes the gate if the chunk has to reach the kernel before the generator is resumed.
+    /// Closes the gate if the chunk must reach the kernel before the generator is resumed.
     ///
     /// If flushes are counted, the gate closes after every chunk. Closing the gate costs nothing,
     /// and the body is still polled while the client isn't reading. If the gate stayed open, hyper
@@ -95,7 +95,7 @@ impl FlushGate {
                 // If the task's budget is exhausted, the write to the socket returns `Pending`, so
                 // hyper cannot write the head. Keep the gate closed and wake the task, which gets a
                 // new budget. If the gate opened here, a generator that exhausts the budget in
-                // every poll would hold back the head forever.
+                // every poll would prevent the head from ever being sent.
                 let may_write =
                     !matches!(self.state, GateState::Head) || coop::has_budget_remaining();
                 if may_write {

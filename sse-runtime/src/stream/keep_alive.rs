@@ -60,7 +60,7 @@ impl KeepAlive {
     }
 
     /// Called once the timer has fired. Sending a frame does not reset the timer, so the timer may
-    /// fire before a keep-alive is due. In that case, it is reset to the time at which the
+    /// fire before a keep-alive is due. In that case, the timer is reset to the time at which the
     /// keep-alive will be due.
     #[inline(never)]
     fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {

@@ -92,7 +92,7 @@ impl<'a> Prelude<'a> {
                 Returning::Stops => return Poll::Ready(Before::Done),
                 Returning::Reads => break polled,
                 // The generator has written a frame without using this id to read a topic. The
-                // handler must therefore have created the id, so no topic has to check it.
+                // handler must therefore have created the id, so no topic needs to check it.
                 Returning::Unknown if handoff.is_written_to() => return Poll::Ready(Before::Done),
                 Returning::Unknown
                     if !self.passed_mark
@@ -135,8 +135,8 @@ impl<'a> Prelude<'a> {
             Returning::Unknown if coop::has_budget_remaining() || self.turns == 0 => {
                 Poll::Ready(Before::Done)
             }
-            // The generator is not waiting. It has only used up the task's budget, so poll it again
-            // in another turn.
+            // The generator is not waiting but has used up the task's budget, so poll it again in
+            // another turn.
             Returning::Unknown => {
                 self.turns -= 1;
                 cx.waker().wake_by_ref();

@@ -21,8 +21,8 @@ use crate::{
     stream::mounted::MountedEndpoint,
 };
 
-/// A stream's context. It is created before the extractors run, because they may remove parts of
-/// the request.
+/// A stream's context. The context is created before the extractors run, because the extractors may
+/// remove parts of the request.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) version: Version,

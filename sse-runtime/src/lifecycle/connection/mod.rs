@@ -77,7 +77,7 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     id: u64,
     peer: Option<SocketAddr>,
-    /// Cancelled when the stream has to end, either because of [`Connection::close`] or because the
+    /// Cancelled when the stream must end, either because of [`Connection::close`] or because the
     /// server shuts down. A child of the shutdown's token.
     ending: CancellationToken,
     shutdown: Option<Shutdown>,
@@ -132,8 +132,8 @@ impl Connection {
         self.0.peer
     }
 
-    /// Waits until the stream has ended, for any reason. Use this in tasks that have to clean up
-    /// after the stream or were not started with [`spawn`](Self::spawn).
+    /// Waits until the stream has ended, for any reason. Use this method in tasks that clean up
+    /// after the stream, and in tasks that were not started with [`spawn`](Self::spawn).
     ///
     /// # Cancel safety
     ///
@@ -144,10 +144,10 @@ impl Connection {
 
     /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
     /// next `.await` and joined before the close hooks run. A task that never awaits delays the
-    /// hooks until the task ends. A panic in the task is logged and ends the stream, as a panic in
-    /// the generator would. Before it ends, the stream sends an event named after the endpoint's
-    /// `error_event` so that the client knows that events from this task are missing. If the stream
-    /// has already ended, the task does not start.
+    /// hooks until the task ends. A panic in the task is logged and ends the stream, just as a
+    /// panic in the generator would. Before the stream ends, it sends an event named after the
+    /// endpoint's `error_event` so that the client knows that events from this task are missing. If
+    /// the stream has already ended, the task does not start.
     ///
     /// # Panics
     ///
@@ -271,7 +271,7 @@ impl Connection {
         token.clone()
     }
 
-    /// Waits until the stream has to end and returns the reason. Used before the response begins.
+    /// Waits until the stream must end and returns the reason. Used before the response begins.
     /// After that, the response body waits instead.
     pub(crate) async fn until_end(&self, on_shutdown: OnShutdown) -> CloseReason {
         self.ending().cancelled().await;

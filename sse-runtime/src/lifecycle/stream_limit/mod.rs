@@ -60,9 +60,9 @@ use rejection::LimitExceeded;
 ///
 /// # Over the limit
 ///
-/// The response is a `503`, or a `429` if the limit is per key or per peer. It has a random
-/// `Retry-After` of 5 to 15 seconds. Its body is a problem details object (RFC 9457) with the code
-/// `too_many_streams`. [`reject_with`](Self::reject_with) sets a different response.
+/// The response is a `503`, or a `429` if the limit is per key or per peer. The response has a
+/// random `Retry-After` of 5 to 15 seconds. Its body is a problem details object (RFC 9457) with
+/// the code `too_many_streams`. [`reject_with`](Self::reject_with) sets a different response.
 ///
 /// A browser's `EventSource` never reconnects after a status other than `200`, so it receives a
 /// `200` instead. This response sets a random reconnection time of 5 to 15 seconds, sends a `close`
@@ -92,9 +92,9 @@ impl StreamLimit {
     ///
     /// With a reverse proxy, the address is the proxy's. In that case, use
     /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot set.
-    /// Requests without an address are not limited. These are requests over a Unix socket and all
-    /// requests under plain `axum::serve` without `into_make_service_with_connect_info`. A warning
-    /// is logged for the first such request.
+    /// Requests without an address are not limited. Such requests are those over a Unix socket and
+    /// all requests under plain `axum::serve` without `into_make_service_with_connect_info`. A
+    /// warning is logged for the first such request.
     pub fn per_peer(max: usize) -> Self {
         let warned = Once::new();
         Self::per_key(max, move |request| {
@@ -127,8 +127,8 @@ impl StreamLimit {
     /// Ends the oldest stream with the same key, instead of rejecting the new stream, when all
     /// permits for that key are taken.
     ///
-    /// Use this for keys whose streams replace each other, such as a session or a page. With a
-    /// plain limit, a reloaded page would have to wait until the server notices that the old page
+    /// Use this method for keys whose streams replace each other, such as a session or a page. With
+    /// a plain limit, a reloaded page would have to wait until the server notices that the old page
     /// is gone. The server may need a minute to notice, or longer with a reverse proxy. The oldest
     /// stream ends when the new stream's response begins, so a rejected request does not end a
     /// stream. The oldest stream's permit is freed immediately, even if that stream's client isn't
@@ -140,15 +140,15 @@ impl StreamLimit {
     /// the new stream is rejected. Two streams share a permit only after such a takeover, and only
     /// until the old one has ended.
     ///
-    /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends a `close`
-    /// event with a special id and the data `{"reason":"superseded"}`. If the client reconnects
-    /// with that id, the server responds with a `204`. The client then stops reconnecting and does
-    /// not end another stream.
+    /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). The old stream
+    /// sends a `close` event with a special id and the data `{"reason":"superseded"}`. If the
+    /// client reconnects with that id, the server responds with a `204`. The client then stops
+    /// reconnecting and does not end another stream.
     ///
-    /// Use this with `events = "all"`, the default for a `GET`. With `events = "own"`, neither the
-    /// event nor the id is sent. If the old stream's client (another tab, for example) then
-    /// reconnects automatically, it ends the new stream in turn. The two clients keep ending each
-    /// other's streams forever.
+    /// Use this method with `events = "all"`, the default for a `GET`. With `events = "own"`,
+    /// neither the event nor the id is sent. If the old stream's client (another tab, for example)
+    /// then reconnects automatically, it ends the new stream in turn. The two clients keep ending
+    /// each other's streams forever.
     ///
     /// # Panics
     ///
