@@ -134,8 +134,8 @@
 /// `.route("/v2/clock", clock().into_method_router())`. Doc comments, `#[cfg]`, `#[deprecated]`,
 /// lint attributes and the visibility are moved to the generated function. Other attributes are
 /// moved to the inner function. For example, if you write `#[tracing::instrument]` below this
-/// attribute, the generator is polled inside the span of `instrument` until the stream ends.
-/// Attributes that read only the signature, such as `#[utoipa::path]`, go above this one.
+/// attribute, the generator is polled inside the span created by `instrument` until the stream
+/// ends. Attributes that read only the signature, such as `#[utoipa::path]`, go above this one.
 /// `#[axum::debug_handler]` cannot be used, because the generated function is not a plain axum
 /// handler.
 ///

@@ -23,8 +23,8 @@ pub(crate) const DUE: usize = 32 * 1024;
 const LARGE: usize = 64 * 1024;
 
 /// The number of bytes above which the frames taken at once count as a burst. The buffer is dropped
-/// once the burst is over. Otherwise, it would occupy memory while the stream is idle, possibly for
-/// hours.
+/// once the burst is over. Otherwise, the buffer would occupy memory while the stream is idle,
+/// possibly for hours.
 const BURST: usize = 8 * 1024;
 
 /// The frame size in bytes at which sharing a frame becomes cheaper than copying it.

@@ -45,7 +45,7 @@ mod installed {
             };
             // Export these counters as zero before the first stream closes. If a counter's first
             // exported value were one, Prometheus would not see an increase. The first panic, for
-            // example, would then be missing from every rate.
+            // example, would then never show up in a rate.
             for reason in CloseReason::ALL {
                 instruments.closings(reason).increment(0);
             }

@@ -1,4 +1,4 @@
-//! [`StopSignal`]: notifies a stream that it has to end, without the cost of checking a token in
+//! [`StopSignal`]: notifies a stream that it must end, without the cost of checking a token in
 //! every poll.
 //!
 //! Checking a cancellation token takes a lock and touches two otherwise cold cache lines, and

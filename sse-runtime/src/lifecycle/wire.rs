@@ -26,7 +26,7 @@ struct State {
     /// no wakeup is missed.
     is_awaited: AtomicBool,
     waiting: Mutex<Waiting>,
-    /// The task that drives the connection. If a layer polls a body in another task, a frame may
+    /// The task that drives the connection. If a layer polls a body in another task, a frame might
     /// not be followed by a flush, so the body does not wait for one.
     task: OnceLock<task::Id>,
     /// The number of event streams on the connection.

@@ -150,9 +150,9 @@ impl SseBody {
     /// sent, so the subscriptions made in the generator's first statements exist by the time the
     /// client reads the head.
     ///
-    /// The waker registered here may not be the one used by later polls of the body. No wakeup is
-    /// lost, because the body polls the generator again, with its own waker, once the head and the
-    /// frames written so far have been flushed.
+    /// The waker registered here might differ from the one that later polls of the body use. No
+    /// wakeup is lost, because the body polls the generator again, with its own waker, once the
+    /// head and the frames written so far have been flushed.
     ///
     /// Returns `false` if the generator isn't waiting but has exhausted the task's budget. In that
     /// case, the generator must be polled again.
@@ -327,8 +327,8 @@ impl SseBody {
         self.end(settled);
     }
 
-    /// Polls the generator and takes the frames that it wrote. Returns `None` if the state is not,
-    /// or is no longer, [`State::Running`].
+    /// Polls the generator and takes the frames that it wrote. Returns `None` if the state is not
+    /// [`State::Running`] or has just changed.
     #[inline]
     fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
         ready!(self.gate.poll_open(cx));

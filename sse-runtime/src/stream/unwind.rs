@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// Polls the generator and settles the stream once the generator has ended.
-// Inlined because it runs for every event. Without the attribute, the compiler might not inline the
-// function, because a second call site starts the generator.
+// Inlined because this function runs for every event. Without the attribute, the compiler might not
+// inline the function, because a second call site starts the generator.
 #[inline]
 pub(super) fn poll(
     coroutine: &mut Coroutine,
