@@ -1,8 +1,8 @@
 //! The `#[sse_endpoint]` attribute, and the `SseEvent` and `SseError` derives. Do not depend on
 //! this crate directly. Use `sse-runtime`, which re-exports and documents these macros.
 //!
-//! The attribute is a pipeline that `endpoint/mod.rs` runs. Each stage is a submodule of
-//! `endpoint`, and uses only the modules above it in this table:
+//! The attribute is a pipeline that `endpoint/mod.rs` runs. Each stage is a submodule of `endpoint`
+//! and uses only the modules above it in this table:
 //!
 //! | stage | from | to |
 //! | --- | --- | --- |
@@ -17,16 +17,16 @@
 //! | `warnings` | `Endpoint` | the warnings that `allow(…)` silences |
 //! | `expand` | `Endpoint` | the tokens of the expansion |
 //!
-//! Each derive has two stages, `model` and `expand`, in a subfolder of `derive`. All macros use
-//! `support`.
+//! Each derive has two stages, `model` and `expand`, which are submodules of the macro's module in
+//! `derive`. All macros use `support`.
 
 mod derive;
 mod endpoint;
 mod support;
 
 // The full documentation is on the re-export in `sse-runtime`, because its examples can run there.
-// The short text below is for editors, which show only the docs on the macro itself. It is left out
-// of rustdoc's output, because rustdoc would append it to the docs on the re-export.
+// The short text below is for editors, which show only the docs on the macro itself. The short text
+// is omitted from rustdoc's output, because rustdoc would append it to the docs on the re-export.
 #[allow(missing_docs)]
 #[cfg_attr(
     not(doc),

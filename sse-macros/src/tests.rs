@@ -224,8 +224,8 @@ fn answer() {
 }
 
 /// For every prefix of a body, the expansion contains the prefix's identifiers, because editors
-/// look them up for completion. It also contains the function, because the rest of the file may
-/// refer to it.
+/// look them up for completion. The expansion also contains the function, because the rest of the
+/// file may refer to it.
 #[test]
 fn prefixes_keep_their_identifiers() {
     let body = quote! {
@@ -298,8 +298,8 @@ fn idents(tokens: TokenStream) -> Vec<String> {
 }
 
 /// `yield_!` and `yield_all!` are defined only if they might be needed. They are needed if the
-/// attribute might not have rewritten every call, or if a name is incomplete, so that an editor can
-/// complete it and the compiler can explain the mistake.
+/// attribute might not have rewritten every call. They are also needed if a name is incomplete, so
+/// that an editor can complete the name and the compiler can explain the mistake.
 #[test]
 fn yield_macros_exist_if_a_call_may_need_them() {
     let has_macros = |body: TokenStream| {
@@ -332,7 +332,7 @@ fn yield_macros_exist_if_a_call_may_need_them() {
     }
 }
 
-/// If the `sse-runtime` dependency is renamed, the expansion never uses the original name.
+/// The expansion never uses the original name of a renamed `sse-runtime` dependency.
 #[test]
 fn renamed_runtime_is_used_everywhere() {
     let expanded = endpoint(
@@ -349,8 +349,8 @@ fn renamed_runtime_is_used_everywhere() {
     assert!(!names(expanded, "sse_runtime"));
 }
 
-/// If the `sse-runtime` dependency is renamed, the expansion does not use the original name after
-/// an error either.
+/// The expansion does not use the original name of a renamed `sse-runtime` dependency after an
+/// error either.
 #[test]
 fn renamed_runtime_is_used_after_an_error() {
     let expanded = endpoint(

@@ -1,4 +1,5 @@
-//! The case conversions that `rename_all` supports. They match serde's.
+//! The case conversions that `rename_all` supports. Each conversion gives the same result as in
+//! serde.
 
 use syn::LitStr;
 

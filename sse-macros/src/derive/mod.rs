@@ -1,4 +1,4 @@
-//! The derive macros. Each of them has two stages, `model` and `expand`.
+//! The derive macros. Each macro has two stages, `model` and `expand`.
 
 mod case;
 mod serde_attribute;

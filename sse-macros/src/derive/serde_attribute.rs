@@ -1,4 +1,5 @@
-//! Parses the parts of `#[serde(…)]` that affect our derives. serde's own derive handles the rest.
+//! Parses the parts of `#[serde(…)]` that affect this crate's derives. serde's own derive handles
+//! the rest.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
@@ -114,8 +115,8 @@ pub(crate) fn bound(attributes: &[Attribute]) -> Option<Vec<WherePredicate>> {
     Some(predicates.into_iter().collect())
 }
 
-/// Returns a container's attributes for serde's derive, without the items that the macro sets
-/// itself.
+/// Returns the container's attributes to pass to serde's derive, except for the items that the
+/// macro sets itself.
 pub(crate) fn of_container(attributes: &[Attribute]) -> TokenStream {
     let kept = attributes
         .iter()

@@ -12,8 +12,8 @@ use crate::support::{
     errors::{Errors, did_you_mean, one_of},
 };
 
-/// A place where `#[sse(…)]` is allowed, such as a field. `keys` lists the keys that are valid
-/// there, each with an example.
+/// A place where `#[sse(…)]` is allowed, such as a field. `keys` lists the keys that are valid in
+/// this place, each with an example.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) keys: &'static [(&'static str, &'static str)],
@@ -35,7 +35,7 @@ enum Value {
     None,
     Is(TokenStream),
     List(TokenStream),
-    /// A value after a colon, as in a struct literal. This is an error.
+    /// A value after a colon, as in a struct literal. Such a value is an error.
     Colon(TokenStream),
 }
 
@@ -96,8 +96,8 @@ impl Entry {
     }
 }
 
-/// Returns the entries from every `#[sse(…)]` attribute in `attributes`. An entry that is invalid
-/// on the target is reported and left out.
+/// Returns the entries from every `#[sse(…)]` attribute in `attributes`. Reports and omits every
+/// entry that is invalid on the target.
 pub(crate) fn entries(
     attributes: &[Attribute],
     target: &Target,
@@ -187,7 +187,8 @@ fn known(entry: Entry, target: &Target, others: &[Target]) -> syn::Result<Entry>
         ));
     }
     let names = target.keys.iter().map(|(name, _)| *name);
-    // Users might try these names, because other crates use them for keys with the same purpose.
+    // Users might write `name` or `rename`, because other crates use these names for keys with the
+    // same purpose.
     let given = match name.as_str() {
         "name" | "rename" if has_key(target, "event") => "event",
         "name" | "rename" if has_key(target, "code") => "code",

@@ -7,8 +7,8 @@ use syn::{Attribute, Expr, ExprLit, Lit, Meta, spanned::Spanned as _};
 
 /// The user's attributes, split between the two functions in the expansion.
 pub(crate) struct Attributes {
-    /// Attributes on the function that replaces the user's. They are visible to callers, rustdoc
-    /// and lints.
+    /// Attributes on the function that replaces the user's function. These attributes are visible
+    /// to callers, rustdoc and lints.
     pub(crate) outer: Vec<Attribute>,
     /// Attributes on the user's function, which is nested inside the outer function.
     inner: Vec<Attribute>,
@@ -44,16 +44,15 @@ impl Attributes {
         split
     }
 
-    /// Returns the attributes for the user's function. `#[instrument]` is adjusted so that it skips
-    /// the yielder argument.
+    /// Returns the attributes for the user's function. Adjusts `#[instrument]` so that it skips the
+    /// yielder argument.
     pub(crate) fn inner(&self, yielder: &Ident) -> impl Iterator<Item = TokenStream> {
         self.inner
             .iter()
             .map(move |attribute| skip_yielder(attribute, yielder))
     }
 
-    /// Returns the doc comment as a single string. The lines are joined in the same way as in
-    /// rustdoc.
+    /// Returns the doc comment as a single string. Joins the lines in the same way as rustdoc.
     pub(crate) fn docs(&self) -> String {
         let lines = self
             .outer

@@ -190,8 +190,8 @@ fn problem_of(ty: &Type) -> Option<String> {
     }
 }
 
-/// Reports every argument of a given kind after the first. An endpoint can have only one such
-/// argument.
+/// Reports every argument of a given kind except the first, because an endpoint can have only one
+/// such argument.
 fn check_second(
     endpoint: &Endpoint,
     errors: &mut Errors,

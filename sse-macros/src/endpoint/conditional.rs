@@ -1,10 +1,10 @@
 //! Handles conditional code, which is code under a `#[cfg(…)]` inside an endpoint.
 //!
-//! When an attribute macro runs, the compiler has not removed the conditional code yet, and only
+//! When an attribute macro runs, the compiler has not yet removed the conditional code, and only
 //! the compiler can evaluate a predicate. Therefore, the macro emits two copies of the endpoint.
 //! The copy under `#[cfg(predicate)]` contains the conditional code, and the copy under
 //! `#[cfg(not(predicate))]` does not. The compiler removes one copy, and the attribute expands the
-//! remaining one. This repeats until no predicate is left.
+//! remaining one. This process repeats until no predicate is left.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -75,7 +75,7 @@ fn decided(function: &ItemFn, predicate: &TokenStream, holds: bool) -> ItemFn {
 enum Task {
     /// Find the first predicate.
     Find(Option<TokenStream>),
-    /// Remove one predicate. If it is false, also remove the code that depends on it.
+    /// Remove one predicate. If the predicate is false, also remove the code that depends on it.
     Decide { predicate: String, holds: bool },
 }
 
@@ -205,8 +205,8 @@ impl CfgVisitor {
         }
         let list = Punctuated::<Expr, Token![,]>::parse_terminated;
         if let Ok(mut list) = list.parse2(tokens.clone()) {
-            // A `#[cfg]` on an element is left to the macro, so only the code inside each element
-            // is visited.
+            // Leaves a `#[cfg]` on an element to the macro, and visits only the code inside each
+            // element.
             for expr in &mut list {
                 self.visit_expr_mut(expr);
             }
@@ -305,7 +305,8 @@ fn condition(
     let applied: Vec<Meta> = applied.ok()?.into_iter().collect();
     let matters = match position {
         // A `cfg_attr` can stay if all of its attributes belong to the outer function. Attributes
-        // for the inner function are moved to it one by one, so they cannot stay in a `cfg_attr`.
+        // for the inner function are moved to that function one by one, so they cannot stay in a
+        // `cfg_attr`.
         Position::OnFunction => !applied.iter().all(attributes::stays_outside),
         Position::Inside => applied.iter().any(|meta| meta.path().is_ident("cfg")),
     };

@@ -16,11 +16,11 @@
 //!                                                   }
 //! ```
 //!
-//! The user's function remains an `async fn`, but has an additional first argument. Its attributes
-//! and patterns therefore keep their meaning, and the compiler's messages about them do not change.
-//! The runtime implements all behaviour. Each type in the signature appears only once in the
-//! expansion, so the compiler reports an unknown type only once. The golden files under `expanded/`
-//! show complete expansions.
+//! The user's function remains an `async fn`, but has an additional first argument. The function's
+//! attributes and patterns therefore keep their meaning, and the compiler's diagnostics about them
+//! do not change. The runtime implements all behaviour. Each type in the signature appears only
+//! once in the expansion, so the compiler reports an unknown type only once. The golden files under
+//! `expanded/` show complete expansions.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -56,8 +56,8 @@ pub(crate) fn expand(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     }
 }
 
-/// Generates the complete expansion, even if there were errors. If there were any, all warnings
-/// about the expansion are silenced.
+/// Generates the complete expansion, even if there were errors. In that case, silences all warnings
+/// about the expansion.
 fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream {
     let Endpoint { runtime, .. } = endpoint;
     let attributes = Attributes::split(&endpoint.function.attrs);
@@ -67,8 +67,8 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
 
     let mut errors = errors.into_compile_errors();
     let private = runtime.internals();
-    // If there are errors, one of them becomes part of the return type. The compiler then does not
-    // know the type, and therefore does not report follow-up errors.
+    // If there are errors, make one of them part of the return type. The compiler then does not
+    // know the type and therefore does not report follow-up errors.
     let output = errors.next_back().map_or_else(
         || output(returns, runtime),
         |error| quote!(<[(); #error] as #private::Fallible>::Ok),
@@ -119,7 +119,7 @@ pub(crate) fn stub(endpoint: &Endpoint, errors: Errors) -> TokenStream {
     }
 }
 
-/// Generates the signature of the function that replaces the user's.
+/// Generates the signature of the function that replaces the user's function.
 fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> TokenStream {
     let Endpoint {
         runtime, function, ..
@@ -130,12 +130,11 @@ fn signature(endpoint: &Endpoint, attributes: &Attributes, failed: bool) -> Toke
     // compiler would not warn about an unused endpoint.
     let (vis, fn_token, name) = (&function.vis, function.sig.fn_token, &function.sig.ident);
     // Without the empty angle brackets, the compiler would suggest a type parameter for every
-    // unknown type. It would do so both here and in the nested function.
+    // unknown type, both here and in the nested function.
     let generics = quote!(<>);
     let usable = check::has_route(&function.sig);
     let extractors = endpoint.extractors().filter(|_| usable);
-    // The path is written in full because the signature is outside the block that contains the
-    // import.
+    // Write the path in full, because the signature is outside the block that contains the import.
     quote! {
         #(#outer)*
         #quiet
@@ -198,7 +197,7 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     if form == Form::Stream {
         return quote!(#(#statements)*);
     }
-    // The user's own braces are not reused here, because the compiler would report them as
+    // Do not reuse the user's own braces here, because the compiler would report them as
     // unnecessary if they contained a single statement.
     let block = quote_spanned!(Span::mixed_site()=> { #(#statements)* });
     // This statement may be unreachable. The user did not write it, so a warning about it would not
@@ -224,7 +223,8 @@ fn output(returns: &Returns, runtime: &Runtime) -> TokenStream {
     quote_spanned!(at=> ::core::result::Result<#private::End, #error>)
 }
 
-/// Generates the aliases for the types in the signature. The types themselves appear only here.
+/// Generates the aliases for the types in the signature. The types themselves appear only in these
+/// aliases.
 fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let [carried, item, error, rejection] =
         [CARRIED, ITEM, ERROR, REJECTION].map(|name| alias(name, Span::call_site()));
@@ -248,7 +248,7 @@ fn aliases(returns: &Returns, runtime: &Runtime) -> TokenStream {
 }
 
 /// Generates a function with the user's return type. The function marks the names in the return
-/// type as used, and makes the compiler check that the type is a stream.
+/// type as used and makes the compiler check that the type is a stream.
 fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
     let mut stream = returns.stream.clone();
     let at = stream.span();

@@ -23,10 +23,10 @@ const ROUTES: [&str; 10] = [
 const FRAMEWORKS: [&str; 5] = ["actix_web", "ntex", "poem", "rocket", "salvo"];
 
 /// Returns a message that explains why an attribute cannot be below `#[sse_endpoint]` and how to
-/// fix this. Returns `None` if the attribute can be there.
+/// fix the problem. Returns `None` if the attribute can be there.
 pub(crate) fn below(path: &Path) -> Option<String> {
     without_place(path).or_else(|| {
-        // utoipa's attribute generates items that have to be next to the outer function rather than
+        // utoipa's attribute generates items that must be next to the outer function rather than
         // inside it.
         let is_utoipa = names(path) == ["utoipa", "path"];
         is_utoipa.then(|| {
@@ -64,8 +64,8 @@ fn names(path: &Path) -> Vec<String> {
 
 /// Returns an error if an attribute above `#[sse_endpoint]` has rewritten the body.
 ///
-/// Such an attribute is recognized by the spans of the tokens that it generated. If it also
-/// generated the function's name, it is a macro that generates whole endpoints, which is fine.
+/// Such an attribute is recognized by the spans of the tokens that it generated. An attribute that
+/// also generated the function's name is allowed, because it generates whole endpoints.
 pub(crate) fn above(name: &Ident, statements: &[Stmt]) -> Option<syn::Error> {
     if source(name.span()).is_some_and(|source| is_attribute(&source)) {
         return None;

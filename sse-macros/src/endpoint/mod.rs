@@ -1,4 +1,5 @@
-//! Implements the `#[sse_endpoint]` attribute. The crate docs list the stages of its pipeline.
+//! Implements the `#[sse_endpoint]` attribute. The crate docs list the stages of the attribute's
+//! pipeline.
 
 mod args;
 mod attributes;
@@ -32,8 +33,8 @@ pub(crate) fn endpoint(attribute: TokenStream, item: TokenStream) -> TokenStream
             let endpoint = model::Endpoint::new(args, function, &mut errors);
             check::check(&endpoint, &mut errors);
             match rewritten {
-                // Another attribute rewrote the body. Further errors would concern code that the
-                // user did not write, and would only be confusing.
+                // Another attribute rewrote the body. Further errors would concern generated code
+                // and would only be confusing.
                 Some(error) if !errors.is_empty() => expand::stub(&endpoint, error.into()),
                 _ => expand::expand(&endpoint, errors),
             }

@@ -16,7 +16,8 @@ pub(crate) struct Endpoint {
     pub(crate) runtime: Runtime,
     /// The function, with an empty body.
     pub(crate) function: ItemFn,
-    /// `None` if the return type is not supported. The error has already been reported.
+    /// `None` if the return type is not supported. In that case, the error has already been
+    /// reported.
     pub(crate) returns: Option<Returns>,
     pub(crate) body: Body,
     pub(crate) findings: Findings,

@@ -1,5 +1,5 @@
-//! Parses the return type, which determines the stream's item type and whether the endpoint can
-//! fail before the response begins, in the stream, or both.
+//! Parses the return type, which determines the stream's item type. The return type also determines
+//! whether the endpoint can fail before the response begins, in the stream, or both.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens as _;
@@ -36,7 +36,7 @@ pub(crate) struct Response {
     pub(crate) error: Span,
 }
 
-/// The four forms of a return type. They differ in where errors are allowed.
+/// The four forms of a return type, which differ in where errors are allowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `impl Stream<Item = T>`
@@ -178,8 +178,8 @@ fn carried(
     let (item, stream_error) = match result.as_deref() {
         None => (carried.span(), None),
         Some([item, error]) => (item.span(), Some(error.span())),
-        // An alias such as `anyhow::Result<T>` hides its error type, so errors point at the whole
-        // alias.
+        // An alias such as `anyhow::Result<T>` hides its error type, so the compiler's errors point
+        // at the whole alias.
         Some(_) => (carried.span(), Some(carried.span())),
     };
     Some(Returns {
@@ -191,7 +191,7 @@ fn carried(
     })
 }
 
-/// Reports `Stream<T>`, and converts it to `Stream<Item = T>`.
+/// Reports `Stream<T>` and converts it to `Stream<Item = T>`.
 fn name_item(stream: &mut TypeImplTrait, errors: &mut Errors) {
     for argument in stream.bounds.iter_mut().flat_map(generic_arguments) {
         if let GenericArgument::Type(item) = argument {

@@ -3,8 +3,8 @@
 use proc_macro2::{Ident, TokenStream};
 use syn::LitStr;
 
-/// The characters that `sse_runtime::EventName` rejects. They include Unicode line breaks because
-/// some clients split lines at them.
+/// The characters that `sse_runtime::EventName` rejects. The list includes Unicode line breaks,
+/// because some clients split lines at these characters.
 const LINE_BREAKS: [char; 10] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];

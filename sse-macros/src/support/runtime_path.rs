@@ -4,7 +4,8 @@ use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{LitStr, Path, parse::Parser as _};
 
-/// The path to the runtime crate. It is `::sse_runtime` unless the `crate` key sets another path.
+/// The path to the runtime crate. The path is `::sse_runtime` unless the `crate` key sets another
+/// path.
 pub(crate) struct Runtime {
     path: Path,
     is_renamed: bool,
@@ -23,11 +24,11 @@ impl Runtime {
         }
     }
 
-    /// Returns the `use` item that imports `__private` under its short name. It belongs at the top
-    /// of the block that contains the expansion.
+    /// Returns the `use` item that imports `__private` under its short name. The `use` item belongs
+    /// at the top of the block that contains the expansion.
     ///
     /// If the `crate` key sets another path, the `use` item is omitted, and the expansion contains
-    /// the full path everywhere. The compiler reports a path that does not exist only once, no
+    /// the full path everywhere. If a path does not exist, the compiler reports it only once, no
     /// matter how often the path appears. A failing import would be an additional error.
     pub(crate) fn import(&self) -> Option<TokenStream> {
         let (path, private) = (&self.path, Ident::new(PRIVATE, Span::call_site()));
@@ -101,8 +102,8 @@ pub(crate) fn yielder(at: Span) -> Ident {
     Ident::new("__stream", internal_span(at))
 }
 
-/// Returns a span for generated code. Messages point at `at`, but lints and name resolution treat
-/// the code as part of the macro.
+/// Returns a span for generated code. Diagnostics point at `at`, but lints and name resolution
+/// treat the code as part of the macro.
 pub(crate) fn internal_span(at: Span) -> Span {
     Span::mixed_site().located_at(at)
 }

@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
-/// A warning that underlines `span`. `allow(…)` with the warning's name silences it.
+/// A warning that underlines `span`. `allow(…)` with the warning's name silences the warning.
 pub(crate) struct Warning {
     pub(crate) name: &'static str,
     pub(crate) span: Span,

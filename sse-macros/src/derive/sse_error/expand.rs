@@ -35,7 +35,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let Model { input, runtime, .. } = model;
     let private = runtime.internals();
     let (serialize, problem, retry_after, inside) = if failed {
-        // The impls are generated despite the errors so that uses of the type do not cause further
+        // Generate the impls despite the errors, so that uses of the type do not cause further
         // errors.
         let nothing = || quote!(::core::unreachable!());
         (nothing(), nothing(), nothing(), None)
@@ -119,8 +119,8 @@ fn inside(model: &Model) -> TokenStream {
     }
 }
 
-/// Generates a method body that delegates to the error inside a transparent variant. For every
-/// other variant, `arm` generates a `match` arm.
+/// Generates a method body that delegates to the inner error if the variant is transparent. For
+/// every other variant, `arm` generates the `match` arm.
 fn forwarded(model: &Model, method: &str, arm: impl Fn(&Problem) -> TokenStream) -> TokenStream {
     let arms = each(model, arm);
     if !has_inside(model) {
@@ -230,7 +230,7 @@ fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// The standard members of a problem. If a field with the name of a standard member is sent, it
+/// The standard members of a problem. A field that is sent under the name of a standard member
 /// replaces that member.
 const MEMBERS: [&str; 4] = ["type", "title", "detail", "code"];
 

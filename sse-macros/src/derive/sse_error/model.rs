@@ -55,8 +55,8 @@ const ON_FIELD: Target = Target {
 
 const TARGETS: [Target; 4] = [ON_VARIANT, ON_STRUCT, ON_ENUM, ON_FIELD];
 
-/// The default status. An error that does not declare a status is assumed to be a failure of the
-/// server, which clients cannot fix.
+/// The default status. An error that does not declare a status is assumed to be the server's fault,
+/// not the client's.
 const DEFAULT_STATUS: u16 = 500;
 
 pub(crate) struct Model {
@@ -82,7 +82,7 @@ pub(crate) struct Problem {
     pub(crate) retry_after: Option<RetryAfter>,
 }
 
-/// The only field of a transparent variant. Its error determines the whole response.
+/// The only field of a transparent variant. The error in this field determines the whole response.
 pub(crate) struct Transparent {
     pub(crate) member: Member,
     pub(crate) ty: Type,

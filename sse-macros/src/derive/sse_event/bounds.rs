@@ -1,5 +1,5 @@
-//! Infers the bounds of `impl Serialize` with the same heuristic as serde's derive, so that a type
-//! has the same bounds with either derive.
+//! Infers the bounds of `impl Serialize` with the heuristic that serde's derive uses, so a type has
+//! the same bounds with either derive.
 
 use quote::quote;
 use std::collections::HashSet;
@@ -10,8 +10,8 @@ use syn::{
 
 use crate::{derive::serde_attribute, support::types::unwrap_groups};
 
-/// Returns the predicates in the type's `#[serde(bound = "…")]`. If the type does not have this
-/// attribute, returns the predicates that its fields require.
+/// Returns the predicates in the type's `#[serde(bound = "…")]`, or the predicates that the fields
+/// require if the type does not have this attribute.
 pub(crate) fn bounds(input: &DeriveInput) -> Vec<WherePredicate> {
     if let Some(declared) = serde_attribute::bound(&input.attrs) {
         return declared;
@@ -102,7 +102,7 @@ impl<'ast> Visit<'ast> for Used<'_> {
         visit::visit_path(self, path);
     }
 
-    // Macros are skipped, because a macro's tokens do not show which type parameters the resulting
-    // type uses.
+    // Skip macros, because a macro's tokens do not show which type parameters the resulting type
+    // uses.
     fn visit_macro(&mut self, _: &'ast syn::Macro) {}
 }

@@ -17,8 +17,8 @@
 //!                                };
 //! ```
 //!
-//! serde's own derive serializes the content. That derive is applied to a copy of the type that
-//! keeps all of serde's attributes. The `impl Serialize` for the original type adds the event's
+//! The content is serialized by serde's own derive, which is applied to a copy of the type. The
+//! copy keeps all serde attributes. The `impl Serialize` for the original type adds the event's
 //! head.
 
 use proc_macro2::TokenStream;
@@ -44,7 +44,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let bounds = bounds(&model.input);
     let private = model.runtime.internals();
     let (helper, serialize, shape) = if failed {
-        // The impls are generated despite the errors so that uses of the type do not cause further
+        // Generate the impls despite the errors, so that uses of the type do not cause further
         // errors.
         let nothing = quote!(#private::Shape::Enum(&[]));
         (TokenStream::new(), quote!(::core::unreachable!()), nothing)
@@ -69,8 +69,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
         #[allow(warnings)]
         const _: () = {
             #import
-            // The strings in serde's attributes cannot contain `$crate`, so serde is imported under
-            // a plain name.
+            // Import serde under a plain name, because the strings in serde's attributes cannot
+            // contain `$crate`.
             use #private::serde as __serde;
             #helper
             #[automatically_derived]
@@ -94,7 +94,7 @@ fn helper_name(name: &Ident) -> Ident {
     format_ident!("__{}", name)
 }
 
-/// Generates the copy of the type that serde's derive is applied to.
+/// Generates the copy of the type. serde's derive is applied to this copy.
 fn helper(input: &DeriveInput, bounds: &[WherePredicate]) -> TokenStream {
     let mut copy = input.clone();
     let name = &input.ident;

@@ -18,8 +18,8 @@ use crate::support::{
     errors::{Errors, did_you_mean, one_of},
 };
 
-/// Declares the keys. Each row contains a field of [`Args`] and its type, the key's name, and an
-/// example for error messages.
+/// Declares the keys. Each row contains the name and type of a field of [`Args`], the name of the
+/// key, and an example for error messages.
 ///
 /// To add a key, add a row here, a type in `values.rs`, and a method on the runtime's `Endpoint`
 /// that has the same name as the field.
@@ -45,7 +45,7 @@ macro_rules! keys {
                 match key.to_string().as_str() {
                     $($name => self.$field.read(key, $example, input, errors),)*
                     unknown => {
-                        // An unknown key can have any value, so the rest of the tokens are skipped.
+                        // An unknown key can have any value, so skip the remaining tokens.
                         input.parse::<TokenStream>()?;
                         Err(syn::Error::new_spanned(key, unknown_key(unknown)))
                     }
@@ -224,8 +224,8 @@ impl Args {
         args
     }
 
-    /// Reports keys that add the framework's own events to the stream even though `events = "own"`
-    /// excludes them.
+    /// Reports keys that would add the framework's own events to a stream from which `events =
+    /// "own"` excludes such events.
     fn check_own_events(&self, errors: &mut Errors) {
         let way_out = match (self.events.get(), self.method.get()) {
             (Some(Events::Own), _) => "remove one of them",
@@ -273,7 +273,7 @@ impl Args {
             }
             match input.cursor().token_tree() {
                 Some((extra, _)) => {
-                    // The remaining tokens are consumed so that they are not reported again.
+                    // Consume the remaining tokens so that they are not reported again.
                     input.parse::<TokenStream>()?;
                     Err(syn::Error::new(extra.span(), "expected `,`"))
                 }

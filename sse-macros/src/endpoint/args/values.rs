@@ -1,4 +1,4 @@
-//! Parses the keys' values, and generates the arguments that the expansion passes to the runtime.
+//! Parses the keys' values and generates the arguments that the expansion passes to the runtime.
 
 use std::{fmt, time::Duration};
 
@@ -127,8 +127,8 @@ impl Value for Path {
     }
 }
 
-/// Declares keys that accept a fixed set of strings. Each key becomes an enum whose variants have
-/// the same names as those of an enum in the runtime.
+/// Declares keys that accept a fixed set of strings. For each key, generates an enum whose variants
+/// have the same names as the variants of an enum in the runtime.
 macro_rules! choices {
     ($($name:ident => $runtime:ident { $($text:literal => $variant:ident),* })*) => {$(
         #[derive(Clone, Copy)]
@@ -170,7 +170,7 @@ fn choice<T: Copy, const N: usize>(value: TokenStream, choices: [(&str, T); N]) 
     }
 }
 
-/// The longest accepted duration. Anything longer probably has the wrong unit.
+/// The longest accepted duration. A longer duration probably has the wrong unit.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Whether a duration may be zero.

@@ -55,8 +55,8 @@ fn contains_yield_keyword(statement: &Stmt) -> bool {
 /// Returns `true` if the rewritten statements might still call `yield_!` or `yield_all!`.
 ///
 /// An unknown macro might expand to such a call. An identifier that is a prefix of `yield_all` also
-/// counts, because two messages depend on the macro being in scope: the compiler's hint that a `!` is
-/// missing, and an editor's completion of a name that is still being typed.
+/// counts. If the macro is in scope, the compiler can hint that a `!` is missing, and an editor can
+/// complete a name that is still being typed.
 pub(super) fn needs_yield_macros(statements: TokenStream) -> bool {
     let mut tokens = statements.into_iter().peekable();
     while let Some(token) = tokens.next() {

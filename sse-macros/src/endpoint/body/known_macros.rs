@@ -31,7 +31,7 @@ pub(crate) const KNOWN_MACROS: [&str; 27] = [
     "warn",
 ];
 
-/// tokio's macros. They wait for futures, but have no other effects.
+/// tokio's macros, which wait for futures but have no other effects.
 pub(crate) const TOKIOS_MACROS: [&str; 3] = ["join", "select", "try_join"];
 
 /// Macros that create their own generator. A `return` or `?` inside such a macro applies to that

@@ -40,7 +40,7 @@ impl Body {
     }
 }
 
-/// Examines the statements, and rewrites them according to the endpoint's form.
+/// Examines the statements and rewrites them according to the endpoint's form.
 pub(crate) fn read(
     mut statements: Vec<Stmt>,
     form: Option<Form>,

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{endpoint::returns::Form, support::errors::Errors};
 
-/// Reports the tail expression if it is certainly a value. Returns `true` if the value is a stream,
-/// which means that the user did not intend the function to yield.
+/// Reports the tail expression if it is certainly a value. Returns `true` if the value is a stream.
+/// In that case, the user did not intend the function to yield.
 pub(super) fn refuse_tail_value(
     statements: &mut [Stmt],
     form: Option<Form>,

@@ -1,8 +1,8 @@
 //! Rewrites the tokens of foreign macros in an endpoint, such as `select!` and `join!`.
 //!
 //! Such a macro has its own syntax, so its tokens might not parse as Rust code. However, `yield_!`,
-//! `return` and `?` can be recognized without parsing. They are left unchanged inside closures,
-//! `async` blocks and functions.
+//! `return` and `?` can be recognized without parsing. These tokens are left unchanged inside
+//! closures, `async` blocks and functions.
 
 use std::iter::Peekable;
 
@@ -75,7 +75,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             self.yielded(call, &name);
             return Before::Operand;
         }
-        // In a function, `fn` is followed by a name. In a function pointer type, it is not.
+        // `fn` is followed by a name in a function item, but not in a function pointer type.
         let is_fn = name == "fn" && matches!(self.tokens.peek(), Some(TokenTree::Ident(_)));
         let opens_block = name == "async" || is_fn;
         let before = if is_keyword(&name) {
@@ -87,8 +87,8 @@ impl<L: ExitTokens> Rewriter<'_, L> {
         if !opens_block {
             return before;
         }
-        // Everything up to the end of the block is copied. If `async` is not followed by a block,
-        // it starts an `async` closure, which is recognized by its bars.
+        // Copy everything up to the end of the block. An `async` that is not followed by a block
+        // starts an `async` closure, which is recognized by its bars.
         while let Some(next) = self
             .tokens
             .next_if(|next| !is_block(next) && (is_fn || is_ident(next, "move")))
@@ -162,7 +162,7 @@ impl<L: ExitTokens> Rewriter<'_, L> {
             .next_if(|next| matches!(next, TokenTree::Group(_)))
         {
             // The `$` shows that this call is in the body of a nested `macro_rules!`, where the
-            // variables are not expressions yet. The call is therefore left unchanged.
+            // variables are not expressions yet. Therefore, leave the call unchanged.
             Some(operand) if has_dollar(&operand) => quote::quote!(#name #bang #operand),
             Some(operand) => self
                 .exits

@@ -1,8 +1,8 @@
 //! The `yield_!` and `yield_all!` macros.
 //!
-//! The attribute rewrites the calls that it can see, so that the compiler's messages point at these
-//! calls. It cannot see the calls inside the user's own macros. For those calls, the expansion
-//! defines two `macro_rules!` that expand to the same code.
+//! The attribute rewrites the calls that it can see, so that the compiler's diagnostics point at
+//! these calls. The attribute cannot see calls inside the user's own macros. For such calls, the
+//! expansion defines two `macro_rules!` that expand to the same code.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
@@ -40,8 +40,8 @@ impl Yield {
     }
 
     /// Generates the block that replaces the call at `at`. `operand` is the value or stream,
-    /// including its parentheses. If `is_open` is `true`, the value's type has to be inferred, so
-    /// the value has to be the item.
+    /// including its parentheses. If `is_open` is `true`, the value's type must be inferred, so the
+    /// value must have the stream's item type.
     pub(crate) fn write(
         self,
         operand: &Group,
@@ -65,7 +65,8 @@ impl Yield {
             }}
         };
         match (self, form) {
-            // The operand has its own statement so that its borrows end before the generator waits.
+            // Evaluate the operand in its own statement, so that the operand's borrows end before
+            // the generator waits.
             (Self::One, _) => quote_spanned!(internal_span(at)=> {
                 #stream.#push #operand;
                 #stream.flushed().await;
@@ -126,9 +127,9 @@ pub(crate) fn arity(call: Yield) -> &'static str {
     }
 }
 
-/// Returns `true` if an operand's type has to be inferred, as in `x.into()`. For the inference to
-/// succeed, such an operand has to be the item. It cannot be one of the other types that `yield_!`
-/// accepts.
+/// Returns `true` if an operand's type must be inferred, as in `x.into()`. For the inference to
+/// succeed, such an operand must have the stream's item type, not one of the other types that
+/// `yield_!` accepts.
 pub(crate) fn leaves_its_type_open(operand: &Expr) -> bool {
     const OPEN: [&str; 6] = ["collect", "into", "parse", "product", "sum", "try_into"];
     const UNPACK: [&str; 9] = [

@@ -128,7 +128,7 @@ impl<'ast> Visit<'ast> for Finder {
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
             Expr::Closure(_) => return,
-            // The arguments are not checked, because they might be closures or futures that run
+            // Do not check the arguments, because they might be closures or futures that run
             // elsewhere.
             Expr::Call(call) if runs_elsewhere(&call.func) => return,
             Expr::MethodCall(call) if call.method == SPAWN_BLOCKING => {
@@ -156,7 +156,7 @@ impl<'ast> Visit<'ast> for Finder {
         }
     }
 
-    // Nested items are skipped, because their code runs only if it is called.
+    // Skip nested items, because their code runs only if it is called.
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 

@@ -79,7 +79,8 @@ impl<'ast> Visit<'ast> for Exits {
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// Only records the exits in a macro's tokens. The rewritten tokens are discarded.
+/// Records the exits in a macro's tokens without changing the tokens. The rewritten tokens are
+/// discarded.
 impl ExitTokens for Exits {
     fn on_return(&mut self, token: Ident, operand: TokenStream) -> TokenStream {
         let value = syn::parse2::<Expr>(operand.clone());

@@ -1,8 +1,8 @@
 //! Finds loops that never yield to the executor. The tokens of such a loop contain nothing that
 //! waits, yields or leaves the loop.
 //!
-//! An unknown macro might do any of these, so a loop that contains an unknown macro is not
-//! reported. Neither is a loop that appears to call a function that never returns.
+//! An unknown macro might do any of these things, so a loop that contains an unknown macro is not
+//! reported. A loop that appears to call a function that never returns is not reported either.
 
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::{
@@ -78,7 +78,8 @@ impl<'a> EndlessLoop<'a> {
     }
 }
 
-/// Finds an endless loop in the function's outermost block, and returns the span of its keyword.
+/// Finds an endless loop in the function's outermost block and returns the span of the loop's
+/// keyword.
 pub(crate) fn never_ending(statements: &[Stmt]) -> Option<Span> {
     statements.iter().find_map(|statement| {
         let Stmt::Expr(expr, _) = statement else {
@@ -100,7 +101,7 @@ struct WaysOut<'a> {
     inside: Vec<&'a Lifetime>,
     /// The number of nested loops around the current expression.
     loops: usize,
-    /// Whether waiting and yielding count as ways out.
+    /// Whether waiting and yielding count as ways out of the loop.
     waiting_is_one: bool,
     found: bool,
 }
@@ -127,8 +128,7 @@ impl<'a> WaysOut<'a> {
 impl<'a> Visit<'a> for WaysOut<'a> {
     fn visit_expr(&mut self, expr: &'a Expr) {
         match expr {
-            // Closures and `async` blocks are skipped, because they may run elsewhere, or not at
-            // all.
+            // Skip closures and `async` blocks, because they may run elsewhere or not at all.
             Expr::Closure(_) | Expr::Async(_) => return,
             Expr::Loop(inner) => return self.inner_loop(inner.label.as_ref(), expr),
             Expr::While(inner) => return self.inner_loop(inner.label.as_ref(), expr),
@@ -175,7 +175,7 @@ impl<'a> Visit<'a> for WaysOut<'a> {
 }
 
 /// Returns `true` if an expression is a block that ends with a call. The `else` block of a `let`
-/// has to diverge, so a call at its end never returns.
+/// must diverge, so a call at its end never returns.
 fn ends_with_call(block: &Expr) -> bool {
     let Expr::Block(ExprBlock { block, .. }) = block else {
         return false;

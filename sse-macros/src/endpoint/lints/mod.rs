@@ -1,6 +1,5 @@
-//! Finds code in the body that is probably wrong. The lints see only the statements' original
-//! tokens, before any rewriting, and not the rest of the endpoint. `warnings` decides which findings
-//! become warnings.
+//! Finds code in the body that is probably wrong. The lints see the statements as the user wrote
+//! them, but not the rest of the endpoint. `warnings` decides which findings become warnings.
 
 mod blocking;
 mod early_yield;

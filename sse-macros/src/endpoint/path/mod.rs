@@ -9,7 +9,7 @@ use self::{
     scan::{scan, segment_at},
 };
 
-/// Returns every problem with a path. All of them are reported at the path literal.
+/// Returns every problem with a path. All problems are reported at the path literal.
 pub(crate) fn problems(path: &str) -> Vec<String> {
     let (mut problems, path) = without_foreign_syntax(path);
     problems.extend(refusals(&path));
@@ -25,7 +25,7 @@ pub(crate) fn captures(path: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Reports syntax that belongs to URLs or other routers, and converts the path to axum's syntax.
+/// Reports syntax that belongs to URLs or other routers and converts the path to axum's syntax.
 fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
     let mut problems = Vec::new();
     let mut path = path.to_owned();

@@ -36,7 +36,7 @@ impl BodyRewriter<'_> {
         quote_spanned!(at=> #private::#name)
     }
 
-    /// If errors are not allowed here, reports `what` and returns `true`.
+    /// Reports `what` and returns `true` if errors are not allowed here.
     pub(super) fn refuses_errors(&mut self, at: impl ToTokens, what: &str) -> bool {
         let message = match (self.form, self.side) {
             (Some(Form::Stream), _) => format!(

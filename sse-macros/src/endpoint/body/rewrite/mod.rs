@@ -25,7 +25,7 @@ use crate::{
     support::{errors::Errors, runtime_path::Runtime},
 };
 
-/// Facts about the body that the rewrite discovers.
+/// Facts that the rewrite discovers about the body.
 pub(super) struct YieldFacts {
     pub(super) yields: bool,
     /// Whether the body calls an unknown macro, which may contain a yield that the attribute cannot
@@ -133,7 +133,7 @@ impl ExitTokens for BodyRewriter<'_> {
             Ok(Expr::Return(expr)) => self
                 .rewrite_return(&expr)
                 .unwrap_or_else(|| expr.into_token_stream()),
-            // These tokens only look like a `return`.
+            // These tokens look like a `return` but do not parse as one.
             _ => quote!(#token #operand),
         }
     }
@@ -231,7 +231,8 @@ impl VisitMut for BodyRewriter<'_> {
     fn visit_stmt_mut(&mut self, statement: &mut Stmt) {
         if let Stmt::Macro(call) = statement {
             if let Some(block) = self.visit_macro_call(&mut call.mac) {
-                // A block needs no semicolon, and the compiler would warn about one.
+                // Omit the semicolon, because a block does not need one and the compiler would warn
+                // about it.
                 let attributes = std::mem::take(&mut call.attrs);
                 *statement = Stmt::Expr(Expr::Verbatim(quote!(#(#attributes)* #block)), None);
             }
@@ -241,7 +242,7 @@ impl VisitMut for BodyRewriter<'_> {
     }
 
     fn visit_item_mut(&mut self, item: &mut Item) {
-        // A `macro_rules!` yields at its call sites.
+        // A `macro_rules!` yields where it is called, not where it is defined.
         if !matches!(item, Item::Macro(_)) {
             self.refuse_yields_of(item);
         }

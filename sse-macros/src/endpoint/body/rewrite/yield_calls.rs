@@ -26,8 +26,8 @@ impl BodyRewriter<'_> {
             Ok(Operand::None) => (None, refused.or(Some(arity(call).to_owned()))),
             Ok(Operand::One(operand)) => (Some(operand), refused),
             Ok(Operand::More(operand)) => (Some(operand), refused.or(Some(arity(call).to_owned()))),
-            // The compiler reports the syntax error. The tokens are kept so that editors can
-            // complete them.
+            // The compiler reports the syntax error. Keep the tokens so that editors can complete
+            // them.
             Err(_) => (Some(Expr::Verbatim(mac.tokens.clone())), refused),
         };
         match (operand, refused) {
@@ -57,7 +57,7 @@ impl BodyRewriter<'_> {
         let at = mac.path.span();
         let mut parentheses = Group::new(Delimiter::Parenthesis, operand.to_token_stream());
         parentheses.set_span(match operand {
-            // The operand may be incomplete, so the error is reported at the delimiters.
+            // The operand may be incomplete, so report the error at the delimiters.
             Expr::Verbatim(_) => mac.delimiter.span().join(),
             _ => internal_span(at),
         });
@@ -130,8 +130,8 @@ impl BodyRewriter<'_> {
 }
 
 /// Returns the message for a literal `Ok(…)` or `Err(…)`, which a stream that can fail must not
-/// yield. In a stream that cannot fail, the item itself might be a `Result`, and only the compiler
-/// knows the item's type, so such calls are not reported.
+/// yield. In a stream that cannot fail, the item itself might be a `Result`. Such calls are not
+/// reported, because only the compiler knows the item's type.
 fn result_problem(operand: &Expr) -> Option<&'static str> {
     if is_call_of(operand, "Err") {
         Some("an error ends the stream; write `return Err(…);` instead of this `yield_!`")

@@ -1,5 +1,5 @@
-//! Recognizes calls that return a lock guard. Types are unknown here, so the names of the methods
-//! have to suffice.
+//! Recognizes calls that return a lock guard. Types are unknown to the macro, so the calls are
+//! recognized by the names of the methods.
 
 use proc_macro2::Ident;
 use syn::{Expr, ExprAwait, ExprCall, ExprMethodCall, Pat};
@@ -20,8 +20,8 @@ pub(super) enum Holds {
 }
 
 impl GuardCall<'_> {
-    /// Returns `true` if a pattern can bind the guard. If it cannot, the call is to an unrelated
-    /// method with the same name.
+    /// Returns `true` if a pattern can bind the guard. If the pattern cannot bind a guard, the call
+    /// is to an unrelated method with the same name.
     pub(super) fn fits(&self, pat: &Pat) -> bool {
         match (self.holds, pat) {
             (_, Pat::Type(typed)) => self.fits(&typed.pat),
@@ -40,8 +40,8 @@ const LOCK: [&str; 6] = [
     "write",
     "write_owned",
 ];
-/// tokio's methods that return a `Result` without waiting. std's locks do not need a lint, because
-/// their guards are not `Send`, so the compiler already rejects holding them across a `yield_!`.
+/// tokio's methods that return a `Result` without waiting. std's locks do not need a lint. Their
+/// guards are not `Send`, so the compiler already rejects code that holds them across a `yield_!`.
 const TRY_LOCK: [&str; 6] = [
     "try_lock",
     "try_lock_owned",

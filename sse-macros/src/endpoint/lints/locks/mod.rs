@@ -1,9 +1,10 @@
 //! Finds async lock guards that are held across a `yield_!`. If the client is slow, the generator
-//! waits at the `yield_!`, and every task that needs the lock has to wait as well.
+//! waits at the `yield_!`, and every task that needs the lock must wait as well.
 //!
-//! A guard is recognized by the call that returns it, such as `….lock().await`. The variable that
-//! holds the guard is tracked until it is dropped or moved, or until its block ends. A guard in the
-//! scrutinee of a `match`, `for`, `if let` or `while let` stays alive for the whole block.
+//! A guard is recognized by the call that returns it, such as `….lock().await`. The lint tracks the
+//! variable that holds the guard until the variable is dropped or moved, or until the variable's
+//! block ends. A guard in the scrutinee of a `match`, `for`, `if let` or `while let` stays alive
+//! for the whole block.
 
 mod guard_call;
 
@@ -73,8 +74,8 @@ impl GuardTracker {
     fn release(&mut self, name: &Ident) -> Option<Guard> {
         let named = |guard: &Guard| guard.name.as_ref() == Some(name);
         let at = self.guards.iter().rposition(named)?;
-        // `scope` truncates the list to an earlier length, which would be wrong if a guard had been
-        // removed from the middle. The guard is therefore marked as reported instead.
+        // Mark the guard as reported instead of removing it from the list. `scope` truncates the
+        // list to an earlier length, which would be wrong after a removal.
         let guard = &mut self.guards[at];
         let released = Guard {
             name: guard.name.take(),
@@ -169,7 +170,7 @@ impl<'ast> Visit<'ast> for GuardTracker {
         }
     }
 
-    // A closure or an `async` block is assumed to move the variables that it mentions. Its code is
+    // Assume that a closure or an `async` block moves the variables that it mentions. Its code is
     // not part of the generator.
     fn visit_expr_closure(&mut self, closure: &'ast ExprClosure) {
         self.release_moved(|moved| visit::visit_expr_closure(moved, closure));
