@@ -17,8 +17,8 @@
 //! | `warnings` | `Endpoint` | the warnings that `allow(…)` silences |
 //! | `expand` | `Endpoint` | the tokens of the expansion |
 //!
-//! Each derive has two stages, `model` and `expand`, which are submodules of the macro's module in
-//! `derive`. All macros use `support`.
+//! Each derive has two stages, `model` and `expand`, in its own submodule of `derive`. All macros
+//! use `support`.
 
 mod derive;
 mod endpoint;

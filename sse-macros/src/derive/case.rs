@@ -42,7 +42,7 @@ impl Case {
         }
     }
 
-    /// Converts a variant or type name from `PascalCase`.
+    /// Converts the name of a variant or type from `PascalCase` to this case.
     pub(crate) fn apply(self, pascal: &str) -> String {
         match self {
             Self::Lower => pascal.to_ascii_lowercase(),

@@ -205,7 +205,7 @@ impl CfgVisitor {
         }
         let list = Punctuated::<Expr, Token![,]>::parse_terminated;
         if let Ok(mut list) = list.parse2(tokens.clone()) {
-            // Leaves a `#[cfg]` on an element to the macro, and visits only the code inside each
+            // Leave a `#[cfg]` on an element to the macro, and visit only the code inside each
             // element.
             for expr in &mut list {
                 self.visit_expr_mut(expr);

@@ -200,8 +200,7 @@ fn body(endpoint: &Endpoint, form: Form) -> TokenStream {
     // Do not reuse the user's own braces here, because the compiler would report them as
     // unnecessary if they contained a single statement.
     let block = quote_spanned!(Span::mixed_site()=> { #(#statements)* });
-    // This statement may be unreachable. The user did not write it, so a warning about it would not
-    // help.
+    // The `return` may be unreachable, but the user did not write it, so suppress the warning.
     quote! {
         #block
         #[allow(unreachable_code)]

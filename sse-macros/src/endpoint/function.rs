@@ -53,7 +53,7 @@ pub(crate) fn function(item: TokenStream, errors: &mut Errors) -> Result<Functio
 
 /// Parses a function whose body contains a syntax error.
 ///
-/// The body is kept unchanged so that the compiler can report the syntax error accurately and only
+/// Keeps the body unchanged so that the compiler can report the syntax error accurately and only
 /// once. The rest of the file can then still refer to the endpoint, and editors can complete
 /// unfinished code.
 fn with_unread_body(item: TokenStream) -> Option<Function> {
@@ -96,8 +96,8 @@ pub(crate) fn refuse_second_attributes(function: &mut ItemFn, errors: &mut Error
     });
 }
 
-/// Reports attributes that are not allowed on arguments. They are removed, because the compiler
-/// would report them again.
+/// Reports attributes that are not allowed on arguments. Removes these attributes, because the
+/// compiler would report them again.
 pub(crate) fn refuse_argument_attributes(function: &mut ItemFn, errors: &mut Errors) {
     const TAKEN: [&str; 6] = ["allow", "cfg_attr", "deny", "expect", "forbid", "warn"];
     for input in &mut function.sig.inputs {

@@ -313,7 +313,7 @@ impl<'ast> Visit<'ast> for Temporaries {
     fn visit_expr(&mut self, expr: &'ast Expr) {
         match expr {
             Expr::Closure(_) | Expr::Async(_) | Expr::Block(_) => return,
-            // The guard is only used to compute the value, and is not the value itself.
+            // The guard is used only to compute the scrutinee's value and is not the value itself.
             Expr::MethodCall(call) => self.calls.extend(call_of_guard(&call.receiver)),
             Expr::Field(field) => self.calls.extend(call_of_guard(&field.base)),
             Expr::Index(index) => self.calls.extend(call_of_guard(&index.expr)),
