@@ -1,8 +1,8 @@
 //! The `#[sse_endpoint]` attribute, and the `SseEvent` and `SseError` derives. Do not depend on
 //! this crate directly. Use `sse-runtime`, which re-exports and documents these macros.
 //!
-//! The attribute is a pipeline that `endpoint/mod.rs` runs. Each stage is a submodule of `endpoint`
-//! and uses only the modules above it in this table:
+//! The attribute is implemented as a pipeline that `endpoint/mod.rs` runs. Each stage is a
+//! submodule of `endpoint` and uses only the modules above it in this table:
 //!
 //! | stage | from | to |
 //! | --- | --- | --- |

@@ -265,8 +265,8 @@ fn prefixes_keep_their_identifiers() {
     }
 }
 
-/// Returns every prefix of the tokens. Delimiters that are still open are closed, as they are when
-/// an editor expands the macro.
+/// Returns every prefix of the tokens. Closes the delimiters that are still open, as an editor does
+/// when it expands the macro.
 fn prefixes_of(tokens: TokenStream) -> Vec<TokenStream> {
     let mut prefixes = vec![TokenStream::new()];
     let mut before = TokenStream::new();

@@ -57,8 +57,8 @@ pub(crate) fn first(attributes: &[Attribute]) -> Option<Meta> {
     items(attributes).into_iter().next()
 }
 
-/// Returns `true` if a custom function serializes this field. In that case, the field's type does
-/// not have to implement `Serialize`.
+/// Returns `true` if a custom function serializes this field. In that case, the field's type need
+/// not implement `Serialize`.
 pub(crate) fn has_custom_serializer(attributes: &[Attribute]) -> bool {
     has(attributes, &["with", "serialize_with"])
 }

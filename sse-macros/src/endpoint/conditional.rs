@@ -79,8 +79,8 @@ enum Task {
     Decide { predicate: String, holds: bool },
 }
 
-/// Visits all code that the compiler can remove. Both tasks use the same traversal, so every
-/// predicate that `Find` returns can be removed by `Decide`.
+/// Visits all code that the compiler can remove. Both tasks use the same traversal, so `Decide` can
+/// remove every predicate that `Find` returns.
 struct CfgVisitor {
     task: Task,
 }

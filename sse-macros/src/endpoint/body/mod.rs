@@ -24,8 +24,8 @@ pub(crate) struct Body {
     pub(crate) statements: Vec<Stmt>,
     /// The index of the first statement that yields. The response begins before this statement.
     pub(crate) first_yield: Option<usize>,
-    /// Whether the expansion has to define `yield_!` and `yield_all!` because some calls may not
-    /// have been rewritten.
+    /// Whether the expansion must define `yield_!` and `yield_all!` because some calls may not have
+    /// been rewritten.
     pub(crate) needs_yield_macros: bool,
 }
 

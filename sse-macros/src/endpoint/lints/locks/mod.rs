@@ -170,8 +170,8 @@ impl<'ast> Visit<'ast> for GuardTracker {
         }
     }
 
-    // Assume that a closure or an `async` block moves the variables that it mentions. Its code is
-    // not part of the generator.
+    // Assume that a closure or an `async` block moves the variables that it mentions. The code of
+    // such a closure or block is not part of the generator.
     fn visit_expr_closure(&mut self, closure: &'ast ExprClosure) {
         self.release_moved(|moved| visit::visit_expr_closure(moved, closure));
     }
