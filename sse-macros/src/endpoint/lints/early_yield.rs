@@ -1,8 +1,8 @@
 //! Finds a `yield_!` that begins the response before a `?` that could otherwise have set the
 //! status.
 //!
-//! If the response and the stream have the same error type, the compiler accepts such code, but
-//! such an error becomes an event instead of a status.
+//! If the response and the stream have the same error type, the compiler accepts such code, but the
+//! error from the `?` becomes an event instead of a status.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
