@@ -20,7 +20,7 @@ use crate::{
     tool::Tool,
 };
 
-/// The program that runs valgrind and parses its output. The version must equal that of the
+/// The program that runs valgrind and parses its output. Its version must equal the version of the
 /// `gungraun` crate in `benches/Cargo.toml`, because the crate rejects every other version of the
 /// runner.
 const RUNNER: Tool = Tool {
@@ -58,7 +58,7 @@ pub(crate) fn run(bless: bool) -> ExitCode {
 
 fn count() -> io::Result<Counts> {
     let runner = RUNNER.install()?.join(RUNNER.name);
-    // Remove the summaries of earlier runs, because `collect` reads every summary in the folder.
+    // Remove the summaries of earlier runs, because `collect` reads every summary in the directory.
     let home = root().join("target/guard");
     if home.exists() {
         fs::remove_dir_all(&home)?;
@@ -82,7 +82,7 @@ fn count() -> io::Result<Counts> {
     Ok(counts)
 }
 
-/// Reads the summaries in a folder and its subfolders.
+/// Reads the summaries in a directory and its subdirectories.
 fn collect(folder: &Path, counts: &mut Counts) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -110,7 +110,7 @@ fn read(summary: &Value) -> Option<(String, u64)> {
     Some((name, instructions["values"]["new"].as_u64()?))
 }
 
-/// Prints the counts. Returns `false` if a count has grown too much, or if the set of benchmarks
+/// Prints the counts. Returns `false` if a count has grown too much or the set of benchmarks
 /// differs from the blessed set.
 fn compare(counts: &Counts, blessed: &Counts) -> bool {
     let mut is_fine = counts.keys().eq(blessed.keys());

@@ -1,6 +1,6 @@
-//! `cargo xtask ide` runs rust-analyzer on the examples and on an unfinished endpoint, and checks what an editor would
-//! show. CI does not run this task because rust-analyzer takes ten minutes to build and its output varies between
-//! versions.
+//! `cargo xtask ide` runs rust-analyzer on the examples and on an unfinished endpoint, and checks
+//! what an editor would display. CI does not run this task, because rust-analyzer takes ten minutes
+//! to build and its output varies between versions.
 
 use std::{
     fs,
@@ -24,8 +24,8 @@ const RUST_ANALYZER: Tool = Tool {
 /// How long rust-analyzer may take to load the workspace.
 const LOADING: Duration = Duration::from_secs(600);
 
-/// How many times a request is sent before its check fails. Several attempts may be needed because rust-analyzer may
-/// still be analysing the workspace.
+/// How many times a request is sent before the check fails. A request may have to be repeated
+/// because rust-analyzer may still be analysing the workspace.
 const ATTEMPTS: u32 = 20;
 
 /// Marks the cursor in a probe.
@@ -38,8 +38,8 @@ struct Probe {
     request: &'static str,
     /// Words that the response must contain.
     expected: &'static [&'static str],
-    /// The same program without the attribute. If this program fails the check too, the failure is not caused by this
-    /// crate.
+    /// The same program without the attribute. If the check also fails for this program, this crate
+    /// does not cause the failure.
     control: Option<&'static str>,
 }
 
@@ -151,7 +151,8 @@ fn app() -> axum::Router {
     axum::Router::new().sse(tic$0ks)
 }",
         request: "textDocument/definition",
-        // The line of the function's name, counted from zero. The prelude above the probe has seven lines.
+        // The line that contains the function's name, counted from zero. The prelude above the
+        // probe has seven lines.
         expected: &["\"line\":8"],
         control: None,
     },
@@ -194,8 +195,8 @@ pub(crate) fn run() -> ExitCode {
 
 /// Returns the number of failed checks.
 fn check() -> io::Result<usize> {
-    // Use the file of an example, because the file has to belong to a crate in the workspace. The probe replaces the
-    // example's contents only in the editor. The file itself is not changed.
+    // Use an example's file, because the file must belong to a crate in the workspace. The probe
+    // replaces the contents that rust-analyzer sees, but the file on disk is not changed.
     let file = &root().canonicalize()?.join("examples/readme_first.rs");
     let mut server = Server::start()?;
     server.wait_until_loaded()?;
@@ -321,8 +322,8 @@ impl Server {
         Ok(())
     }
 
-    /// Opens a file with this text, and returns the first error that rust-analyzer reports for it,
-    /// if any.
+    /// Opens a file with this text and returns the first error that rust-analyzer reports for the
+    /// file, if any.
     fn errors_in(&mut self, file: &Path, code: &str) -> io::Result<Option<String>> {
         let uri = uri(file);
         self.open(&uri, code)?;
@@ -336,8 +337,8 @@ impl Server {
         Ok(error.map(|error| format!("{} at {}", error["message"], error["range"]["start"])))
     }
 
-    /// Repeats a probe until its response is as expected, and returns `None`. If this never happens, returns the last
-    /// response.
+    /// Repeats a probe's request until the response is as expected. Returns `None`, or the last
+    /// response if no response was as expected.
     fn probe(&mut self, file: &Path, probe: &Probe, code: &str) -> io::Result<Option<String>> {
         let code = format!("{PRELUDE}{code}\nfn main() {{}}\n");
         let at = code.find(CURSOR).unwrap_or_default();
@@ -384,8 +385,8 @@ impl Server {
         loop {
             let message = self.read()?;
             if message["id"] == id && message.get("method").is_none() {
-                // The result is null if the content was modified or the request was cancelled. The
-                // caller then repeats the request.
+                // If the content was modified or the request was cancelled, the result is null, and
+                // the caller repeats the request.
                 return Ok(message["result"].clone());
             }
         }
@@ -405,7 +406,8 @@ impl Server {
         self.requests.flush()
     }
 
-    /// Reads a message. Replies to requests, and records the status that a status notification reports.
+    /// Reads a message from rust-analyzer. Replies to the message if it is a request, and records
+    /// the status if it is a status notification.
     fn read(&mut self) -> io::Result<Value> {
         let mut len = 0;
         loop {
@@ -427,7 +429,7 @@ impl Server {
             Some("experimental/serverStatus") => {
                 self.is_quiescent = message["params"]["quiescent"] == true;
             }
-            // A request from rust-analyzer, for example to register a capability.
+            // This is a request from rust-analyzer, for example to register a capability.
             Some(_) if message.get("id").is_some() => {
                 self.send(&json!({ "jsonrpc": "2.0", "id": message["id"], "result": null }))?;
             }

@@ -1,5 +1,5 @@
-//! Checks the library crates' layering. The folder tables in `docs/architecture.md` define the layers, and the paths in
-//! the code must respect them.
+//! Checks the library crates' layering. The "Stages" tables in `docs/architecture.md` define the
+//! layers, and the paths in the code must respect these layers.
 
 use std::{fs, io, path::Path};
 
@@ -10,11 +10,12 @@ use syn::{
 
 use crate::{repository::files, steps::root};
 
-/// Files that may use every stage: the crate root, the functions that expanded code calls, and tests of the whole
-/// crate.
+/// Files that may use every stage: the crate root, the re-exported macros, the items that expanded
+/// code uses, and tests of the whole crate.
 const EXCEPTED: [&str; 4] = ["lib.rs", "macros.rs", "private.rs", "tests.rs"];
 
-/// The derives, which every stage may import from the crate root, because a crate exports macros only at its root.
+/// The derives. Every stage may import them from the crate root, because a crate exports macros
+/// only at its root.
 const DERIVES: [&str; 2] = ["SseError", "SseEvent"];
 
 #[test]
@@ -43,7 +44,8 @@ fn imports_point_to_earlier_stages() -> io::Result<()> {
     Ok(())
 }
 
-/// Paths on the page are relative to the repository, or to the sources of one of the two crates.
+/// Paths on the page are relative to the repository's root or to the `src` directory of one of the
+/// two crates.
 #[test]
 fn paths_on_the_architecture_page_exist() -> io::Result<()> {
     let page = fs::read_to_string(root().join("docs/architecture.md"))?;
@@ -91,8 +93,8 @@ fn upward_imports_are_found() {
     assert_eq!(from_root, ["event/id.rs uses `crate::Topic`"]);
 }
 
-/// Returns a package's folders, in the order in which they appear in the first column of the table below the heading
-/// that names the package.
+/// Returns a package's stages, which are listed in the first column of the table below the heading
+/// that names the package. The order of the table is preserved.
 fn stages(page: &str, package: &str) -> Vec<String> {
     let heading = format!("`{package}`");
     let section = page
@@ -112,7 +114,7 @@ fn stages(page: &str, package: &str) -> Vec<String> {
     names.collect()
 }
 
-/// Returns the paths in a file that lead to a later stage, or to an item at the crate root.
+/// Returns the paths in a file that lead to a later stage or to an item at the crate root.
 fn violations(file: &Path, code: &str, stages: &[String]) -> Vec<String> {
     let shown = file.display();
     let position = |stage: &str| stages.iter().position(|known| known == stage);
@@ -156,7 +158,7 @@ fn module(file: &Path) -> Vec<String> {
     module
 }
 
-/// Collects the paths that begin at the crate root, without the `crate` segment.
+/// Collects the paths that begin at the crate root, and strips the `crate` segment from each.
 struct Paths {
     module: Vec<String>,
     found: Vec<Vec<String>>,
@@ -171,7 +173,7 @@ impl Paths {
                 let Some(left) = self.module.len().checked_sub(ups) else {
                     return;
                 };
-                // A path within the same stage is always allowed.
+                // Skip paths that stay within the stage, because these are always allowed.
                 if left == 0 {
                     self.found.push(path[ups..].to_vec());
                 }

@@ -1,5 +1,5 @@
-//! The project's tasks. `cargo xtask test` installs everything that the tests need and runs the
-//! tests. `cargo xtask bench` runs the benchmarks.
+//! The project's tasks. `cargo xtask test` installs everything that the tests need, and then runs
+//! the tests. `cargo xtask bench` runs the benchmarks.
 #![allow(clippy::print_stdout, reason = "a task runner prints its progress")]
 
 mod bench;

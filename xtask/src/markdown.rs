@@ -109,7 +109,7 @@ fn rustdoc(code: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Reports rows that have more or fewer cells than their table's header.
+/// Reports rows that have more or fewer cells than the header of their table.
 fn uneven_rows(file: &Path, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut header = None;
@@ -149,7 +149,8 @@ fn is_delimiter(line: &str) -> bool {
     line.contains("--") && line.chars().all(|c| "|-: ".contains(c))
 }
 
-/// Reports links to files that do not exist. Paths such as `crate::Topic` are skipped, because rustdoc checks these.
+/// Reports links to files that do not exist. Paths such as `crate::Topic` are skipped, because
+/// rustdoc checks such links.
 fn dead_links(file: &Path, text: &str) -> Vec<String> {
     let folder = root().join(file.parent().unwrap_or(Path::new("")));
     let mut faults = Vec::new();
@@ -168,14 +169,14 @@ fn dead_links(file: &Path, text: &str) -> Vec<String> {
     faults
 }
 
-/// Returns the targets of the links and pictures in a line.
+/// Returns the targets of the links and images in a line.
 fn targets(line: &str) -> Vec<&str> {
     let mut targets = Vec::new();
     for (start, end) in [("](", ')'), ("src=\"", '"'), ("href=\"", '"')] {
         let links = line.split(start).skip(1);
         targets.extend(links.filter_map(|rest| rest.split(end).next()));
     }
-    // A reference definition, such as `[name]: target`.
+    // Handle a reference definition, such as `[name]: target`.
     if line.starts_with('[')
         && let Some((_, target)) = line.split_once("]: ")
     {

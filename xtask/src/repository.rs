@@ -1,4 +1,4 @@
-//! Access to the repository's files, for the tests that check them.
+//! Gives tests access to the repository's files.
 
 use std::{
     fs, io,
@@ -7,11 +7,11 @@ use std::{
 
 use crate::steps::root;
 
-/// Folders without source files, such as build output and the packages that the interop clients
-/// install.
+/// Directories without our own source files, such as those for build output and for the packages
+/// that the interop clients install.
 const SKIPPED: [&str; 3] = ["target", "node_modules", "wip"];
 
-/// Returns the sorted paths of all files with this extension in a folder and its subfolders.
+/// Returns the sorted paths of all files with this extension in a directory and its subdirectories.
 pub(crate) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -29,7 +29,8 @@ pub(crate) fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> 
     Ok(found)
 }
 
-/// Returns the path (relative to the root) and the contents of every file with this extension.
+/// Returns the path and the contents of every file with this extension. The path is relative to the
+/// root.
 pub(crate) fn texts(extension: &str) -> io::Result<Vec<(PathBuf, String)>> {
     let root = root();
     let texts = files(&root, extension)?.into_iter().map(|path| {

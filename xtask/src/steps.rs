@@ -1,4 +1,4 @@
-//! The steps of a run, and the report on their results.
+//! The steps of a test run, and the report on their results.
 
 use std::{
     env, io, iter,
@@ -58,7 +58,7 @@ impl Step {
     }
 }
 
-/// Returns every step that CI runs, beginning with the quick ones.
+/// Returns every step that CI runs, beginning with the quick steps.
 pub(crate) fn tests() -> Vec<Step> {
     vec![
         Step::cargo("format", &["fmt", "--all", "--check"]),
@@ -113,7 +113,8 @@ pub(crate) fn tests() -> Vec<Step> {
             ],
         )
         .env("RUSTDOCFLAGS", "-D warnings"),
-        // During development, the tree may have uncommitted changes.
+        // Pass `--allow-dirty`, because the working tree may have uncommitted changes during
+        // development.
         Step::cargo(
             "package",
             &[
@@ -167,8 +168,8 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("ip", "iproute2"),
         without_takeover(),
         interop(&[]),
-        // The soak test uses the dev profile, in which the steps above have already built the
-        // program.
+        // Use the dev profile for the soak test, because the steps above have already built the
+        // program in that profile.
         soak(&[], "30"),
         Step::cargo(
             "messages",
@@ -180,8 +181,8 @@ pub(crate) fn tests() -> Vec<Step> {
     ]
 }
 
-/// Returns a step that runs another task. A `Step` can only run cargo, so the task runs in a
-/// separate process.
+/// Returns a step that runs another `xtask` task. A `Step` can only run a cargo command, so the
+/// task runs in a separate process.
 fn xtask(task: &'static str) -> Step {
     let args = [
         "run",
@@ -196,7 +197,7 @@ fn xtask(task: &'static str) -> Step {
 }
 
 /// Returns the step that reruns the tests for delivery, timing and disconnects with the takeover
-/// switched off, which leaves the connections to hyper. Slow tests are left out.
+/// switched off, so that hyper keeps the connections. Slow tests are left out.
 fn without_takeover() -> Step {
     const TESTS: [&str; 6] = ["hostile", "limits", "server", "stalled", "stream", "topic"];
     const SKIPPED: [&str; 7] = [
@@ -217,14 +218,14 @@ fn without_takeover() -> Step {
         .needs("ip", "iproute2")
 }
 
-/// Returns the step that tests real clients and proxies. If `only` is not empty, it tests only the
-/// clients and proxies named there. The `interop` program itself installs the packages from npm and
-/// `PyPI`.
+/// Returns the step that tests real clients and proxies. If `only` is not empty, the step tests
+/// only the clients and proxies that match it. The `interop` program itself installs the packages
+/// from npm and `PyPI`.
 pub(crate) fn interop(only: &[&str]) -> Step {
     let mut args = vec!["run", "--locked", "--package", "interop", "--"];
     args.extend(only);
-    // Debian may also start the proxies as services. This is harmless, since the tests use their own
-    // configuration and ports.
+    // When the proxies are installed, Debian may also start them as services. These services are
+    // harmless, because the tests use their own configuration and ports.
     Step::cargo("interop", &args)
         .tool(Tool {
             package: "geckodriver",
@@ -242,8 +243,8 @@ pub(crate) fn interop(only: &[&str]) -> Step {
         .needs("varnishd", "varnish")
 }
 
-/// Returns the step that runs the server under full load with random faults for the given number of
-/// seconds.
+/// Returns the step that runs the soak test, with full load and random faults, for the given number
+/// of seconds.
 pub(crate) fn soak(profile: &[&str], seconds: &str) -> Step {
     let mut args = vec!["run", "--locked", "--package", "tests", "--bin", "soak"];
     args.extend(profile);
@@ -251,14 +252,15 @@ pub(crate) fn soak(profile: &[&str], seconds: &str) -> Step {
     Step::cargo("soak", &args)
 }
 
-/// Returns the step that runs the fuzz target under libFuzzer, instrumented by the stable compiler.
-/// The flags are those of cargo-fuzz, but without the sanitizers, which require nightly and are not
-/// needed for code without `unsafe`.
+/// Returns the step that runs the fuzz target under libFuzzer. The stable compiler instruments the
+/// code. The flags are those of cargo-fuzz without the sanitizers, which require the nightly
+/// compiler and are not needed for code without `unsafe`.
 pub(crate) fn fuzz(limit: &str) -> Step {
     const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Ccodegen-units=1";
-    // If `--target` is given, cargo does not apply the flags to build scripts and procedural macros.
+    // Pass `--target`, so that cargo does not apply the flags to build scripts and procedural
+    // macros.
     let host = env!("HOST");
     Step::cargo(
         "fuzz",
@@ -297,7 +299,8 @@ pub(crate) struct Report {
 enum Outcome {
     Passed(Duration),
     Failed(Duration),
-    /// Contains the reason, which is printed so that no step is skipped silently.
+    /// The step was skipped, for the reason given. The report prints the reason so that no step is
+    /// skipped silently.
     Skipped(String),
 }
 
@@ -354,8 +357,8 @@ impl Report {
     }
 }
 
-/// Installs the Debian packages of all missing programs. Returns an error if one of the programs is
-/// still missing afterwards.
+/// Installs the Debian packages of all missing programs. Returns an error if any program is still
+/// missing afterwards.
 pub(crate) fn install(needs: &[(&str, &str)]) -> Result<(), String> {
     let missing = || needs.iter().filter(|(program, _)| !is_installed(program));
     let packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
@@ -382,7 +385,7 @@ pub(crate) fn install(needs: &[(&str, &str)]) -> Result<(), String> {
     }
 }
 
-/// Runs a command. Returns an error if it does not exit successfully.
+/// Runs a command. Returns an error if the command does not exit successfully.
 pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
     if command.stdin(Stdio::null()).status()?.success() {
         Ok(())
@@ -391,9 +394,9 @@ pub(crate) fn succeed(command: &mut Command) -> io::Result<()> {
     }
 }
 
-/// Returns whether a program is installed. An absolute path must lead to an existing file. Any
-/// other name must be a program that can be started. The exit status of `--version` is ignored,
-/// because not every program accepts that option.
+/// Returns whether a program is installed. If `program` is an absolute path, checks that the file
+/// exists. Otherwise, checks that the program can be started with `--version`. The exit status is
+/// ignored, because not every program accepts that option.
 fn is_installed(program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).exists();

@@ -1,5 +1,5 @@
 //! Programs that are installed from crates.io. Building such a program takes minutes, so each
-//! version is built once per machine, and all clones of the repository share the result.
+//! version is built only once per machine. All clones of the repository share the resulting binary.
 
 use std::{
     env, io,
@@ -18,8 +18,8 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// Builds the program if it is not installed yet, and returns its folder. A debug build is
-    /// enough, because these programs only start other programs and read their output.
+    /// Builds the program if it is not installed yet, and returns the directory that contains it. A
+    /// debug build is enough, because these programs need not be fast.
     pub(crate) fn install(self) -> io::Result<PathBuf> {
         let Self {
             package,

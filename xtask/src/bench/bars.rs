@@ -1,4 +1,4 @@
-//! [`Bar`] is a target for a ratio. The table has a row for each bar.
+//! [`Bar`] is a target for a ratio. The first table on the performance page has one row per bar.
 
 use super::{
     builds,
@@ -12,19 +12,19 @@ pub(crate) struct Bar {
     pub(crate) scenario: &'static str,
     pub(crate) figure: &'static str,
     pub(crate) ours: &'static str,
-    /// If there are several peers, our figure is compared with that of the best peer.
+    /// The peers to compare with. If there are several, the best peer's figure is used.
     peers: &'static [&'static str],
     pub(crate) limit: Limit,
 }
 
-/// A limit on the ratio of our median to the peer's median.
+/// A limit for the ratio of our median to the peer's median.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     AtLeast(f64),
     AtMost(f64),
 }
 
-/// The ratio measured for a bar, and whether the bar is met.
+/// The ratio measured for a bar, and whether the ratio meets the bar.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) peer: &'static str,
@@ -178,8 +178,8 @@ pub(crate) const BARS: &[Bar] = &[
         AtLeast(1.0),
     ),
     bar(OPEN, ("open", FIRST), OURS, &[BY_HAND], AtMost(1.0)),
-    // Our server may make 15% more calls, because it reads the head itself and checks the options that each socket
-    // inherits.
+    // Our server may make 15% more system calls than the peer, because it reads request heads
+    // itself and checks which options each socket has inherited.
     bar(OPEN, ("open", CALLS), OURS, &[BY_HAND], AtMost(1.15)),
     bar(
         "clean release build of 100 endpoints",
@@ -205,7 +205,7 @@ pub(crate) const BARS: &[Bar] = &[
 ];
 
 impl Bar {
-    /// Compares the measurements with the limit. Returns `None` if the measurements are missing.
+    /// Compares the measured ratio with the limit. Returns `None` if a measurement is missing.
     pub(crate) fn judge(&self, results: &Results) -> Option<Verdict> {
         let ours = results.spread(self.scenario, self.ours, self.figure)?;
         let theirs = self.peers.iter().filter_map(|peer| {
@@ -231,7 +231,7 @@ impl Bar {
         })
     }
 
-    /// Returns the names of all peers. Used if the bar was not measured.
+    /// Returns the names of all peers, which the table shows if the bar was not measured.
     pub(crate) fn peers(&self) -> String {
         self.peers.join(", ")
     }

@@ -1,5 +1,5 @@
-//! Compares the build times of 100 endpoints with those of the same endpoints written by hand. Both programs are
-//! generated here.
+//! Compares the build times of two programs: one with 100 endpoints, and one with the same
+//! endpoints written by hand. This module generates both programs.
 
 use std::{fmt::Write as _, fs, io, path::Path, process::Command, time::Instant};
 
@@ -19,7 +19,7 @@ const EACH: usize = 10;
 /// How many times each program is built from scratch. The programs take turns.
 const CLEANS: usize = 2;
 
-/// How many times each program is edited and checked.
+/// How many times `cargo check` runs on each program after an edit.
 const EDITS: usize = 5;
 
 struct Program {
@@ -94,7 +94,8 @@ pub(crate) fn measure() -> io::Result<Measured> {
     for program in &PROGRAMS {
         let folder = folder.join(program.name.replace(' ', "-"));
         program.write(&folder)?;
-        // Download the dependencies first, so that the measured build times do not include the download.
+        // Download the dependencies first, so that the measured build times do not include the
+        // downloads.
         succeed(&mut cargo(&folder, "fetch"))?;
     }
     for clean in 1..=CLEANS {
@@ -154,7 +155,7 @@ impl Program {
              serde = {{ version = \"1\", features = [\"derive\"] }}\ntokio = {{ version = \"1\", features = [\"full\"] }}\n{dependencies}"
         );
         fs::write(folder.join("Cargo.toml"), manifest)?;
-        // Use the same versions as the other measurements.
+        // Use the same dependency versions as the other measurements.
         fs::copy(
             root.join("benches/rig/Cargo.lock"),
             folder.join("Cargo.lock"),

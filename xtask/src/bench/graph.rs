@@ -1,4 +1,5 @@
-//! Draws the graphs of the performance page as SVG images that are readable on light and dark backgrounds.
+//! Draws the graphs for the performance page as SVG images that are readable on both light and dark
+//! backgrounds.
 
 use std::{error::Error, fs, io, path::Path};
 
@@ -13,8 +14,8 @@ use super::{
 };
 use crate::steps::root;
 
-/// The lines, in the legend's order. Even colour-blind readers can distinguish the colours on white and on near-black
-/// backgrounds.
+/// The lines, in the order of the legend. Colour-blind readers can distinguish the colours on both
+/// white and near-black backgrounds.
 const LINES: [(&str, RGBColor); 6] = [
     (OURS, RGBColor(0x1b, 0x8a, 0x5a)),
     (PLAIN, RGBColor(0x6c, 0xb3, 0x2e)),
@@ -24,7 +25,7 @@ const LINES: [(&str, RGBColor); 6] = [
     (NCHAN, RGBColor(0xb0, 0x5b, 0xb8)),
 ];
 
-/// A grey that is readable on black and on white.
+/// A grey that is readable on both black and white backgrounds.
 const INK: RGBColor = RGBColor(0x7a, 0x7a, 0x7a);
 
 /// The name, colour and points of a line.
@@ -99,7 +100,7 @@ where
     let most = lines.iter().flat_map(|(.., points)| points);
     // Leave room for the legend above the lines.
     let most = most.map(|(_, y)| *y).fold(0.0, f64::max) * 1.5;
-    // The graph has no background of its own, so that the page's background shows through.
+    // Draw no background, so that the page's background shows through.
     let area = SVGBackend::new(path, (760, 400)).into_drawing_area();
     let text = |size: i32| ("sans-serif", size).into_font().color(&INK);
     let mut chart = ChartBuilder::on(&area)

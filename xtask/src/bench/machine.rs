@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use crate::steps::root;
 
-/// Returns one line per fact that a reader needs to judge the results.
+/// Returns the facts that a reader needs to judge the results, one per line.
 pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
     let processor = first_line("/proc/cpuinfo", "model name")
         .and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))

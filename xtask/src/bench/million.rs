@@ -1,4 +1,4 @@
-//! Extrapolates the cost of a million streams from the run's results.
+//! Extrapolates the cost of a million streams from the results of a run.
 
 use super::{
     report::number,
@@ -11,7 +11,7 @@ const MILLION: f64 = 1e6;
 /// The default `keep_alive` interval, in seconds.
 const KEEP_ALIVE: f64 = 15.0;
 
-/// The total size of the Ethernet, IPv4 and TCP headers in front of a segment's data, in bytes.
+/// The total size of the Ethernet, IPv4 and TCP headers that precede a segment's data, in bytes.
 const HEADERS: f64 = 66.0;
 
 /// A row's label, and the function that calculates its value from the figures.

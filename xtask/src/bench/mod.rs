@@ -1,8 +1,9 @@
-//! `cargo xtask bench` measures this project and its peers, which take turns on one core, and writes the results into
-//! `docs/performance.md`.
+//! `cargo xtask bench` measures this project and its peers, which take turns on the same core, and
+//! writes the results into `docs/performance.md`.
 //!
-//! `scenario` defines the measurements and `bars` their targets. `rig` starts the servers and the load generator.
-//! `results` stores the measurements, and `report` and `graph` present them.
+//! `scenario` defines the measurements, and `bars` defines their targets. `rig` starts the servers
+//! and the load generator. `results` stores the measurements, and `report` and `graph` present
+//! them.
 
 mod bars;
 mod builds;
@@ -27,9 +28,9 @@ use crate::steps::{self, root};
 #[derive(Default)]
 struct Options<'a> {
     is_quick: bool,
-    /// Whether to keep the results of an earlier run.
+    /// Whether to keep the results of an interrupted run.
     is_continued: bool,
-    /// The name prefixes of the scenarios to repeat.
+    /// The scenarios to repeat are those whose names start with one of these prefixes.
     only: Vec<&'a str>,
 }
 
@@ -48,7 +49,8 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Runs the measurements, prints the tables, and writes the page. Returns `None` if the arguments are invalid.
+/// Runs the measurements, prints the tables, and updates the performance page. Returns `None` if
+/// the arguments are invalid.
 pub(crate) fn run(args: &[&str]) -> Option<ExitCode> {
     let options = Options::parse(args)?;
     Some(match measure(&options) {
@@ -116,8 +118,8 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
         let (measured, failed) = scenario.measure(&rig, &size, tools)?;
         results.scenarios.insert(scenario.name.to_owned(), measured);
         results.failed.insert(scenario.name.to_owned(), failed);
-        // Write the results after each scenario, so that `--continue` does not repeat the scenario if a later one
-        // fails.
+        // Save the results after each scenario. If a later scenario fails, `--continue` then does
+        // not repeat this one.
         results.write(&kept)?;
     }
     println!("\nmeasured in {} s", start.elapsed().as_secs());

@@ -72,8 +72,8 @@ fn bars(out: &mut String, results: &Results) -> std::fmt::Result {
     Ok(())
 }
 
-/// Describes a bar, including details that only the name of the scenario implies, such as the
-/// number of connections.
+/// Describes a bar. The description includes details that the bar itself only implies through the
+/// name of its scenario, such as the number of connections.
 fn what(bar: &Bar) -> String {
     let mut what = bar.what.to_owned();
     match bar.scenario {
@@ -160,7 +160,8 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// Replaces sections of `docs/performance.md`. Each pair is a section's name and its new contents.
+/// Replaces sections of `docs/performance.md`. Each pair consists of a section's name and the
+/// section's new contents.
 pub(crate) fn write_page(texts: [(&str, &str); 2]) -> io::Result<()> {
     const END: &str = "<!-- /bench -->";
     let path = root().join("docs/performance.md");

@@ -1,10 +1,10 @@
-//! [`Results`]: the measurements, which are saved to a file after each scenario.
+//! [`Results`] holds the measurements, which are saved to a file after each scenario.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-/// The figures measured for one program in one turn, by name.
+/// The figures measured for one program in one turn, by the figure's name.
 pub(crate) type Sample = BTreeMap<String, f64>;
 
 /// Every program's samples, one per turn.
@@ -14,7 +14,7 @@ pub(crate) type Measured = BTreeMap<String, Vec<Sample>>;
 pub(crate) struct Results {
     /// A description of the machine and the software versions, as separate lines.
     pub(crate) machine: Vec<String>,
-    /// The programs and tools that were left out, and the reasons.
+    /// The programs and tools that were left out, each with the reason.
     pub(crate) left_out: Vec<String>,
     /// Failed turns by scenario name.
     #[serde(default)]
@@ -23,7 +23,7 @@ pub(crate) struct Results {
     pub(crate) scenarios: BTreeMap<String, Measured>,
 }
 
-/// The minimum, median and maximum of a figure over several turns.
+/// The minimum, median and maximum of a figure across several turns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub(crate) min: f64,
@@ -66,7 +66,8 @@ impl Results {
         self.scenarios.contains_key(scenario)
     }
 
-    /// Returns the spread of a program's figure over its turns, or `None` if the figure was not measured.
+    /// Returns the spread of a program's figure across all turns, or `None` if the figure was not
+    /// measured.
     pub(crate) fn spread(&self, scenario: &str, entrant: &str, figure: &str) -> Option<Spread> {
         let samples = self.scenarios.get(scenario)?.get(entrant)?;
         let values = samples.iter().filter_map(|sample| sample.get(figure));

@@ -22,7 +22,7 @@ const CLIENT: &str = "1";
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A program in the rig, and the arguments that follow its port.
+/// A program in the rig, and the arguments that follow the port argument.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Program {
     Own(&'static str, &'static [&'static str]),
@@ -30,7 +30,7 @@ pub(crate) enum Program {
     Nchan,
 }
 
-/// The load to generate, in the format that the load generator reads.
+/// The load to generate, serialized in the format that the load generator reads.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Load {
@@ -86,7 +86,7 @@ pub(crate) struct Tools {
 #[derive(Debug)]
 pub(crate) struct Rig {
     programs: PathBuf,
-    /// A folder for logs and for the files that servers write.
+    /// A directory for logs and for files that the servers write.
     scratch: PathBuf,
 }
 
@@ -104,8 +104,8 @@ impl Rig {
         setrlimit(Resource::Nofile, most)?;
         let target = root().join("target/bench/rig");
         let manifest = root().join("benches/rig/Cargo.toml");
-        // `--locked` is not used: the lock file pins the peers' versions, but it has to be updated whenever this
-        // project's dependencies change.
+        // Do not pass `--locked`. The lock file pins the peers' versions, but cargo must update
+        // this file whenever this project's dependencies change.
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--quiet", "--manifest-path"]);
         cargo.arg(manifest).arg("--target-dir").arg(&target);
@@ -118,7 +118,8 @@ impl Rig {
         })
     }
 
-    /// Returns a command that runs on one core and writes its output to a log named after the program.
+    /// Returns a command that runs the program on one core and writes the output to a log named
+    /// after the program.
     fn pinned(&self, core: &str, program: &Path) -> io::Result<Command> {
         let name = program.file_name().unwrap_or_default();
         let log = File::create(self.scratch.join(name).with_extension("log"))?;
@@ -164,8 +165,8 @@ impl Rig {
         }
     }
 
-    /// Opens streams on a server that runs under `strace`. Returns the number of system calls that the server has made
-    /// since it started.
+    /// Opens streams on a server that runs under `strace`, and returns the number of system calls
+    /// that the server has made since it was started.
     pub(crate) fn count_syscalls(
         &self,
         (name, words): (&str, &[&str]),
@@ -175,8 +176,8 @@ impl Rig {
         let table = self.scratch.join("syscalls.txt");
         let port = free_port()?;
         let mut strace = self.pinned(SERVER, Path::new("strace"))?;
-        // With `-o`, strace ignores SIGTERM by default. With `--interruptible=waiting`, it passes the signal on to the
-        // server and then writes its table.
+        // With `-o`, strace ignores SIGTERM by default. With `--interruptible=waiting`, a SIGTERM
+        // also terminates the server, and strace then writes its table.
         strace.args([
             "-f",
             "-c",
@@ -213,7 +214,7 @@ impl Rig {
         }
     }
 
-    /// Puts a server under load. The outcome contains the errors of the clients that failed.
+    /// Puts a server under load. Errors of clients that failed are returned in the outcome.
     pub(crate) fn try_load(
         &self,
         server: &Server,
@@ -240,14 +241,14 @@ impl Rig {
     }
 }
 
-/// A running server, which is stopped on drop.
+/// A running server, which is stopped when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     port: u16,
     /// The port that serves `/rate`, which sets the publishing rate.
     control: u16,
-    /// Declared before `process`: fields are dropped in the order of declaration, and the publisher has to stop before
-    /// nginx.
+    /// Declared before `process`, because fields are dropped in the order of declaration and the
+    /// publisher must be stopped before nginx.
     _publisher: Option<Process>,
     process: Process,
 }
@@ -270,12 +271,12 @@ impl Server {
     }
 }
 
-/// A process that is killed on drop.
+/// A process that is killed when this value is dropped.
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// Whether the process has child processes. The child processes exit only if the process is terminated by SIGTERM,
-    /// not if it is killed.
+    /// Whether the process has child processes. These exit if their parent is terminated by
+    /// SIGTERM, but not if it is killed by SIGKILL.
     has_children: bool,
 }
 
@@ -302,19 +303,20 @@ impl Drop for Process {
                 thread::sleep(Duration::from_millis(5));
             }
         }
-        // Fails if the process has already exited.
+        // Ignore the error, because the process may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Returns the total number of calls from the last row of strace's table, whose columns are `calls` and `name`.
+/// Returns the total number of system calls, which is in the last row of strace's table. The
+/// table's columns are `calls` and `name`.
 fn total_calls(table: &str) -> Option<u64> {
     let total = table.lines().find_map(|line| line.strip_suffix(" total"))?;
     total.trim().parse().ok()
 }
 
-/// Returns a port that was free when checked.
+/// Returns a port that was free when it was checked.
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())

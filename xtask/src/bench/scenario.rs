@@ -1,4 +1,5 @@
-//! [`Scenario`] is a load, the programs to measure under it, and the number of turns.
+//! A [`Scenario`] consists of a load, the programs to measure under that load, and the number of
+//! turns.
 
 use std::io;
 
@@ -13,13 +14,13 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Size {
     pub(crate) name: &'static str,
-    /// The number of turns per program.
+    /// The number of turns that each program takes.
     pub(crate) turns: usize,
     /// How long a load lasts.
     pub(crate) seconds: f64,
     /// The number of streams in the large scenarios.
     pub(crate) many: usize,
-    /// The divisor of the burst sizes.
+    /// The number by which burst sizes are divided.
     pub(crate) burst: u64,
     /// The number of streams to open one after another.
     pub(crate) opens: usize,
@@ -48,7 +49,7 @@ impl Size {
     };
 }
 
-/// A program to measure, and the path to request.
+/// A program to measure, and the path that clients request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entrant {
     /// The name in the table.
@@ -59,7 +60,7 @@ pub(crate) struct Entrant {
     burst: u64,
 }
 
-/// The names by which the bars refer to the programs.
+/// The names that the bars use for the programs.
 pub(crate) const OURS: &str = "sse-endpoint";
 pub(crate) const PLAIN: &str = "sse-endpoint, axum::serve";
 pub(crate) const BY_HAND: &str = "axum by hand";
@@ -88,7 +89,7 @@ impl Entrant {
         }
     }
 
-    /// Returns the programs with these names. All of them serve `path`.
+    /// Returns the programs with these names. Clients request `path` from all of them.
     fn on(path: &'static str, names: &[&'static str]) -> Vec<Self> {
         let entrant = |name: &&'static str| {
             let program = match *name {
@@ -105,7 +106,7 @@ impl Entrant {
     }
 
     fn bursts() -> Vec<Self> {
-        // Send about a second's worth of events, so that every server reaches its full speed.
+        // Make each burst last about a second, so that every server reaches full speed.
         [
             (FLOOR, Program::Own("floor", &[]), "/burst", 6_400_000),
             (OURS, SERVE, "/burst", 3_200_000),
@@ -129,7 +130,7 @@ impl Entrant {
         .to_vec()
     }
 
-    /// Returns the programs that support HTTP/2. Their bursts last about a second.
+    /// Returns the programs that support HTTP/2. Each burst lasts about a second.
     fn http2_bursts() -> Vec<Self> {
         [
             (OURS, SERVE, "/burst", 3_200_000),
@@ -160,7 +161,7 @@ pub(crate) struct Scenario {
 #[derive(Debug)]
 enum Kind {
     Load(Load),
-    /// Searches for the highest sustained rate.
+    /// Searches for the highest rate that a server can sustain.
     Search,
     /// Compiles programs instead of starting servers.
     Builds,
@@ -224,8 +225,8 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             size.many,
             Kind::Load(fan_out(50_000 / size.many as u64)),
             Entrant::on("/fanout", &six),
-            // In this scenario, each server settles into one of two states, whose costs differ by a third. More turns
-            // are therefore needed.
+            // In this scenario, each server settles into one of two states whose costs differ by a
+            // third, so more turns are needed.
             if size.is_full { 5 } else { turns },
         ),
         load(
@@ -241,13 +242,14 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             "tick",
             size.many,
             Load::Tick {
-                // Opening the streams takes about a second, so their timers are spread over a second too.
+                // Opening the streams takes about a second, so the streams' timers are spread over
+                // about a second too.
                 warm_up: 1.5,
                 seconds: seconds.max(2.0),
             },
             Entrant::on("/tick", &[FLOOR, OURS, PLAIN, BY_HAND]),
         ),
-        // Memory hardly varies, so two turns are enough.
+        // Memory hardly varies between turns, so two turns are enough.
         scenario("idle", size.many, Kind::Load(idle), idlers, turns.min(2)),
         scenario(
             "most-1k",
@@ -265,7 +267,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             Entrant::on("/fanout", &[OURS, PLAIN, BY_HAND]),
             1,
         ));
-        // Further points for the graph, each at 50,000 deliveries per second.
+        // Add more points to the graph, each at 50,000 deliveries per second.
         for (name, streams) in [("fan-10", 10), ("fan-100", 100), ("fan-5k", 5_000)] {
             let kind = Kind::Load(fan_out(50_000 / streams as u64));
             all.push(scenario(
@@ -282,8 +284,8 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// Runs every program's turns. If a program fails twice in the same turn, the turn is reported as failed and the
-    /// measurement continues.
+    /// Runs every program's turns. Reports a turn as failed and continues if a program fails twice
+    /// in that turn.
     pub(crate) fn measure(
         &self,
         rig: &Rig,
@@ -348,7 +350,7 @@ impl Scenario {
         {
             drop(server);
             let count = |streams| rig.count_syscalls((name, words), entrant.path, streams);
-            // Subtract the calls that the server makes at startup.
+            // Subtract the system calls that the server makes during startup.
             let calls = count(TRACED)?.saturating_sub(count(0)?);
             let per_stream = calls as f64 / TRACED as f64;
             figures.insert("syscalls/stream".to_owned(), per_stream);
@@ -357,7 +359,7 @@ impl Scenario {
     }
 }
 
-/// Returns the figures that a load measures.
+/// Returns the figures that are measured under a load.
 fn figures(load: &Load, outcome: &Outcome) -> Sample {
     let events = outcome.events as f64;
     let per_event = outcome.cpu_us / events.max(1.0);

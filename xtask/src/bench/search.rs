@@ -8,14 +8,14 @@ use super::{
     scenario::Size,
 };
 
-/// The first rate to try, in deliveries per second. It is below every server's maximum.
+/// The first rate to try, in deliveries per second, which is below every server's maximum.
 const FROM: u64 = 300_000;
 
 /// The maximum number of rates to try.
 const TRIES: usize = 14;
 
-/// Doubles the rate until the server fails to sustain it, then bisects. A rate counts as failed only if it fails twice,
-/// since a single failure may be noise.
+/// Doubles the rate until the server fails to sustain it, and then bisects. A rate counts as failed
+/// only if the server fails to sustain it twice, because a single failure may be noise.
 pub(crate) fn most(
     rig: &Rig,
     server: &Server,
@@ -23,7 +23,8 @@ pub(crate) fn most(
     streams: usize,
     size: &Size,
 ) -> io::Result<Sample> {
-    // In a full run, the search stops once the rate is known to within a tenth, or to within one event per second.
+    // In a full run, stop the search once the maximum rate is known to within 10% or to within one
+    // event per second.
     let fine = if size.is_full { 1.1 } else { 1.3 };
     let mut best: Option<(u64, Outcome)> = None;
     let mut failed: Option<u64> = None;
@@ -63,7 +64,8 @@ pub(crate) fn most(
     Ok(figures.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-/// Returns whether every client was connected and nearly every event was published and delivered within a second.
+/// Returns whether every client was connected, nearly every event was published and delivered, and
+/// the p99 latency was below a second.
 fn is_sustained(outcome: &Outcome, streams: usize) -> bool {
     outcome.errors.is_empty()
         && outcome.ready == streams

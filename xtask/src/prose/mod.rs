@@ -258,7 +258,7 @@ impl Rules {
     }
 
     /// Returns the text in lower case and on a single line, with code and allowed words blanked
-    /// out. All offsets are preserved.
+    /// out. Every remaining word keeps its offset.
     fn without_allowed(&self, file: &Path, text: &str) -> String {
         let mut words = without_code(text).to_ascii_lowercase().replace('\n', " ");
         for allowed in &self.allowed {
@@ -270,7 +270,7 @@ impl Rules {
         words
     }
 
-    /// Reports the allowed words that no longer appear in the file for which they are allowed.
+    /// Reports allowed words that no longer appear in the file in which they are allowed.
     fn unused(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for allowed in &self.allowed {

@@ -4,7 +4,7 @@ use super::test_names;
 
 /// A piece of text to search for phrases.
 pub(super) struct Paragraph {
-    /// The line on which it starts.
+    /// The line on which the text starts.
     pub(super) line: usize,
     pub(super) text: String,
     /// `false` for headings, table rows and code, which need not be complete sentences.
@@ -15,7 +15,7 @@ pub(super) struct Paragraph {
 #[derive(Default)]
 pub(super) struct Paragraphs {
     found: Vec<Paragraph>,
-    /// Whether the next line of prose belongs to the last paragraph.
+    /// Whether the next line of prose continues the last paragraph.
     is_open: bool,
     is_fenced: bool,
 }
@@ -50,7 +50,7 @@ impl Paragraphs {
         self.is_open = true;
     }
 
-    /// Adds a line that is not a sentence.
+    /// Adds a line that need not be a complete sentence.
     fn other(&mut self, line: usize, text: &str) {
         self.found.push(Paragraph {
             line,
@@ -69,8 +69,8 @@ pub(super) fn markdown(text: &str) -> Vec<Paragraph> {
     paragraphs.found
 }
 
-/// Returns the comments as joined lines, and the strings in each line of code. Test names are split
-/// into words.
+/// Returns the comments, whose lines are joined, and the strings in each line of code. Also returns
+/// the names of tests, split into words.
 pub(super) fn source(text: &str, comment: &str) -> Vec<Paragraph> {
     let mut paragraphs = Paragraphs::default();
     let names = test_names(text);
@@ -91,7 +91,8 @@ pub(super) fn source(text: &str, comment: &str) -> Vec<Paragraph> {
             paragraphs.open(number, text);
             paragraphs.is_open = false;
         }
-        // A line of code ends the comment and any fence that the comment left open.
+        // A line of code ends the preceding comment, and closes any code fence that the comment
+        // left open.
         paragraphs.is_fenced = false;
     }
     paragraphs.found
@@ -106,7 +107,7 @@ pub(super) fn strings(code: &str) -> String {
 /// Splits a line into its code and its trailing comment.
 pub(super) fn split_comment<'a>(line: &'a str, comment: &str) -> (&'a str, &'a str) {
     let mark = format!(" {comment} ");
-    // If an odd number of quotation marks precedes the comment mark, the mark is inside a string.
+    // A comment mark is inside a string if an odd number of quotation marks precedes it.
     let start = line
         .match_indices(&mark)
         .find(|(start, _)| line[..*start].matches('"').count().is_multiple_of(2));
