@@ -31,7 +31,7 @@ const ATTEMPTS: u32 = 20;
 /// Marks the cursor in a probe.
 const CURSOR: &str = "$0";
 
-/// An unfinished program, as a user would type it, and the response expected at its cursor.
+/// An unfinished program as a user would type it, and the response that is expected at the cursor.
 struct Probe {
     name: &'static str,
     code: &'static str,

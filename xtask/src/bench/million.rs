@@ -14,7 +14,7 @@ const KEEP_ALIVE: f64 = 15.0;
 /// The total size of the Ethernet, IPv4 and TCP headers that precede a segment's data, in bytes.
 const HEADERS: f64 = 66.0;
 
-/// A row's label, and the function that calculates its value from the figures.
+/// A row's label, and the function that calculates the row's value from the measured figures.
 type Row = (&'static str, fn(&Figures<'_>) -> Option<f64>);
 
 const ROWS: [Row; 8] = [

@@ -75,7 +75,7 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
         Results::default()
     };
     let mut left_out = Vec::new();
-    // Nchan is packaged as a separate module, so it may be missing even if nginx is installed.
+    // Nchan is packaged as a separate module, so Nchan may be missing even if nginx is installed.
     let nchan = [
         ("nginx", "nginx-core"),
         (

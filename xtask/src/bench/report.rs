@@ -148,7 +148,7 @@ fn spread(spread: Spread) -> String {
     format!("{} [{}, {}]", number(median), number(min), number(max))
 }
 
-/// Formats a number with about three significant digits.
+/// Formats a number to about three significant digits.
 pub(crate) fn number(value: f64) -> String {
     match value {
         1e6.. => format!("{:.2} M", value / 1e6),

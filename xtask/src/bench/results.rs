@@ -46,7 +46,8 @@ impl Spread {
 }
 
 impl Results {
-    /// Reads the results of an earlier run. Returns empty results if the file does not exist.
+    /// Reads the results of an earlier run. Returns empty results if the results file does not
+    /// exist.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         match fs::read(path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Program {
     Own(&'static str, &'static [&'static str]),
-    /// nginx with Nchan, and a program that publishes to it.
+    /// nginx with Nchan, and a program that publishes events to Nchan.
     Nchan,
 }
 

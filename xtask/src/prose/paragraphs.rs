@@ -2,7 +2,7 @@
 
 use super::test_names;
 
-/// A piece of text to search for phrases.
+/// A piece of text that is searched for phrases.
 pub(super) struct Paragraph {
     /// The line on which the text starts.
     pub(super) line: usize,
