@@ -1,4 +1,4 @@
-//! Topics and hubs, compared with a model and tested on the wire.
+//! Tests topics and hubs, both against a model and on the wire.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"

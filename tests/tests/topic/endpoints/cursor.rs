@@ -1,4 +1,4 @@
-//! The IDs that a stream sends automatically, with and without events.
+//! Tests the IDs that a stream sends automatically, both with events and without.
 
 use std::sync::Arc;
 
@@ -26,14 +26,14 @@ async fn keep_alive_of_a_filtered_stream_contains_the_id() {
         };
         let newest = topic.publish(&1).await.unwrap().to_string();
         let newest: u64 = newest.rsplit_once('-').unwrap().1.parse().unwrap();
-        // A keep-alive may be sent before the reader has read the event just published, and then
+        // If a keep-alive is sent before the reader has read the newest event, the keep-alive
         // contains the previous ID.
         let before = with_id(newest - 1);
         let chunk = first_other(&mut client, &[plain, &before]).await;
         assert_eq!(chunk, with_id(newest), "{path}");
-        // The ID is sent only once.
+        // The new ID is sent only once.
         assert_eq!(client.expect_chunk().await, plain, "{path}");
-        // An event that passes the filter contains its own ID.
+        // An event that passes the filter is sent with its own ID.
         topic.publish(&1000).await.unwrap();
         let frame = format!("id: {epoch}-{}\ndata: 1000\n\n", newest + 1);
         let chunk = first_other(&mut client, &[plain]).await;
@@ -62,7 +62,7 @@ struct Paused {
     resume: Arc<Notify>,
 }
 
-/// Waits after each event until `resume` is notified.
+/// Waits after each yielded event until `resume` is notified.
 #[sse_endpoint("/pauses", keep_alive = "20ms")]
 async fn pauses(State(paused): State<Paused>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut updates = paused.topic.subscribe(last.or(Start::First));
@@ -89,15 +89,15 @@ async fn keep_alive_never_moves_the_id_back() {
     topic.publish(&2).await.unwrap();
     let mut client = Client::get(addr, "/pauses").await;
     client.head().await;
-    // The filter dropped the first two events. The next keep-alive contains ID 2 unless an event is
-    // sent before it.
+    // The handler does not yield the first two events. Unless the third event is sent first, the
+    // next keep-alive contains ID 2.
     topic.publish(&1000).await.unwrap();
     loop {
         let chunk = client.expect_chunk().await;
         if chunk == format!("id: {epoch}-3\ndata: 1000\n\n") {
             break;
         }
-        // Either the initial position or the current one.
+        // The ID in a keep-alive is either the initial position or the current one.
         let positions = [0, 2].map(|number| format!("id: {epoch}-{number}\n\n"));
         assert!(chunk == ":\n" || positions.contains(&chunk), "{chunk}");
     }
@@ -113,7 +113,7 @@ struct Noise {
     noises: Arc<Notify>,
 }
 
-/// Yields a topic's updates, and other events without IDs.
+/// Yields a topic's updates, interleaved with events that have no ID.
 #[sse_endpoint("/beside")]
 async fn beside(State(noise): State<Noise>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut updates = noise.topic.subscribe(last);
@@ -159,19 +159,19 @@ async fn client_without_events_can_resume() {
         let missed = number_frame(&epoch, 2) + "\n\n";
         assert_eq!(back.expect_chunk().await, missed, "{path}");
     }
-    // A client that receives an event immediately needs no separate ID.
+    // If a client receives an event immediately, no separate ID is sent.
     let mut late = reconnect(addr, "/all", b"nonsense", false).await;
     let told = gap("unknown", "null", format_args!("{epoch}-0"));
     assert!(late.expect_chunk().await.starts_with(&told));
 }
 
-/// Turns a topic's updates into events with the handler's own IDs.
+/// Converts a topic's updates into events that have the handler's own IDs.
 #[sse_endpoint("/own", keep_alive = "20ms")]
 async fn own(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
     let mut news = topic.subscribe(Start::First);
     let mut others = topic.subscribe(last);
     loop {
-        // The handler reads the second subscription but does not send its updates.
+        // The handler reads the second subscription's updates but does not send them.
         let Some(number) = (tokio::select! {
             biased;
             number = news.next() => number,

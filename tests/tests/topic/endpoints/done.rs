@@ -1,4 +1,4 @@
-//! The `done` event, and its ID, which stops clients from reconnecting.
+//! Tests the `done` event and its ID. The ID stops clients from reconnecting.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -42,13 +42,13 @@ async fn finished_topic_is_replayed_then_sends_done() {
             format!("id: {second}\ndata: 2\n\nevent: done\nid: {done}\ndata: null\n\n")
         );
 
-        // A client that has received `done` gets a 204, so it stops reconnecting.
+        // A client that has received `done` gets a 204 and therefore stops reconnecting.
         let stopped = client.get(path).last_event_id(&done).await;
         assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
     }
 }
 
-/// Reads a topic in a handler that could still respond with an error status.
+/// Reads a topic in a handler that can also respond with an error status.
 #[sse_endpoint("/checked")]
 async fn checked(
     State(topic): State<Topic<u64>>,
@@ -58,7 +58,7 @@ async fn checked(
     yield_all!(topic.subscribe(last));
 }
 
-/// Counts its runs and sends its own IDs.
+/// Counts the handler's runs and sends the handler's own IDs.
 #[sse_endpoint("/counted", end = "stop")]
 async fn counted(
     State(runs): State<Generators>,
@@ -137,8 +137,8 @@ async fn done_in_the_query_is_left_to_the_handler() {
     let mut client = reconnect(addr, "/counted", b"7~done", true).await;
     let first = client.expect_chunk().await;
     assert!(first.contains("Done") && first.contains('7'), "{first}");
-    // Only browsers set the header. This endpoint reads no topic, so it must have sent the ID
-    // itself.
+    // Only browsers set the header. This endpoint reads no topic, so the ID must have come from the
+    // endpoint itself.
     for sent in ["7~done", "0123456789ab-7~done"] {
         let mut client = ask(addr, "/counted", sent).await;
         assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
@@ -146,7 +146,7 @@ async fn done_in_the_query_is_left_to_the_handler() {
     assert_eq!(runs.count().started, 1);
 }
 
-/// Extracts the ID, and then waits without reading a topic.
+/// Extracts the ID and then waits without reading a topic.
 #[sse_endpoint("/waits", keep_alive = "1s")]
 async fn waits(_last: LastEventId) -> impl Stream<Item = u64> {
     pending::<()>().await;
@@ -164,7 +164,7 @@ async fn spins(_last: LastEventId) -> impl Stream<Item = u64> {
     }
 }
 
-/// Like `waits`, but waits after the response has started.
+/// Like `waits`, but starts the response first.
 #[sse_endpoint("/waits_begun", keep_alive = "1s")]
 async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -174,7 +174,8 @@ async fn waits_begun(_last: LastEventId) -> Result<impl Stream<Item = u64>, Stat
     }
 }
 
-/// Resumes after one of its own IDs. The test sends the last of these IDs, so no events are left.
+/// Resumes after an ID that the handler sent earlier. The test sends the last of the handler's IDs,
+/// so no events are left to send.
 #[sse_endpoint("/resumes", end = "stop")]
 async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u64>, StatusCode> {
     let from = match last {
@@ -186,7 +187,7 @@ async fn resumes(LastEventId(last): LastEventId) -> Result<impl Stream<Item = u6
     }
 }
 
-/// Uses up its task's budget before subscribing.
+/// Uses up the task's budget before subscribing.
 #[sse_endpoint("/busy")]
 async fn busy(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
     let free = Semaphore::new(1);
@@ -305,7 +306,8 @@ async fn stream_sends_no_done_while_a_topic_is_open() {
     }
 }
 
-/// The ID of the initial position must not be sent after the ID that stops the client.
+/// The ID of the initial position must not be sent after the ID that stops the client from
+/// reconnecting.
 #[tokio::test]
 async fn done_is_the_last_id_of_a_stream() {
     #[sse_endpoint("/ends-at-once", end = "stop", flush = "ready", retry = "3s")]

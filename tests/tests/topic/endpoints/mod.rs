@@ -1,4 +1,4 @@
-//! Endpoints that read a topic, as seen by their clients.
+//! Endpoints that read a topic, tested from the client's side.
 
 mod cursor;
 mod done;
@@ -32,7 +32,7 @@ async fn all(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<
     yield_all!(topic.subscribe(last));
 }
 
-/// Returns a topic that still holds the numbers 7 to 10, and its epoch.
+/// Returns a topic that still holds events 7 to 10, along with the topic's epoch.
 async fn four_of_ten() -> (Topic<u64>, String) {
     let topic = Topic::in_memory(4);
     for number in 1..=10_u64 {
@@ -47,14 +47,14 @@ fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
     position.split_once('-').unwrap().0.to_owned()
 }
 
-/// Polls a future once and drops it. Returns whether it was pending.
+/// Polls a future once and drops it. Returns whether the future was pending.
 fn is_waiting<F: Future>(future: F) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     pin!(future).poll(&mut context).is_pending()
 }
 
-/// Polls a stream that has no events yet until its generator waits. The first poll returns only the
-/// head.
+/// Polls a stream until its generator waits. The stream must not have sent any events. The first
+/// poll processes only the head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(is_waiting(events.next()), "there should be no event yet");
@@ -75,7 +75,8 @@ fn number_frame(epoch: &str, number: u64) -> String {
     format!("id: {epoch}-{number}\ndata: {number}")
 }
 
-/// Requests `path` with exactly these bytes as the ID, either in the header or in the query.
+/// Requests `path` and sends exactly the given bytes as the ID, either in the header or in the
+/// query.
 async fn reconnect(addr: SocketAddr, path: &str, id: &[u8], in_query: bool) -> Client {
     let mut client = Client::connect(addr).await;
     let request = if in_query {

@@ -1,4 +1,5 @@
-//! Types that can be published, and events that have side effects when written or dropped.
+//! Tests the types that can be published, and events that have side effects when they are
+//! serialized or dropped.
 
 use std::{
     pin::pin,
@@ -15,7 +16,7 @@ use sse_runtime::{
 
 use super::{all, has_subscribed};
 
-/// A value that reads its topic while being serialized.
+/// A value that reads its own topic during serialization.
 #[derive(Clone)]
 struct Newest(Topic<u64>);
 
@@ -92,7 +93,7 @@ async fn publish_accepts_events_without_ids() {
         "{rejected:?}"
     );
     let next = topic.publish(&4).await.unwrap();
-    // The rejected events did not use up a number.
+    // No sequence numbers were assigned to the rejected events.
     assert!(next.to_string().ends_with("-3"), "{next}");
 }
 
@@ -104,7 +105,7 @@ async fn topic_of_capacity_zero_holds_the_newest() {
     assert_eq!(**updates.recv().await.unwrap().as_ref().unwrap(), 1);
 }
 
-/// An event that uses its topic when it is dropped.
+/// An event whose destructor uses the topic.
 #[derive(Clone, serde::Serialize)]
 struct WithDestructor {
     #[serde(skip)]

@@ -1,5 +1,5 @@
-//! A client that reconnects with an ID receives the events after that ID, preceded by a gap if some
-//! of these events were lost.
+//! A client that reconnects with an ID receives the events after that ID, preceded by a gap if any
+//! of those events were lost.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ async fn gap_is_sent_for_any_last_event_id() {
     let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;
     let id_of = |number: &str| format!("{epoch}-{number}").into_bytes();
     let long = |len| vec![b'x'; len];
-    // Each case lists the ID sent and the gap received. Every event still held follows the gap.
+    // Each case lists the ID that the client sends and the gap that the client must receive. Every
+    // event that the topic still holds follows the gap.
     let cases: Vec<(Vec<u8>, &str, &str)> = vec![
         (id_of("0"), "too_old", "6"),
         (id_of("3"), "too_old", "3"),
@@ -60,13 +61,13 @@ async fn gap_is_sent_for_any_last_event_id() {
             assert_eq!(got, held, "{name:?}");
         }
     }
-    // A client that reconnects with the gap's ID receives the rest without another gap.
+    // A client that reconnects with the gap's ID receives the remaining events without another gap.
     for (sent, first) in [("6", 7), ("7", 8), ("9", 10)] {
         let mut client = reconnect(addr, "/numbers", &id_of(sent), false).await;
         let got = frames(&client.expect_chunk().await);
         assert_eq!(got[0], number_frame(&epoch, first));
     }
-    // The ID of event 10 is the newest, so the client receives only the next event.
+    // A client that already has event 10, the newest, receives only the next event.
     let mut client = reconnect(addr, "/numbers", &id_of("10"), true).await;
     topic.publish(&11).await.unwrap();
     assert_eq!(
@@ -76,7 +77,7 @@ async fn gap_is_sent_for_any_last_event_id() {
 }
 
 /// The ID in the header is longer than any valid ID. The ID in the URL is as long as the server
-/// accepts.
+/// allows.
 #[tokio::test]
 async fn huge_id_results_in_a_gap() {
     let (topic, epoch) = four_of_ten().await;
@@ -125,7 +126,8 @@ async fn snapshot_and_later_updates_are_complete() {
     };
     let client = testing::Client::new(Router::new().sse(total).with_state(total_of.clone()));
     let publish = async |number: u64| {
-        // Both changes are made under the lock, so a snapshot contains either both or neither.
+        // Make both changes under the lock so that a snapshot contains either both changes or
+        // neither.
         let mut sum = total_of.sum.lock().unwrap();
         *sum += number;
         total_of.changes.try_publish(&number).unwrap()
@@ -145,7 +147,7 @@ async fn snapshot_and_later_updates_are_complete() {
     assert!(snapshot.id.ends_with("-10"), "{}", snapshot.id);
 }
 
-/// Waits for an event before starting its response.
+/// Waits for an event before starting the response.
 #[sse_endpoint("/once_there")]
 async fn once_there(
     State(topic): State<Topic<u64>>,
@@ -183,7 +185,7 @@ async fn test_client_resumes_where_it_disconnected() {
     let client = testing::Client::new(Router::new().sse(all).with_state(topic.clone()));
     let first = topic.subscribe(Start::First).position();
     let mut events = client.get("/all").last_event_id(&first).await.events();
-    // All four events have arrived, but the test reads only one of them.
+    // All four events have arrived, but the test reads only the first one.
     assert_eq!(events.expect_event().await.json::<u64>(), 7);
     let seen = events.last_event_id().to_owned();
     let mut events = client.get("/all").last_event_id(&seen).await.events();

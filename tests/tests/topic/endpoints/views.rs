@@ -1,11 +1,11 @@
-//! Filters, maps and other ways to read a topic.
+//! Tests filters, maps and other ways to read a topic.
 
 use axum::{Router, extract::State};
 use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
 
 use super::{all, four_of_ten, gap, is_waiting, numbers};
 
-/// Yields references, and then a plain value.
+/// Yields references to updates and then an owned value.
 #[sse_endpoint("/by_reference")]
 async fn by_reference(
     State(topic): State<Topic<u64>>,
@@ -71,7 +71,7 @@ async fn views_keep_ids_gaps_and_end() {
     assert_eq!(get("/even_texts").await, format!("{told}{even}{done}"));
 }
 
-/// A filter that rejects every event of an endless topic does not block its thread.
+/// A filter that rejects every event of an endless topic must not block the thread.
 #[tokio::test]
 async fn filter_that_rejects_all_yields_to_other_tasks() {
     let topic: Topic<u64> = Topic::in_memory(1_024);

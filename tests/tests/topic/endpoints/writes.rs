@@ -1,4 +1,4 @@
-//! The number of writes and copies that a topic's events need.
+//! Tests how many writes and copies a topic's events require.
 
 use axum::{Router, body::Body, extract::State, http::Request};
 use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
@@ -28,9 +28,10 @@ async fn queued_updates_share_a_write() {
         }
         let expected = (1..=EVENTS).map(|number| number_frame(&epoch, number));
         assert!(got.iter().eq(&expected.collect::<Vec<_>>()), "{path}");
-        // A write contains up to 64 events, or fewer if other tasks ran in between.
+        // A write contains at most 64 events. If other tasks ran in between, the write contains
+        // fewer.
         assert!(chunks <= 60, "{chunks} writes for {EVENTS} events");
-        // Once a client is up to date, it receives each event immediately and in a separate write.
+        // A client that is up to date receives each event immediately and in a separate write.
         for number in 1..=3 {
             topic.publish(&number).await.unwrap();
             assert_eq!(frames(&client.expect_chunk().await).len(), 1);

@@ -50,7 +50,7 @@ async fn each_reader_of_a_failed_run_receives_its_error() {
     }
 }
 
-/// Sends `done` itself, like a handler that does not check how the run ended.
+/// Always sends `done` at the end, like a handler that does not check how the run ended.
 #[sse_endpoint("/sends_done/{id}")]
 async fn sends_done(
     Path(id): Path<String>,
@@ -93,7 +93,7 @@ async fn half(topic: Topic<String>) -> Result<(), String> {
     Err("upstream".to_owned())
 }
 
-/// Yields its own end marker and then waits, like a handler that ignores failures.
+/// Yields a custom end marker and then waits, like a handler that ignores failures.
 #[sse_endpoint("/own_marker", method = POST)]
 async fn own_marker(
     State(hub): State<Hub<String>>,
@@ -127,7 +127,7 @@ async fn own_event(
     pending::<()>().await;
 }
 
-/// Returns its own error if the run failed.
+/// Returns a custom error if the run failed.
 #[sse_endpoint("/own_error")]
 async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<String, String>> {
     let run = hub.spawn_again("error", Start::First, half);
@@ -205,7 +205,7 @@ async fn subscription_fails_with_one_of_its_topics() {
     let mut events = client.get(path).last_event_id(at).await.events();
     let (_, data, id) = words_and_error(&mut events).await;
     assert_eq!(data, "\"upstream\"");
-    // The client gets a 204, although the other topic continues.
+    // The client gets a 204 even though the other topic is still active.
     publish(&hub, "live", &"live 2");
     let stopped = client.get(path).last_event_id(&id).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
@@ -239,7 +239,7 @@ async fn stopped_run_cuts_off_a_post() {
     }
 }
 
-/// Reads a run that fails as requested by `how`, and then yields its own end marker.
+/// Reads a run that fails in the way that `how` specifies, and then yields a custom end marker.
 #[sse_endpoint("/read_failed/{how}", method = POST)]
 async fn read_failed(
     Path(how): Path<String>,

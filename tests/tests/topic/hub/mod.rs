@@ -1,4 +1,4 @@
-//! Hubs: named topics, several topics combined in one ID, runs that outlive their clients, and
+//! Tests hubs: named topics, IDs that combine several topics, runs that outlive their clients, and
 //! presence.
 
 mod failure;
@@ -41,15 +41,15 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Polls a stream that has no events yet until its generator waits. The first poll returns only the
-/// head.
+/// Polls a stream until its generator waits. The stream must not have sent any events. The first
+/// poll processes only the head.
 fn has_subscribed(events: &mut testing::Events) {
     for _ in 0..2 {
         assert!(poll_once(events.next()).is_pending());
     }
 }
 
-/// Reads all available updates, with their IDs.
+/// Reads all available updates and their IDs.
 fn read(updates: &mut Subscription<String>) -> Vec<Result<(String, String), Gap>> {
     let mut read = Vec::new();
     while let Poll::Ready(Some(seen)) = poll_once(updates.recv()) {
@@ -72,7 +72,7 @@ fn id(text: impl Into<String>) -> EventId {
     EventId::new(text.into()).unwrap()
 }
 
-/// Reads the topics named in the path, separated by commas.
+/// Reads the topics named in the path's comma-separated list.
 #[sse_endpoint("/several/{names}")]
 async fn several(
     Path(names): Path<String>,
@@ -133,7 +133,7 @@ fn fails<S: serde::Serializer>(_: S) -> Result<S::Ok, S::Error> {
     Err(serde::ser::Error::custom("on purpose"))
 }
 
-/// Spawns a run that publishes five words, unless its name requests a failure.
+/// Spawns a run that publishes five words, unless the run's name requests a failure.
 #[sse_endpoint("/answers/{id}")]
 async fn answer(
     Path(id): Path<String>,
@@ -187,7 +187,8 @@ fn five() -> Vec<String> {
     (1..=5).map(|number| format!("word {number}")).collect()
 }
 
-/// Reads the words, and then the final error and its ID.
+/// Reads a stream up to its final error event. Returns the words, and the data and ID of that
+/// event.
 async fn words_and_error(events: &mut testing::Events) -> (Vec<String>, String, String) {
     let mut words = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! Named topics, and how long a hub keeps them.
+//! Tests named topics and how long a hub keeps them.
 
 use std::{
     collections::BTreeSet,
@@ -50,7 +50,7 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     publish(&hub, "c", &1);
     assert_eq!(values(&mut updates), ["1"]);
 
-    // The new topic has another epoch, so a reader of the old one receives a gap.
+    // The new `b` topic has a different epoch, so a reader of the old topic receives a gap.
     publish(&hub, "b", &2);
     let mut back = hub.get("b").unwrap().subscribe(of_b);
     let gap = read(&mut back).remove(0).unwrap_err();
@@ -140,7 +140,7 @@ async fn full_hub_drops_the_least_recently_used_topic() {
         BTreeSet::from(["room", "d", "e", "f"].map(str::to_owned))
     );
     let reader = hub.get("d").unwrap().subscribe(Start::First);
-    // This replaces the last unused topic.
+    // The new topic replaces the last unused one.
     let g = hub.topic("g").unwrap();
     assert_eq!(
         names(&hub),
@@ -182,13 +182,13 @@ async fn full_hub_drops_unread_runs() {
         let name = number.to_string();
         let mut updates = hub.spawn(&name, Start::First, say).unwrap();
         while within("the end of the run", updates.next()).await.is_some() {}
-        // Each event counts twice, since the hub holds it as a value and as a frame.
+        // Each event counts twice because the hub holds both the value and the frame.
         assert!(hub.held_bytes() < 13 * EACH, "{}", hub.held_bytes());
     }
     // The newest runs are kept.
     assert!(hub.get("99").is_some() && hub.get("0").is_none());
     assert!(hub.get("in use").is_some());
-    // Topics in use are kept. While they fill the hub, no new topic can be created.
+    // Topics in use are kept. While such topics fill the hub, no new topic can be created.
     for _ in 0..9 {
         in_use.try_publish(&"x".repeat(EACH)).unwrap();
     }
@@ -206,8 +206,8 @@ async fn rejections_are_logged_once() {
         let status = HubError::Full.into_response().status();
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     };
-    // The message is logged at most once a second, so the first rejections may not be logged if
-    // another test in this process has just logged it.
+    // The message is logged at most once a second. If another test in this process has just logged
+    // the message, the first rejections are not logged.
     let start = std::time::Instant::now();
     while !log.text().contains("rejected requests for new topics") && start.elapsed().as_secs() < 10
     {

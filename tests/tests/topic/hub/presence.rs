@@ -39,11 +39,11 @@ async fn presence_reports_joins_and_leaves() {
     present.sort_unstable();
     assert_eq!((present, presence.count()), (vec!["ada", "bob"], 2));
 
-    // This closes one of Ada's two tabs.
+    // Close one of Ada's two tabs.
     drop(ada);
     pass(GRACE * 2).await;
     assert_eq!(changes(&mut updates), [""; 0]);
-    // Ada returns within the grace time twice, so she never leaves.
+    // Ada disconnects twice and returns within the grace time each time, so she never leaves.
     drop(second_tab);
     pass(GRACE * 2 / 3).await;
     let ada = presence.join("ada");
@@ -130,7 +130,8 @@ fn presence_in_grace_time_ends_with_the_runtime() {
             .unwrap()
     };
     let first = runtime();
-    // One user is within the grace time, and another user's guard outlives the runtime.
+    // One user is still within the grace time when the runtime is dropped. Another user's guard
+    // outlives the runtime.
     let stays = first.block_on(async {
         drop(presence.join("gone"));
         presence.join("stays")

@@ -61,8 +61,8 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let stopped = client.get("/answers/1").last_event_id(&done).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 
-    // Until the idle time has passed, every client receives the whole run. After that, the name is
-    // free again.
+    // Until the idle time has passed, every client receives all of the run's updates. After that,
+    // the name is available again.
     pass(IDLE / 2).await;
     assert_eq!(
         words(&mut client.get("/answers/1").await.events()).await,
@@ -79,8 +79,8 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
 }
 
-/// A resuming client never starts a run, regardless of its ID. A second run may cost money, and the
-/// client would append the second answer to the first.
+/// A client that sends an ID never starts a run, regardless of the ID's value. A second run could
+/// cost money, and the client would append the second answer to the first one.
 #[tokio::test(start_paused = true)]
 async fn client_with_an_id_never_starts_a_run() {
     let answers = Answers::new();
@@ -108,10 +108,10 @@ async fn client_with_an_id_never_starts_a_run() {
         let done = back.expect_event().await;
         assert_eq!(done.event, "done");
         back.expect_end().await;
-        // When the client reconnects automatically, it gets a 204, so it stops reconnecting.
+        // When the client reconnects automatically, it gets a 204 and therefore stops reconnecting.
         let again = client.get("/answers/1").last_event_id(&done.id).await;
         assert_eq!(again.status(), StatusCode::NO_CONTENT, "{sent}");
-        // A client with an ID in the query parameter does not start a run either.
+        // A client that sends its ID in the query parameter does not start a run either.
         let path = format!("/answers/1?lastEventId={last}");
         assert_eq!(
             client.get(&path).await.events().expect_event().await.event,
@@ -120,7 +120,7 @@ async fn client_with_an_id_never_starts_a_run() {
     }
     assert_eq!(answers.started.load(Ordering::Relaxed), 1);
     assert_eq!(answers.hub.len(), 0, "no topic should be kept");
-    // A client without an ID can start another run under the same name.
+    // A client without an ID can start another run with the same name.
     let mut events = client.get("/answers/1").await.events();
     assert_eq!(words(&mut events).await, five());
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
@@ -144,7 +144,7 @@ async fn spawn_again_restarts_a_finished_run() {
     assert_eq!(all(first).await, ["first"]);
     let replayed = hub.spawn("a", Start::First, say("second")).unwrap();
     assert_eq!(all(replayed).await, ["first"]);
-    // A client with an ID from the finished run can still resume it.
+    // A client with an ID from the finished run can still resume that run.
     let resumed = hub
         .spawn_again("a", position.clone(), say("never"))
         .unwrap();
@@ -156,7 +156,7 @@ async fn spawn_again_restarts_a_finished_run() {
     let gap = within("a gap", old.recv()).await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
-    // If a run is still active, the client joins it.
+    // If the run is still active, `spawn_again` joins that run.
     let waits = hub
         .spawn_again("b", Start::First, |_| pending::<()>())
         .unwrap();
@@ -206,7 +206,7 @@ async fn run_without_readers_is_aborted() {
         "a reader should have reset the timeout"
     );
     pass(after / 2).await;
-    // The run was stopped, so no `done` is sent.
+    // The hub has stopped the run, so no `done` event is sent.
     let mut back = client
         .get("/answers/1")
         .last_event_id(&first.id)
@@ -232,7 +232,7 @@ async fn stopped_run_ends_its_readers() {
     assert!(words(&mut events).await.is_empty());
     assert!(events.last_event_id().ends_with("~done"));
     assert!(!answers.hub.abort("1"), "the run should have ended");
-    // The run is not restarted while the hub keeps it.
+    // While the hub keeps the stopped run, the run is not restarted.
     answers.words.add_permits(5);
     let mut again = client.get("/answers/1").await.events();
     assert_eq!(words(&mut again).await, ["word 1"]);
@@ -248,7 +248,7 @@ async fn run_factory_can_use_the_hub_and_can_panic() {
             // The hub calls this closure before the run starts. The closure uses the hub, so the
             // hub must not be locked during the call.
             let other = asked.topic("b").unwrap();
-            // This does not start a second run, even though the first run has not started yet.
+            // This call does not start a second run, even though the first run has not started yet.
             let twice = |_| -> Pending<()> { panic!("started twice") };
             let again = asked.spawn("a", Start::First, twice);
             assert!(again.is_ok());
@@ -289,12 +289,12 @@ async fn run_stopped_before_its_start_never_starts() {
             async move { begun.send(()).unwrap() }
         })
         .unwrap();
-    // The subscription has ended, so the run was dropped.
+    // The end of the subscription shows that the run was dropped.
     assert!(within("the end of the run", updates.next()).await.is_none());
     assert!(has_begun.try_recv().is_err());
 }
 
-/// Resumes a run, such as the last answer in a conversation.
+/// Resumes a run, for example the latest answer in a conversation.
 #[sse_endpoint("/resumed/{id}")]
 async fn resumed(
     Path(id): Path<String>,

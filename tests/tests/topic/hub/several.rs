@@ -1,4 +1,4 @@
-//! Several topics combined in one ID.
+//! Tests subscriptions to several topics, whose positions are combined in one ID.
 
 use std::{collections::BTreeMap, task::Poll};
 
@@ -60,8 +60,8 @@ fn names_can_be_added_and_removed() {
     let at = updates.position();
     round(&hub, &["a", "b", "c"], 2);
     let mut back = hub.subscribe(["b", "c"], at).unwrap();
-    // The client receives the event it missed on `b`. The `c` topic is new to the client, so only
-    // its later events follow.
+    // The client receives the event that it missed in the `b` topic. The `c` topic is new to the
+    // client, so the client receives only later events from `c`.
     assert_eq!(values(&mut back), ["b 2"]);
     round(&hub, &["a", "b", "c"], 3);
     let mut rest = values(&mut back);
@@ -78,9 +78,9 @@ fn position_before_the_first_read_resumes() {
     assert_eq!(values(&mut back).len(), 2);
 }
 
-/// If an ID is invalid for several names, the client receives a single gap before all events. If
-/// there were several gaps, a client that is cut off after the first one would reconnect with an ID
-/// that hides the others.
+/// A client whose ID is invalid for several names receives a single gap before any events. With
+/// several gaps, a client that is cut off after the first gap would reconnect with an ID that hides
+/// the other gaps.
 #[test]
 fn unknown_id_is_one_gap() {
     let names = ["a", "b", "c"];
@@ -92,7 +92,7 @@ fn unknown_id_is_one_gap() {
     let position = position.to_string();
     let foreign = position.replace("b=", "b=zzzzzzzzzzz");
     let foreign: String = {
-        // This replaces the epoch of `b` with another one of the same length.
+        // Replace the epoch of `b` with a different epoch of the same length.
         let (before, after) = position.split_once("b=").unwrap();
         format!("{before}b=zzzzzzzzzzzz{}", &after[12..])
             .chars()
@@ -126,7 +126,7 @@ fn unknown_id_is_one_gap() {
     }
 }
 
-/// Each topic reports a gap separately if events were dropped. Until a topic's gap has been sent,
+/// Each topic that has dropped events reports a separate gap. Until a topic's gap has been sent,
 /// the ID contains the client's last position in that topic.
 #[test]
 fn gap_is_sent_for_each_topic_if_too_old() {
@@ -176,7 +176,7 @@ fn combined_id_has_room_for_a_hundred_names() {
     assert_eq!(rejected, HubError::TooManyNames);
     let long = hub.subscribe(["x".repeat(4_000)], Start::Now).unwrap_err();
     assert_eq!(long, HubError::TooManyNames);
-    // No topic was created for these names.
+    // No topic was created for the rejected names.
     assert_eq!(hub.len(), 100);
 }
 
@@ -199,8 +199,9 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client reads several topics and reconnects at arbitrary times with the last ID. Each event
-    /// is either received exactly once or counted in a gap of its topic.
+    /// A client reads several topics and reconnects at arbitrary times with the last ID that it
+    /// received. Each event is either received exactly once or counted in a gap of the event's
+    /// topic.
     #[test]
     fn combined_id_accounts_for_each_event_once(
         events in 1..20_usize,
@@ -315,7 +316,7 @@ async fn client_receives_the_start_of_a_new_name() {
         .unwrap();
     assert_eq!(missed.data, "\"b 1\"", "{held}");
 
-    // The client's ID already contains every name, so no ID is sent.
+    // The client's ID already contains every name, so no separate ID is sent.
     let mut events = client
         .get("/several/b,a")
         .last_event_id(&missed.id)

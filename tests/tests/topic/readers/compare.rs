@@ -1,5 +1,5 @@
-//! Compares topics with the model. Every read must return the same result, and every waiting reader
-//! must be woken.
+//! Compares topics with the model. Every read must return the result that the model predicts, and
+//! every waiting reader must be woken.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{Item, number, parts};
 /// A topic and the model to compare it with.
 struct Comparison {
     topic: Topic<Item>,
-    /// A topic that holds every event, used to determine each event's cost.
+    /// A topic without limits, which the test uses to determine the cost of each event.
     unlimited: Topic<Item>,
     model: Model,
     readers: Vec<Reader>,
@@ -143,7 +143,7 @@ impl Comparison {
     }
 }
 
-/// Applies `ops` to a topic and to the model. Asserts that they agree.
+/// Applies `ops` to a topic and to the model, and asserts that the two agree.
 async fn compare(shape: (usize, usize, Option<u64>, Overflow), ops: Vec<Op>) {
     let mut comparison = Comparison::new(shape);
     for op in ops {
@@ -206,7 +206,7 @@ proptest! {
     })]
 
     /// Publishes, subscribes, reads, reconnects, evicts and finishes in arbitrary order. Every read
-    /// returns the same result as the model, and every waiting reader is woken.
+    /// must return the same result as the model, and every waiting reader must be woken.
     #[test]
     fn each_reader_receives_what_the_model_predicts(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! The events that a topic keeps, and the limits beyond which it drops them.
+//! Tests which events a topic keeps, and when a limit causes the topic to drop events.
 
 use std::{
     task::{Poll, Waker},
@@ -21,8 +21,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A client reconnects any number of times, even while reading the newest event for each key.
-    /// Each event is either received exactly once or counted in a gap.
+    /// A client reconnects any number of times, even while the client is reading the newest event
+    /// for each key. Each event is either received exactly once or counted in a gap.
     #[test]
     fn latest_by_accounts_for_each_event_once(
         events in 1..6_usize,
@@ -66,8 +66,8 @@ proptest! {
     }
 }
 
-/// The held bytes include the value, the frame and their overhead, regardless of how long the frame
-/// is.
+/// The held bytes include the value, the frame and their overhead, regardless of the frame's
+/// length.
 #[test]
 fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;
@@ -92,7 +92,7 @@ fn held_bytes_stay_within_the_limit() {
     while let Poll::Ready(Some(Ok(_))) = poll_once(updates.recv(), Waker::noop()) {
         held += 1;
     }
-    // The text is held twice, in the value and in the frame.
+    // The text is held twice, once in the value and once in the frame.
     assert!((1..=8).contains(&held), "{held} texts");
     assert!(texts.held_bytes() <= LIMIT);
 

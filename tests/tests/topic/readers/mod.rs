@@ -21,7 +21,7 @@ struct Item {
     fill: String,
 }
 
-/// Splits a topic's ID into its epoch and number.
+/// Splits an event ID into the topic's epoch and the event's sequence number.
 fn parts(id: &EventId) -> (String, u64) {
     let id = id.to_string();
     let (epoch, number) = id.split_once('-').unwrap();

@@ -1,4 +1,4 @@
-//! A model of a topic, kept simple enough to be obviously correct.
+//! A model of a topic that is simple enough to be obviously correct.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -56,18 +56,18 @@ pub(super) struct Published {
     pub(super) at: Instant,
 }
 
-/// A reader, and its state in the model.
+/// A reader of the topic, along with the reader's state in the model.
 pub(super) struct Reader {
     pub(super) subscription: Subscription<Item>,
     pub(super) woken: Arc<Woken>,
     pub(super) is_waiting: bool,
-    /// The number of the last event that the reader took from the topic.
+    /// The sequence number of the last event that the reader took from the topic.
     pub(super) behind: u64,
-    /// Events taken but not yet returned.
+    /// The events that the reader has taken but not yet returned.
     pub(super) taken: VecDeque<(u64, u64)>,
-    /// The number of the last event returned, from which the client would resume.
+    /// The sequence number of the last event returned. A client would resume after this event.
     pub(super) seen: u64,
-    /// How many of the events after `seen` have already been reported as missed.
+    /// The number of events after `seen` that have already been reported as missed.
     pub(super) told: u64,
     /// A gap not yet reported.
     pub(super) gap: Option<(GapReason, u64)>,
@@ -100,7 +100,8 @@ pub(super) enum From {
     Now,
     First,
     Latest(usize),
-    /// A position, in thousandths of a range that covers all valid numbers and a few invalid ones.
+    /// A position, in thousandths of a range that covers all valid sequence numbers and a few
+    /// invalid ones.
     Number(u64),
     OtherEpoch,
     Garbage,
@@ -184,8 +185,8 @@ impl Model {
         Seen::Nothing
     }
 
-    /// Returns what an overtaken reader reads next, which is a gap, the end, or an event kept for
-    /// it.
+    /// Returns the expected result of an overtaken reader's next read: a gap, the end, or a kept
+    /// event.
     fn skip(&mut self, reader: &mut Reader, was_away: bool) -> Seen {
         let (next_start, kept) = match self.overflow {
             Overflow::Disconnect if !was_away => {
@@ -231,7 +232,7 @@ impl Model {
         Seen::Gap(reason, Some(missed), told)
     }
 
-    /// Takes the next batch from the topic.
+    /// Takes the reader's next batch from the topic.
     fn take(&self, reader: &mut Reader) {
         let mut bytes = 0;
         for number in (reader.behind + 1..=self.last()).take(256) {
@@ -317,7 +318,7 @@ impl Reader {
         seen
     }
 
-    /// Asserts that a waiting reader has been woken.
+    /// Asserts that the reader has been woken if it was waiting.
     pub(super) fn assert_woken(&mut self) {
         if std::mem::take(&mut self.is_waiting) {
             assert!(

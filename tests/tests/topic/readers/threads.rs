@@ -1,4 +1,4 @@
-//! Readers and publishers on separate threads.
+//! Tests readers and publishers on separate threads.
 
 use std::{
     future::Future,
@@ -16,11 +16,11 @@ use sse_runtime::{
 
 use super::number;
 
-/// A reader that checks the numbers of the events it receives.
+/// A reader that checks the sequence numbers of the events that it receives.
 struct Exact {
     behind: u64,
     missed: u64,
-    /// The last value from each publisher.
+    /// The last value received from each publisher.
     by_publisher: Vec<u64>,
 }
 
@@ -69,7 +69,7 @@ where
 }
 
 /// Publishers and readers run on separate threads. In the first run, the ring is so small that
-/// readers are overtaken. In the second run, it holds everything.
+/// readers are overtaken. In the second run, the ring holds every event.
 #[test]
 fn concurrent_readers_and_publishers_lose_nothing() {
     const PUBLISHERS: usize = 3;
@@ -132,8 +132,9 @@ fn concurrent_readers_and_publishers_lose_nothing() {
 }
 
 /// The publisher waits for every reader before it publishes the next event. Each event is therefore
-/// published while readers have found no event and are about to wait. A reader that this event does
-/// not wake is never woken, since no other event is published until that reader has read this one.
+/// published while readers have found no event and are about to wait. If an event fails to wake a
+/// reader, that reader is never woken, because no other event is published until the reader has
+/// read this one.
 #[test]
 fn wake_up_between_read_and_wait_is_not_lost() {
     const READERS: usize = 3;
