@@ -20,7 +20,7 @@ enum AskError {
         #[sse(retry_after)]
         after: Duration,
         detail: &'static str,
-        /// Does not implement `Serialize`, so it is not sent to the client.
+        /// Is not sent to the client because `Secret` does not implement `Serialize`.
         secret: Secret,
         #[serde(skip)]
         password: &'static str,
@@ -31,7 +31,8 @@ enum AskError {
     Database(#[from] fmt::Error),
     #[error("the cache failed")]
     Cache {
-        /// Implements `Serialize`, but a source is never sent to the client.
+        /// Is not sent to the client because this field is the source, even though `Cause`
+        /// implements `Serialize`.
         #[source]
         cause: Cause,
         source_of_it: u8,

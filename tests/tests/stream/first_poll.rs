@@ -1,8 +1,8 @@
 //! Before the response head is sent, the generator runs until it first waits.
 //!
-//! In these tests, a layer publishes a value as soon as the endpoint has returned its response,
-//! before any client can have read the head. A generator that begins by subscribing must have
-//! subscribed by then.
+//! In these tests, a layer publishes a value as soon as the endpoint has returned its response. At
+//! that time, no client can have read the head yet. A generator that begins by subscribing must
+//! have subscribed by then.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -145,8 +145,8 @@ const PATHS: [&str; 9] = [
     "/watch",
 ];
 
-/// Returns an app with all endpoints and a layer that publishes once an endpoint has returned its
-/// response.
+/// Returns an app with all endpoints and a layer that publishes a value once an endpoint has
+/// returned its response.
 fn app() -> Router {
     let sources = Sources::new();
     let publisher = sources.clone();
@@ -224,8 +224,8 @@ async fn http2_subscribes_before_the_head() {
     expect_all_published(client, serve).await;
 }
 
-/// Awaiting a future that is ready immediately does not count as waiting, although it uses up some
-/// of the task's budget.
+/// Awaiting a future that is ready immediately does not count as waiting, although each such await
+/// uses up some of the task's budget.
 #[sse_endpoint("/after-ready-awaits/{awaits}")]
 async fn after_ready_awaits(
     Path(awaits): Path<usize>,
@@ -390,7 +390,8 @@ async fn first_event_shares_the_write_of_the_head() {
         std::future::pending::<()>().await;
     }
     let mut client = Client::get(serve(Router::new().sse(one)).await, "/one").await;
-    // `head` stops reading once it has the head, so the event must have arrived in the same read.
+    // `head` stops reading once the head has arrived, so the event must have arrived in the same
+    // read as the head.
     client.head().await;
     assert_eq!(client.received(), "15\r\nretry: 3000\ndata: 1\n\n\r\n");
 }

@@ -1,4 +1,5 @@
-//! Tests when `sse_runtime::serve` writes an event over HTTP/1, and when it resumes the generator.
+//! Tests when `sse_runtime::serve` writes an event over HTTP/1 and when the server resumes the
+//! generator.
 
 use std::{
     future::{pending, ready},
@@ -52,7 +53,7 @@ impl Block {
         (Self(Arc::new(Mutex::new(Blocked { at, seen }))), watcher)
     }
 
-    /// Blocks until the client has received everything yielded so far, for at most two seconds.
+    /// Blocks for at most two seconds, until the client has received everything yielded so far.
     fn block(&self) {
         let blocked = self.0.lock().unwrap();
         blocked.at.send(Instant::now()).unwrap();
@@ -61,7 +62,7 @@ impl Block {
 }
 
 impl Watcher {
-    /// Asserts that everything yielded before the generator blocked has arrived promptly, and
+    /// Asserts that everything yielded before the generator blocked has arrived promptly. Then
     /// unblocks the generator.
     fn saw(&self, what: &str) {
         let blocked_at = self.at.recv_timeout(Duration::from_secs(5)).unwrap();
@@ -70,7 +71,7 @@ impl Watcher {
     }
 }
 
-/// Returns the lines that a client receives. The client does not use the runtime, since the
+/// Returns the lines that a client receives. The client uses a blocking socket because the
 /// generator blocks the runtime.
 fn lines(addr: SocketAddr, path: &str) -> impl Iterator<Item = String> {
     let mut socket = std::net::TcpStream::connect(addr).unwrap();
@@ -99,8 +100,8 @@ async fn event_is_sent_before_the_generator_blocks() {
 }
 
 /// The number of ready awaits determines how much of the task's budget is left. If no budget is
-/// left, the write to the socket returns `Pending`. If the body returned `Pending` only once, it
-/// would then be polled again before its earlier events were written.
+/// left, the write to the socket returns `Pending`. If the body then returned `Pending` only once,
+/// the body would be polled again before its earlier events were written.
 #[sse_endpoint("/spends-its-budget")]
 async fn spends_its_budget(State(block): State<Block>) -> impl Stream<Item = u32> {
     for awaits in (0..=140).chain([200]) {
@@ -146,7 +147,8 @@ async fn head_is_flushed_after_the_first_wait() {
 
 const KIB: usize = 1024;
 
-/// Yields endless events of a given size, and counts their bytes after each `yield_!` returns.
+/// Yields an endless series of events of the given size. Adds the size of each event to the count
+/// after `yield_!` returns.
 #[sse_endpoint("/flood/{bytes}")]
 async fn flood(
     Path(bytes): Path<usize>,
@@ -168,7 +170,7 @@ async fn count_polls(State(polls): State<Arc<AtomicUsize>>, response: Response) 
     })
 }
 
-/// Waits until the generator stops yielding events, and returns the number of bytes yielded.
+/// Waits until the generator stops yielding events. Returns the number of bytes yielded so far.
 async fn until_stalled(yielded: &mut watch::Receiver<usize>) -> usize {
     within("the generator to stall", async {
         // In this period, a generator that is not stalled yields about a hundred times.
@@ -181,7 +183,7 @@ async fn until_stalled(yielded: &mut watch::Receiver<usize>) -> usize {
     *yielded.borrow()
 }
 
-/// A client that has requested events of a given size and does not read them.
+/// A client that has requested events of a given size but does not read them.
 struct Flood {
     client: Client,
     yielded: watch::Receiver<usize>,
@@ -244,7 +246,7 @@ async fn generator_waits_while_client_does_not_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generator_waits_until_kernel_has_the_event() {
-    // Each event is larger than the kernel accepts in one write.
+    // Each event is too large for the kernel to accept in one write.
     let mut flood = Flood::start(256 * KIB).await;
     assert_eq!(until_stalled(&mut flood.yielded).await, 0);
     flood.assert_polls_for(1);
@@ -274,7 +276,7 @@ fn many_events() -> Router {
 }
 
 /// Returns the number of chunks. Each chunk is one body frame. The last event must not be held
-/// back, even though the generator then waits forever.
+/// back, even though the generator waits forever after yielding that event.
 async fn chunks_of(addr: SocketAddr, path: &str) -> usize {
     let mut client = Client::get(addr, path).await;
     client.head().await;

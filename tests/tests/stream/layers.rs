@@ -74,7 +74,7 @@ async fn compression_neither_encodes_nor_buffers_a_stream() {
 
 const LIMIT: Duration = Duration::from_millis(50);
 
-/// Before responding, waits longer than the layer allows.
+/// Waits longer than the layer's timeout before responding.
 #[sse_endpoint("/late")]
 async fn late(State(generators): State<Generators>) -> Result<impl Stream<Item = u32>, StatusCode> {
     let _running = generators.enter();
@@ -82,7 +82,7 @@ async fn late(State(generators): State<Generators>) -> Result<impl Stream<Item =
     yield_!(1);
 }
 
-/// Waits before each event, for longer than the layer allows.
+/// Waits longer than the layer's timeout before each event.
 #[sse_endpoint("/slow")]
 async fn slow() -> impl Stream<Item = u32> {
     for event in 1..=3 {
@@ -118,8 +118,8 @@ async fn timeout_layer_does_not_end_a_stream() {
     assert_eq!(client.chunk().await, Ok(None));
 }
 
-/// Polls the body in a separate task, like a layer that buffers, records or compresses in the
-/// background.
+/// Polls the body in a separate task, like a layer that buffers, records or compresses the body in
+/// the background.
 async fn in_another_task(response: Response) -> Response {
     let (head, body) = response.into_parts();
     let (sender, receiver) = mpsc::channel(1);

@@ -1,4 +1,4 @@
-//! The life cycle of a stream: its head, keep-alives, `max_duration` and how it ends.
+//! Tests the life cycle of a stream: the head, keep-alives, `max_duration` and the end.
 
 use std::{
     future::pending,
@@ -38,8 +38,8 @@ async fn head_is_sent_before_the_first_event() {
     let url = format!("http://{}/silent", listener.local_addr().unwrap());
     tokio::spawn(server_of(app).serve(listener));
 
-    // This returns once the head has arrived. The generator yields nothing until the test notifies
-    // it.
+    // `get` returns once the head has arrived. Until the test notifies the generator, the generator
+    // yields nothing.
     let mut response = reqwest::get(url).await.unwrap();
     assert_eq!(response.status(), 200);
     go.notify_one();
@@ -252,7 +252,7 @@ async fn end_stop_sends_done_and_answers_with_204() {
     let client = endings();
     let mut events = client.get("/once").await.events();
     events.expect_event().await;
-    // The ID is sent with an event because many clients ignore an ID that arrives without an event.
+    // The ID is sent with an event because many clients ignore an ID without an event.
     assert_eq!(events.expect_event().await.event, "done");
     events.expect_end().await;
     let id = events.last_event_id().to_owned();
@@ -260,10 +260,11 @@ async fn end_stop_sends_done_and_answers_with_204() {
 
     let response = client.get("/once").last_event_id(&id).await;
     assert_eq!(response.status(), 204);
-    // Only scripts set the query parameter, so interpreting it is left to the handler.
+    // Only scripts set the query parameter, so the handler decides how to interpret the parameter's
+    // value.
     let response = client.get(&format!("/once?lastEventId={id}")).await;
     assert!(response.is_stream());
-    // A client with another ID has not received the `done` event, so it gets a stream.
+    // A client with another ID has not received the `done` event and therefore gets a stream.
     assert!(client.get("/once").last_event_id(7).await.is_stream());
 }
 

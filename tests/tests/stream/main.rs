@@ -1,4 +1,4 @@
-//! Streams over real sockets, from the request until they end.
+//! Tests streams over real sockets, from the request to the end of the stream.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"

@@ -312,8 +312,8 @@ fn model() -> impl Strategy<Value = Model> {
         })
 }
 
-/// Splits the body into pieces of `size` bytes, so that a parser that relies on receiving whole
-/// frames fails.
+/// Splits the body into pieces of `size` bytes. A parser that relies on receiving whole frames then
+/// fails.
 fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> + Unpin {
     let pieces: Vec<_> = bytes
         .as_bytes()
@@ -382,8 +382,8 @@ proptest! {
                 .await;
             assert_same(&seen, &expected, "sseer");
 
-            // The test client uses our own decoder, which must return the same events and also the
-            // comments.
+            // The test client uses our own decoder. The decoder must return the same events, and
+            // the comments too.
             let mut events = client.get("/events").await.events();
             let (mut seen, mut comments) = (Vec::new(), Vec::new());
             while let Some(frame) = events.next_frame().await.unwrap() {

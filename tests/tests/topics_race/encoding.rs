@@ -38,7 +38,8 @@ async fn event_is_encoded_once_for_ten_thousand_clients() {
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let mut events = client.get("/costly").await.events();
-        // The first poll returns the head. The second poll runs the generator until it waits.
+        // The first poll processes only the head. The second poll runs the generator until it
+        // waits.
         for _ in 0..2 {
             let waits = poll_fn(|cx| {
                 let next = std::pin::pin!(events.next());

@@ -1,4 +1,4 @@
-//! An independent `EventSource` implementation over an unreliable connection.
+//! Tests an independent `EventSource` implementation over an unreliable connection.
 
 use std::{
     future::poll_fn,
@@ -26,7 +26,7 @@ async fn numbers(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Str
     yield_all!(topic.subscribe(last.or(Start::First)));
 }
 
-/// Forwards the request and a random number of response bytes, then closes the connection.
+/// Forwards the request and a random number of response bytes, and then closes the connection.
 async fn cutting(to: SocketAddr, cuts: Arc<AtomicUsize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -71,7 +71,7 @@ async fn client_cut_off_repeatedly_sees_each_event_once() {
         .build_with_transport(transport);
     let mut events = client.stream();
     let mut seen = 0;
-    // Half of the events are published before the client connects, and the rest while it reads.
+    // Publish half of the events before the client connects, and the rest while the client reads.
     for number in 1..=EVENTS / 2 {
         topic.publish(&number).await.unwrap();
     }

@@ -1,5 +1,5 @@
-//! Topics over real sockets under load, with readers that are cut off, stop reading, or reconnect
-//! while events are published.
+//! Tests topics over real sockets under load, with readers that are cut off, stop reading, or
+//! reconnect while events are published.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -30,8 +30,8 @@ async fn ask(mut socket: TcpStream, path: &str, id: &str) -> TcpStream {
     socket
 }
 
-/// Returns a client with a small receive buffer. If the buffer were even smaller, each segment
-/// would wait for a delayed acknowledgement.
+/// Returns a client with a small receive buffer. With an even smaller buffer, each segment would
+/// have to wait for a delayed acknowledgement.
 async fn narrow(addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(32 * 1024).unwrap();
@@ -44,13 +44,13 @@ struct Account {
     events: u64,
     last: u64,
     gaps: Vec<(String, u64)>,
-    /// The numbers of the events after the last gap.
+    /// The sequence numbers of the events after the last gap.
     rest: Vec<u64>,
     /// The final frame, if it is neither an event nor a gap.
     end: Option<String>,
 }
 
-/// Tallies the frames and asserts that only events counted in a gap are missing.
+/// Tallies the frames. Asserts that the only missing events are those counted in a gap.
 fn account(stream: &str, behind: u64) -> Account {
     let mut account = Account {
         last: behind,

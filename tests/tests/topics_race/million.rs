@@ -1,4 +1,4 @@
-//! A million events, and readers that connect and disconnect.
+//! Tests a million events with readers that connect and disconnect.
 
 use std::{
     net::SocketAddr,
@@ -26,7 +26,7 @@ use super::{account, ask, epoch, narrow};
 /// The time limit for the large tests on a busy machine.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A number that counts its live instances.
+/// A number whose live instances are counted.
 struct Counted {
     number: u64,
     alive: Arc<AtomicUsize>,
@@ -75,7 +75,7 @@ const MILLION: usize = 1_000_000;
 const READERS: usize = 64;
 
 /// The topic's capacity, and how far the publisher may run ahead of the slowest reader. A reader
-/// within that distance must receive everything.
+/// within that distance must receive every event.
 const HELD: usize = 64 * 1024;
 const AHEAD: usize = 48 * 1024;
 
@@ -140,8 +140,7 @@ struct Chunked {
 }
 
 impl Chunked {
-    /// Returns the range of the next piece of data, or `None` if more bytes have to be received
-    /// first.
+    /// Returns the range of the next piece of data, or `None` if more bytes must be received first.
     fn piece(&mut self) -> Option<Range<usize>> {
         if !self.in_body {
             let mut fours = self.received.windows(4);
@@ -180,7 +179,7 @@ impl Chunked {
     }
 }
 
-/// Reads everything over several connections and compares each byte with the expected stream.
+/// Reads all events over several connections and compares each byte with the expected stream.
 async fn read(
     addr: SocketAddr,
     expected: Arc<Expected>,
@@ -219,8 +218,8 @@ async fn read(
 }
 
 /// Publishes a million events to 64 readers, each of which reads every event. The readers
-/// disconnect at random points, even in the middle of an event, and reconnect with the last ID. One
-/// more reader stops reading right away.
+/// disconnect at random points, even in the middle of an event, and reconnect with the last ID that
+/// they received. An additional reader stops reading right away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reconnecting_readers_account_for_a_million_events() {
     const DELIVERIES: usize = READERS * MILLION;
@@ -268,8 +267,8 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let connections: usize = connections.into_iter().sum();
     assert!(connections > DELIVERIES * 40 / 600_000, "{connections}");
 
-    // Only the reader that stopped reading is left. It holds at most one batch in addition to the
-    // topic's events.
+    // Only the reader that stopped reading is left. This reader holds at most one batch in addition
+    // to the topic's events.
     within("the readers to disconnect", async {
         while topic.subscribers() > 1 {
             tokio::task::yield_now().await;
@@ -279,7 +278,8 @@ async fn reconnecting_readers_account_for_a_million_events() {
     let pinned = alive.load(Ordering::Relaxed) - HELD;
     assert!(pinned <= 256, "{pinned}");
 
-    // The reader continues. It receives the data already sent, then the gap, and then the rest.
+    // Let the reader continue. The reader receives the data that was already sent, then the gap,
+    // and then the remaining events.
     topic.finish();
     let mut all = String::new();
     while let Some(chunk) = stalled.chunk().await.unwrap() {

@@ -76,7 +76,7 @@ async fn slow_client_resumes_at_the_newest_event() {
 
 #[tokio::test]
 async fn slow_client_receives_the_newest_of_each_key() {
-    // Event 4,000 is the only event with key 3, and was published long before the last events.
+    // Event 4,000 is the only event with key 3. It was published long before the last events.
     let key = |(number, _): &Large| if *number == 4_000 { 3 } else { number % 3 };
     let (told, ..) = overtaken(|builder| builder.latest_by(key).build()).await;
     let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();

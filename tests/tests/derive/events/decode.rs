@@ -1,4 +1,4 @@
-//! Decoding an event returns the value that was sent.
+//! Tests that decoding an event returns the value that was sent.
 
 use std::fmt;
 
@@ -153,7 +153,7 @@ fn any_chat() -> impl Strategy<Value = Chat> {
     })
 }
 
-/// Decodes a parsed event without the derive. The event name determines the variant.
+/// Decodes a parsed event without using the derive. The event name determines the variant.
 fn by_hand(event: &str, data: &str) -> Chat {
     let json = || serde_json::from_str::<Value>(data).unwrap();
     let tagged = match event {

@@ -124,8 +124,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
 
 #[tokio::test]
 async fn event_head_applies_to_its_own_value() {
-    /// An event that uses `serde_json` to serialize another event while it is itself being
-    /// serialized.
+    /// An event whose serialization uses `serde_json` to serialize another event.
     #[derive(Clone, SseEvent)]
     #[serde(into = "Json")]
     struct Outer;

@@ -68,7 +68,7 @@ async fn ends(
     pending::<()>().await;
 }
 
-/// A value that panics on drop. A generator holds it in a local variable.
+/// A value that panics when it is dropped. A generator holds this value in a local variable.
 struct Panics;
 
 impl Drop for Panics {
@@ -77,7 +77,7 @@ impl Drop for Panics {
     }
 }
 
-/// A stream that may finish during a shutdown and that the test can revoke.
+/// A stream that is allowed to finish during a shutdown and that the test can revoke.
 #[sse_endpoint("/stays", on_shutdown = "finish")]
 async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u64> {
     let _running = told.generators.enter();
@@ -88,7 +88,7 @@ async fn stays(connection: Connection, State(told): State<Told>) -> impl Stream<
     pending::<()>().await;
 }
 
-/// Requests a stream with `connection: close`.
+/// Requests a stream and sends the `connection: close` header.
 async fn ask(addr: SocketAddr, how: &str) -> Client {
     let mut client = Client::connect(addr).await;
     let request = format!("GET /ends/{how} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -205,7 +205,7 @@ async fn revoked_stream_does_not_wait_for_the_drain_time() {
     client.head().await;
     client.expect_chunk().await;
     shutdown.begin();
-    // This stream starts after the shutdown has begun.
+    // Open another stream after the shutdown has begun.
     let mut other = Client::get(addr, "/stays").await;
     other.head().await;
     other.expect_chunk().await;
@@ -243,7 +243,7 @@ async fn hooks_run_once_after_a_thousand_random_endings() {
     within("the streams to end", clients.join_all()).await;
     told.generators.until_alive(0).await;
     told.tasks.until_alive(0).await;
-    // If a client disconnected before the server had read its request, no stream was started for
+    // If a client disconnected before the server had read the request, no stream was started for
     // that client.
     let started = told.generators.count().started;
     assert!(started > STREAMS / 2, "{started}");

@@ -33,8 +33,8 @@ impl Told {
         (this, reasons)
     }
 
-    /// Spawns a task, and adds a hook that reports the close reason and the number of tasks still
-    /// alive.
+    /// Spawns a task and adds a hook. The hook reports the close reason and the number of tasks
+    /// that are still alive.
     fn watch(&self, connection: &Connection) {
         let running = self.tasks.enter();
         connection.spawn(async move {

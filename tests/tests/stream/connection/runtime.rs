@@ -1,4 +1,4 @@
-//! Streams that are dropped outside a runtime or while their runtime shuts down.
+//! Streams that are dropped outside a runtime or while their runtime is shutting down.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -72,7 +72,7 @@ fn body_dropped_outside_a_runtime_does_not_panic() {
         events
     });
     drop(events);
-    // The hook cannot run until the request's runtime runs again.
+    // The hook cannot run until the runtime that handled the request runs again.
     let (_, reason, _) = runtime.block_on(reasons.recv()).unwrap();
     assert_eq!(reason, CloseReason::ClientGone);
 

@@ -10,7 +10,7 @@ use super::Told;
 
 #[tokio::test]
 async fn panicking_task_ends_its_stream() {
-    /// Waits forever without awaiting its task.
+    /// Waits forever but does not await the spawned task.
     #[sse_endpoint("/waits")]
     async fn waits(connection: Connection, State(told): State<Told>) -> impl Stream<Item = u32> {
         told.watch(&connection);

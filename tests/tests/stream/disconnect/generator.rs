@@ -1,4 +1,4 @@
-//! Generators that never wait, generators that panic, and ten thousand generators in quick
+//! Generators that never wait, generators that panic, and ten thousand generators started in quick
 //! succession.
 
 use std::{net::SocketAddr, sync::mpsc, time::Duration};
@@ -13,8 +13,8 @@ use super::app;
 
 #[test]
 fn generator_that_never_waits_yields_to_other_tasks() {
-    // The runtime runs on a separate thread, so a generator that monopolizes the runtime fails the
-    // test instead of hanging it.
+    // Use a separate thread for the runtime. A generator that monopolizes the runtime then fails
+    // the test instead of hanging it.
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -59,7 +59,8 @@ async fn generators_are_dropped_after_ten_thousand_clients() {
         }
         let clients = clients.join_all().await;
         generators.until_started(started).await;
-        // All clients disconnect at the same time, while the generators of the next wave start.
+        // All clients of a wave disconnect at the same time, while the generators of the next wave
+        // are starting.
         drop(clients);
     }
     generators.until_alive(0).await;
@@ -107,7 +108,7 @@ async fn continues(State(events): State<watch::Receiver<u32>>) -> impl Stream<It
 
 #[tokio::test]
 async fn panic_cuts_off_only_its_own_stream() {
-    // The server runs on this thread, so its log output is captured too.
+    // The server runs on this thread, so the server's log output is captured too.
     let log = Log::capture();
     let (events, receiver) = watch::channel(0);
     let app = Router::new()
@@ -124,7 +125,7 @@ async fn panic_cuts_off_only_its_own_stream() {
     }
 
     events.send(1).unwrap();
-    // The last chunk is missing, so the client knows that the stream did not end cleanly.
+    // The last chunk is missing, so the client can tell that the stream did not end cleanly.
     assert_eq!(panicked.chunk().await, Err(CutOff));
     assert_eq!(other.expect_chunk().await, "data: 1\n\n");
     events.send(2).unwrap();

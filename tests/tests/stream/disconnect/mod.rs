@@ -1,5 +1,5 @@
-//! A generator does not outlive its client. If the client disconnects, the generator is dropped at
-//! its current await, along with everything it holds.
+//! A generator does not outlive its client. When the client disconnects, the generator is dropped
+//! at its current `.await`, along with everything that the generator holds.
 
 mod generator;
 mod request;
@@ -51,7 +51,7 @@ async fn post_unread(State(generators): State<Generators>) -> impl Stream<Item =
     pending::<()>().await;
 }
 
-/// Drops the unread body, then waits before the response starts.
+/// Drops the unread body and then waits before starting the response.
 #[sse_endpoint("/body-dropped", method = POST)]
 async fn post_body_dropped(
     State(generators): State<Generators>,
@@ -105,7 +105,7 @@ async fn hot(State(generators): State<Generators>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Returns a router with these endpoints, and the count of their generators.
+/// Returns a router with these endpoints, along with a counter of their generators.
 fn app() -> (Router, Generators) {
     let generators = Generators::new();
     let app = Router::new()

@@ -1,12 +1,12 @@
-//! Clients that disconnect, with each request method and with request bodies that were read in
-//! full, in part, or not at all.
+//! Tests disconnects for each request method, and for request bodies that were read in full, in
+//! part, or not at all.
 
 use support::{Client, Count, Generators, serve, serve_plain};
 
 use super::{BURST, app};
 
-/// Asserts that the generator is dropped if a client disconnects after receiving its event. The
-/// client has read everything, so its kernel sends a FIN.
+/// Asserts that the generator is dropped if a client disconnects after receiving an event. The
+/// client has read everything, so the client's kernel sends a FIN.
 async fn leave_in_the_stream(mut client: Client, generators: &Generators) {
     client.head().await;
     client.expect_chunk().await;
@@ -68,7 +68,7 @@ async fn post_is_dropped_after_body_as_json() {
 }
 
 // hyper does not notice a closed connection until the request body has been read. In the following
-// tests, our framework has to notice the closed connection.
+// tests, our framework must notice the closed connection.
 
 #[tokio::test]
 async fn post_is_dropped_with_small_unread_body() {
@@ -144,8 +144,8 @@ async fn post_is_dropped_with_body_dropped_unread() {
     leave_unread(client, &generators).await;
 }
 
-/// If the server closed a socket that has unread bytes, the kernel would reset the connection, and
-/// the client would lose events that it has not read.
+/// If the server closed a socket with unread bytes, the kernel would reset the connection. The
+/// client would then lose the events that it had not read.
 #[tokio::test]
 async fn last_events_reach_a_client_that_still_uploads() {
     let (app, _) = app();

@@ -16,7 +16,7 @@ use support::within;
 
 use super::{Finish, read_http2};
 
-/// A body that, like hyper's own body, reports that it has ended once its first poll has failed.
+/// A body that fails on its first poll and then, like hyper's own body, reports that it has ended.
 #[derive(Default)]
 struct FailsAtOnce {
     has_failed: bool,

@@ -1,9 +1,9 @@
-//! How a stream ends for each cause and method, with each server and HTTP version.
+//! Tests how a stream ends for each cause, request method, server and HTTP version.
 //!
-//! The table on the docs page "How a stream ends" has to match these measurements.
+//! The table on the docs page "How a stream ends" must match these measurements.
 
-/// Defines an endpoint whose stream ends as requested by `how`. For `shutdown`, the caller shuts
-/// down the server. For `max_duration`, the endpoint's limit applies.
+/// Defines an endpoint whose stream ends in the way that `how` specifies. For `shutdown`, the
+/// caller shuts down the server. For `max_duration`, the endpoint's limit ends the stream.
 macro_rules! endpoint {
     ($name:ident, $path:tt, $limit:tt $(, $key:ident = $value:tt)*) => {
         #[sse_endpoint($path, on_shutdown = "close", max_duration = $limit $(, $key = $value)*)]
@@ -100,7 +100,7 @@ endpoint!(
     on_cut = "abort"
 );
 
-/// Starts a run that ends as requested by `how`, either immediately or a moment later.
+/// Starts a run that ends in the way that `how` specifies, either immediately or a moment later.
 fn run(how: &str) -> Subscription<u32> {
     let hub: Hub<u32> = Hub::new(|| Topic::in_memory(2));
     let run = match how {

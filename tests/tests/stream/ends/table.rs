@@ -36,8 +36,8 @@ struct Ended {
     reason: CloseReason,
 }
 
-/// Opens the stream at `path` and reads until it ends. If `shuts_down` is set, the server shuts
-/// down after the first event.
+/// Opens the stream at `path` and reads until the stream ends. If `shuts_down` is set, the server
+/// shuts down after the first event.
 async fn open(stack: Stack, http: Http, path: &str, shuts_down: bool) -> Ended {
     let (reasons, mut reason) = mpsc::unbounded_channel();
     let shutdown = Shutdown::within(Duration::from_millis(100));
@@ -227,7 +227,7 @@ const STACKS: [(Stack, Http); 8] = [
     (Stack::AxumServe, Http::OneZero),
 ];
 
-/// Returns what a client sees if this server cuts off a response in this HTTP version.
+/// Returns how a cut-off response appears to a client of this server in this HTTP version.
 fn cut_off(stack: Stack, http: Http) -> Finish {
     match (stack, http) {
         (_, Http::One) => Finish::Cut,
@@ -238,13 +238,13 @@ fn cut_off(stack: Stack, http: Http) -> Finish {
     }
 }
 
-/// Measures one cell of the table, which must be the same for every server and HTTP version.
+/// Measures one cell of the table. Every server and HTTP version must give the same result.
 async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
     let mut cells = BTreeMap::new();
     for (stack, http) in STACKS {
         let ended = run_cause(stack, http, endpoint, cause).await;
         let is_cut_off = if ended.finish == Finish::Clean {
-            // If this server makes a cut-off look like a clean end, only the other servers' results
+            // If a cut-off looks like a clean end with this server, only the other servers' results
             // count.
             (cut_off(stack, http) != Finish::Clean).then_some(false)
         } else {
@@ -301,7 +301,7 @@ async fn table_in_the_docs_matches_real_streams() {
                 reasons.push(reason);
             }
         }
-        // A stopped run counts as finished, unless its response is cut off.
+        // A stopped run counts as finished unless the response is cut off.
         assert!(reasons.len() == 1 || cause == "run stopped", "{cause}");
         let ended = run_cause(Stack::Serve, Http::One, "get", cause).await;
         let returns = match returning("/get/finished", &ended.frames).await {

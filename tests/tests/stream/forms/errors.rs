@@ -79,8 +79,8 @@ async fn position_decides_which_error_is_sent() {
 async fn permit(
     State(permits): State<Arc<Semaphore>>,
 ) -> Result<impl Stream<Item = usize>, StatusCode> {
-    // The permit is acquired before the response starts. It must be held until the stream ends,
-    // although it is not used again.
+    // Acquire the permit before the response starts. The permit must be held until the stream ends,
+    // even though no later code uses it.
     let _permit = permits
         .try_acquire()
         .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;

@@ -1,4 +1,4 @@
-//! The four return types, the values that can be yielded, and the places in which `yield_!` can be
+//! The four return types, the values that can be yielded, and the places where `yield_!` can be
 //! used.
 
 mod errors;

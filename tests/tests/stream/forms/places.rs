@@ -1,4 +1,4 @@
-//! Places in which `yield_!` can be used, and other ways to exit a generator.
+//! Tests the places where `yield_!` can be used, and other ways to exit a generator.
 
 use std::{num::ParseIntError, time::Duration};
 
@@ -67,7 +67,7 @@ async fn conditional_yield_does_not_start_response() {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let mut events = client.get("/statement/1").await.events();
     assert_eq!(values(&mut events).await, [1]);
-    // This error occurs inside a `yield_!`, so it belongs to the stream.
+    // This error occurs inside a `yield_!`, so the error is sent in the stream.
     let mut events = client.get("/nested/x").await.events();
     assert_eq!(events.expect_event().await.event, "error");
     let mut events = client.get("/nested/2").await.events();

@@ -1,4 +1,4 @@
-//! The values that can be yielded.
+//! Tests the values that can be yielded.
 
 use std::sync::Arc;
 

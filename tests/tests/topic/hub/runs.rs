@@ -156,7 +156,7 @@ async fn spawn_again_restarts_a_finished_run() {
     let gap = within("a gap", old.recv()).await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
-    // If the run is still active, `spawn_again` joins that run.
+    // If a run is still active, `spawn_again` joins that run.
     let waits = hub
         .spawn_again("b", Start::First, |_| pending::<()>())
         .unwrap();

@@ -1,4 +1,4 @@
-//! A model of a topic that is simple enough to be obviously correct.
+//! A model of a topic. The model is simple enough to be obviously correct.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
