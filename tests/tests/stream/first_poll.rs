@@ -86,7 +86,7 @@ async fn try_response(
     yield_all!(topic.subscribe(last.or(Start::Now)));
 }
 
-/// The client's ID results in a gap, which is written before the response starts.
+/// The gap that results from the client's ID is written before the response starts.
 #[sse_endpoint("/after-gap")]
 async fn after_gap(
     State(topic): State<Topic<u64>>,

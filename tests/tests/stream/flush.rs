@@ -53,7 +53,7 @@ impl Block {
         (Self(Arc::new(Mutex::new(Blocked { at, seen }))), watcher)
     }
 
-    /// Blocks for at most two seconds, until the client has received everything yielded so far.
+    /// Blocks until the client has received everything yielded so far, but for at most two seconds.
     fn block(&self) {
         let blocked = self.0.lock().unwrap();
         blocked.at.send(Instant::now()).unwrap();

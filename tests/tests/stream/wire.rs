@@ -323,7 +323,7 @@ fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::i
     tokio_stream::iter(pieces)
 }
 
-/// Compares JSON by value, since our serializer writes U+2028 as an escape sequence.
+/// Compares JSON by value because our serializer writes U+2028 as an escape sequence.
 fn assert_same(seen: &[Seen], expected: &[Seen], parser: &str) {
     assert_eq!(
         seen.len(),

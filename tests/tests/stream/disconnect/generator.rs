@@ -73,7 +73,7 @@ async fn generators_are_dropped_after_ten_thousand_clients() {
     );
 }
 
-/// Returns a client that disconnects in one of several ways when it is dropped.
+/// Returns a client that, when dropped, disconnects in one of several ways.
 async fn disconnecting_client(addr: SocketAddr, at: usize) -> Client {
     match at % 4 {
         0 => Client::get(addr, "/get").await,

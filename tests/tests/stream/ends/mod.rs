@@ -150,7 +150,8 @@ fn app(reasons: Reasons) -> Router {
 /// How a stream ended, as seen by its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
-    /// The client received the last chunk or `END_STREAM`, or the connection was closed (HTTP/1.0).
+    /// The client received the last chunk or `END_STREAM`, or, in HTTP/1.0, the connection was
+    /// closed.
     Clean,
     /// The connection was closed in the middle of a chunked body.
     Cut,

@@ -44,7 +44,7 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     let of_b = hub.get("b").unwrap().subscribe(Start::First).position();
 
     pass(IDLE * 3).await;
-    // Only the unused `b` is dropped, since `a` still has a handle and `c` has a reader.
+    // Only the unused `b` is dropped, because `a` still has a handle and `c` has a reader.
     assert_eq!(hub.len(), 2);
     assert!(hub.get("b").is_none());
     publish(&hub, "c", &1);

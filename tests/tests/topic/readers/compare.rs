@@ -13,7 +13,7 @@ use super::{Item, number, parts};
 /// A topic and the model to compare it with.
 struct Comparison {
     topic: Topic<Item>,
-    /// A topic without limits, which the test uses to determine the cost of each event.
+    /// An unlimited topic that the test uses to determine the cost of each event.
     unlimited: Topic<Item>,
     model: Model,
     readers: Vec<Reader>,

@@ -36,7 +36,7 @@ pub(super) enum Overflow {
     Disconnect,
 }
 
-/// All published events. Events after `behind_oldest` are still held.
+/// All published events. The topic still holds the events after `behind_oldest`.
 pub(super) struct Model {
     pub(super) events: usize,
     pub(super) bytes: usize,

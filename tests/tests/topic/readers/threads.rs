@@ -79,7 +79,7 @@ fn concurrent_readers_and_publishers_lose_nothing() {
         let topic: Topic<(usize, u64)> = Topic::in_memory(events);
         let readers: Vec<_> = (0..6)
             .map(|reader| {
-                // Subscribe before anything is published so that each reader starts at the first
+                // Subscribe before anything is published. Each reader then starts at the first
                 // event.
                 let mut updates = topic.subscribe(Start::Now);
                 let topic = topic.clone();
@@ -131,10 +131,10 @@ fn concurrent_readers_and_publishers_lose_nothing() {
     }
 }
 
-/// The publisher waits for every reader before it publishes the next event. Each event is therefore
-/// published while readers have found no event and are about to wait. If an event fails to wake a
-/// reader, that reader is never woken, because no other event is published until the reader has
-/// read this one.
+/// The publisher waits for every reader before it publishes the next event. Each event may
+/// therefore be published after a reader has found no event but before the reader waits. If an
+/// event fails to wake a reader, that reader is never woken, because no other event is published
+/// until the reader has read this one.
 #[test]
 fn wake_up_between_read_and_wait_is_not_lost() {
     const READERS: usize = 3;
