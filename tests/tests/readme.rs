@@ -242,7 +242,7 @@ fn readme_repeats_the_measured_figures() {
     for (row, scenario) in [
         (
             "| memory per idle stream, with 10,000 open streams, KiB | ",
-            "| memory of 10,000 idle streams (axum by hand without keep-alive) | KiB/stream | ",
+            "| memory used by 10,000 idle streams (hand-written axum without keep-alive) | KiB/stream | ",
         ),
         (
             "| maximum deliveries per second, 1,000 subscribers of a topic | ",
@@ -256,7 +256,7 @@ fn readme_repeats_the_measured_figures() {
         let bars = measured
             .lines()
             .filter_map(|line| line.strip_prefix(scenario));
-        let mut by_hand = bars.filter_map(|bar| bar.split_once(" | axum by hand: "));
+        let mut by_hand = bars.filter_map(|bar| bar.split_once(" | hand-written axum: "));
         let (ours, peer) = by_hand.next().unwrap();
         let (peer, _) = peer.split_once(" | ").unwrap();
         // A cell contains the median, followed by the minimum and maximum in brackets unless these

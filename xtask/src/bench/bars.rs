@@ -157,14 +157,14 @@ pub(crate) const BARS: &[Bar] = &[
         AtMost(0.75),
     ),
     bar(
-        "memory of 10,000 idle streams (axum by hand without keep-alive)",
+        "memory used by 10,000 idle streams (hand-written axum without keep-alive)",
         ("idle", "KiB/stream"),
         OURS,
         &[BY_HAND],
         AtMost(0.2),
     ),
     bar(
-        "memory of 10,000 idle streams (axum by hand without keep-alive)",
+        "memory used by 10,000 idle streams (hand-written axum without keep-alive)",
         ("idle", "KiB/stream"),
         PLAIN,
         &[BY_HAND],

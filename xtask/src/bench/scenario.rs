@@ -63,7 +63,7 @@ pub(crate) struct Entrant {
 /// The names that the bars use for the programs.
 pub(crate) const OURS: &str = "sse-endpoint";
 pub(crate) const PLAIN: &str = "sse-endpoint, axum::serve";
-pub(crate) const BY_HAND: &str = "axum by hand";
+pub(crate) const BY_HAND: &str = "hand-written axum";
 pub(crate) const ACTIX: &str = "actix-web-lab";
 pub(crate) const NCHAN: &str = "nginx with Nchan";
 pub(crate) const FLOOR: &str = "floor";
