@@ -28,7 +28,7 @@ use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use tokio::runtime::Runtime;
 use tower_service::Service as _;
 
-/// The number of events per stream. It is high enough to make the cost of opening a stream
+/// The number of events per stream. This number is high enough to make the cost of opening a stream
 /// negligible.
 const EVENTS: u64 = 1_000;
 

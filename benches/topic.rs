@@ -1,6 +1,6 @@
-//! Measures the cost of publishing to a topic and of replaying it, and the memory of the topic's
-//! idle streams. Publishing and memory are compared with `tokio::sync::broadcast` and axum's own
-//! `Sse`.
+//! Measures the cost of publishing to a topic, the cost of replaying a topic, and the memory used
+//! by a topic's idle streams. The publishing cost and the memory usage are compared with
+//! `tokio::sync::broadcast` and axum's own `Sse`.
 
 #![allow(
     missing_docs,

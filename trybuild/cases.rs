@@ -1,7 +1,7 @@
 //! Checks that every case causes exactly one error, apart from the exceptions in `SEVERAL`, and that the docs page
 //! lists every case.
 //!
-//! `TRYBUILD=overwrite cargo test -p trybuild-cases` rewrites the page and the messages.
+//! `TRYBUILD=overwrite cargo test -p trybuild-cases` rewrites the page and the expected messages.
 
 #![allow(
     clippy::unwrap_used,
@@ -256,8 +256,8 @@ fn as_warning(message: &str) -> String {
     }
 }
 
-/// Returns whether a note is one of ours, which say how to fix the mistake. All other notes come from rustc, and
-/// explain where an error originates.
+/// Returns whether a note is one of the macros' own notes, which say how to fix the mistake. All
+/// other notes come from rustc and explain where an error originates.
 fn is_ours(note: &str) -> bool {
     const RUSTC: [&str; 9] = [
         "this error originates in",

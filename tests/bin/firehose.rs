@@ -1,5 +1,5 @@
-//! A server for tests that measure the server's memory, which is why it runs in a separate process.
-//! Some of its streams never pause. Usage: `firehose SEND_TIMEOUT_MS [CERT KEY]`.
+//! A server that runs in a separate process so that tests can measure its memory. Some of the
+//! server's streams never pause. Usage: `firehose SEND_TIMEOUT_MS [CERT KEY]`.
 #![allow(
     clippy::print_stdout,
     reason = "the test reads the address from stdout"

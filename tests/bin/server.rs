@@ -71,8 +71,8 @@ async fn main() -> std::io::Result<()> {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    // Returns the process ID, which tells a test that runs a proxy in front of two of these servers
-    // which of the two has responded.
+    // Respond with the process ID. A test that runs a proxy in front of two of these servers uses
+    // the ID to determine which server has responded.
     let id = get(async || format!("\n{}\n.", std::process::id()));
     let app = Router::new()
         .sse(quiet)

@@ -27,14 +27,14 @@ use tokio::{
 
 pub use server::server_of;
 
-/// How long [`within`] waits for a future before it fails the test.
+/// How long [`within`] waits for a future before failing the test.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The time limit for operations that should complete immediately. They normally take less than 100
-/// ms, but may take up to a second on a busy machine.
+/// The time limit for operations that should complete immediately. Such operations normally take
+/// less than 100 ms but may take up to a second on a busy machine.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Awaits `future`. Panics if it takes longer than `PATIENCE`.
+/// Awaits `future`. Panics if `future` takes longer than `PATIENCE`.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
@@ -42,7 +42,7 @@ pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Awaits `future`. Panics if it takes more than a second.
+/// Awaits `future`. Panics if `future` takes more than a second.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     let start = Instant::now();
     let output = within(what, future).await;
@@ -85,8 +85,8 @@ pub async fn serve_plain(app: Router) -> SocketAddr {
 }
 
 /// Returns a listener whose backlog is large enough for all the connections that a test opens. If
-/// the backlog were full, the kernel would drop a connection attempt, and the client would only
-/// retry it after a second.
+/// the backlog were full, the kernel would drop a connection attempt, and the client would wait a
+/// second before retrying.
 fn listen() -> TcpListener {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -185,7 +185,7 @@ pub struct Head {
 pub struct CutOff;
 
 impl Head {
-    /// Returns the value of a header. Panics if the header appears twice.
+    /// Returns the value of a header. Panics if the header appears more than once.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(header, _)| header == name);
         let value = values.next();
@@ -199,8 +199,8 @@ impl Client {
         Self::over(TcpStream::connect(addr).await.expect("a listening server"))
     }
 
-    /// Returns a client with a small receive buffer, so that the kernel accepts only a few KiB of
-    /// data that the client has not read.
+    /// Returns a client with a small receive buffer, so that the client's kernel buffers only a few
+    /// KiB of unread data.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a new socket");

@@ -34,8 +34,8 @@ impl Log {
 
     fn with(lines: Lines, spans: FmtSpan, level: Level) -> Self {
         // If a callsite is first reached while no subscriber is set, tracing caches the callsite as
-        // disabled until another thread sets a subscriber. Setting a global subscriber first avoids
-        // this.
+        // disabled until another thread sets a subscriber. Set a global subscriber first to prevent
+        // this caching.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

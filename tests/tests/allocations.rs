@@ -145,8 +145,8 @@ fn waiting_stream_holds_at_most_a_kibibyte() {
         tokios.push((timer, Box::pin(ending.clone().cancelled_owned()), ending));
     });
     for path in ["/quiet", "/topic"] {
-        // Opening the first stream also allocates the state that all streams share, so this stream
-        // is not measured.
+        // Opening the first stream also allocates the state that all streams share, so exclude the
+        // first stream from the measurement.
         let _first = open(&runtime, &mut app, path);
         let mut bodies = Vec::with_capacity(STREAMS);
         let held = measure(|| {

@@ -1,4 +1,5 @@
-//! A server that has run out of file descriptors accepts connections again once some are free.
+//! A server that has run out of file descriptors accepts connections again once some descriptors
+//! are free.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,

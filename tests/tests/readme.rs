@@ -202,7 +202,7 @@ fn readme_links_to_files_that_exist() {
         }
         assert!(links > 1, "no link begins with {base}");
     }
-    // crates.io resolves relative links against the crate's folder, not the README's folder.
+    // crates.io resolves relative links against the crate's directory, not the README's directory.
     for link in readme.split("](").skip(1) {
         assert!(
             link.starts_with("https://") || link.starts_with('#'),
@@ -235,7 +235,7 @@ fn readme_lists_the_features_of_the_crate() {
 }
 
 /// The figures in the README are medians from `docs/performance.md`. Each measurement overwrites
-/// that file, so the README has to be updated too.
+/// that file, so the README must be updated too.
 #[test]
 fn readme_repeats_the_measured_figures() {
     let (readme, measured) = (read("README.md"), read("docs/performance.md"));
@@ -259,8 +259,8 @@ fn readme_repeats_the_measured_figures() {
         let mut by_hand = bars.filter_map(|bar| bar.split_once(" | hand-written axum: "));
         let (ours, peer) = by_hand.next().unwrap();
         let (peer, _) = peer.split_once(" | ").unwrap();
-        // A cell contains the median, followed by the minimum and maximum in brackets unless these
-        // are equal.
+        // A cell contains the median, followed by the minimum and maximum in brackets unless the
+        // minimum and the maximum are equal.
         let [ours, peer] = [ours, peer].map(|cell| cell.split(" [").next().unwrap());
         let row = format!("{row}{ours} | {peer} |\n");
         assert!(readme.contains(&row), "the README has no row {row}");

@@ -1,8 +1,8 @@
 //! Close reasons. The test ends streams by their real causes and checks that the hook, the span and
 //! the metrics agree on the reason.
 //!
-//! A process can have only one metrics recorder, so all endpoints have to be in a single test. This
-//! is why the file exceeds 450 lines.
+//! A process can have only one metrics recorder, so a single test must cover all endpoints. This is
+//! why the file exceeds 450 lines.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"
@@ -100,7 +100,7 @@ async fn lags(
     yield_all!(updates);
 }
 
-/// Yields more events than fit in one write, without waiting in between.
+/// Yields more events than fit in one write, without waiting between them.
 #[sse_endpoint("/counts/{how}", flush = "ready", retry = "3s")]
 async fn counts(
     Path(how): Path<String>,
@@ -219,7 +219,7 @@ impl Running {
             .collect()
     }
 
-    /// Returns the log line of the stream's span, which is written when the span closes.
+    /// Returns the log line that is written when the stream's span closes.
     async fn span(&self, id: u64) -> String {
         let connection = format!("connection={id} ");
         within("the span to close", async {
@@ -261,7 +261,7 @@ impl Running {
         ids
     }
 
-    /// Asserts that the spans of finished streams count their events and bytes.
+    /// Asserts that the span of each finished stream records the stream's event and byte counts.
     async fn assert_counts(&mut self) {
         let error = "event: error\ndata: \"on purpose\"\n\n".len();
         for (how, events, bytes, why) in [

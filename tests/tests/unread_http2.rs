@@ -45,7 +45,7 @@ const LIMIT: usize = 64 * 1024;
 /// The number of streams on one connection.
 const STREAMS: u32 = 1_000;
 
-/// A server in a separate process, whose memory can be measured.
+/// A server that runs in a separate process so that the test can measure its memory.
 struct Server {
     child: Child,
     addr: SocketAddr,
@@ -160,7 +160,8 @@ async fn unread_connections_cost_at_most_64_mib_each() {
     }
 }
 
-/// Returns a folder with a certificate, and an HTTP/2 connector that trusts it.
+/// Returns a directory that contains a certificate, and an HTTP/2 connector that trusts the
+/// certificate.
 fn certificate() -> (TempDir, TlsConnector) {
     let files = TempDir::new().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -247,7 +248,7 @@ async fn burst(Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
     }
 }
 
-/// Yields numbers sent by a task, so the generator has to wait for each number.
+/// Yields numbers sent by a task, so the generator must wait for each number.
 #[sse_endpoint("/sent/{events}", flush = "each")]
 async fn sent(connection: Connection, Segment(events): Segment<u32>) -> impl Stream<Item = u32> {
     let (sender, mut receiver) = mpsc::channel(1);
@@ -272,7 +273,7 @@ fn numbers(events: u32) -> String {
 }
 
 /// Reads a stream with an `h2` client. By default, this client closes its connection if too many
-/// small DATA frames are unread.
+/// small DATA frames have piled up unread.
 async fn read_late(client: &h2::client::SendRequest<bytes::Bytes>, path: String) -> String {
     let request = http::Request::get(format!("http://test{path}"))
         .body(())

@@ -1,4 +1,5 @@
-//! The macro ignores all code in an endpoint that is disabled by `#[cfg(…)]`, wherever this code appears.
+//! In an endpoint, the macro ignores all code that is disabled by `#[cfg(…)]`, wherever that code
+//! appears.
 #![deny(warnings)]
 
 use axum::{

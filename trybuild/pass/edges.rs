@@ -1,4 +1,4 @@
-//! Code that the macro could misinterpret, because the macro sees only tokens and paths, but no types.
+//! Code that the macro could misinterpret, because the macro sees tokens and paths but no types.
 #![deny(warnings)]
 
 use axum::{Router, http::StatusCode};

@@ -1,4 +1,4 @@
-//! Lints that are off by default. The macro expansion does not trigger any of them.
+//! Lints that are off by default. The macro expansion does not trigger any of these lints.
 #![deny(
     warnings,
     elided_lifetimes_in_paths,

@@ -391,7 +391,8 @@ async fn fails_elsewhere() -> Result<impl Stream<Item = Result<u32, String>>, St
     yield_!(one().unwrap_or(0));
 }
 
-/// `emit!` is a macro that `#[sse_endpoint]` does not know, so it may have yielded an event before the `?`.
+/// `emit!` is a macro that `#[sse_endpoint]` does not recognize, so it may have yielded an event
+/// before the `?`.
 #[sse_endpoint("/unknown_macro")]
 async fn unknown_macro() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     yield_!(0);

@@ -62,7 +62,7 @@ async fn refuses() -> Result<impl Stream<Item = Result<u32, String>>, &'static s
     yield_!(wait().await?);
 }
 
-/// The only code that yields is in a macro whose contents `#[sse_endpoint]` does not know.
+/// The only code that yields is in a macro whose contents `#[sse_endpoint]` cannot see.
 #[sse_endpoint("/unknown")]
 async fn unknown() -> impl Stream<Item = u32> {
     twice!(1);

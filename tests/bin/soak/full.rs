@@ -28,7 +28,7 @@ const STAYING: usize = 200;
 /// How much the heap may grow after the warm-up, in bytes.
 const SLACK: u64 = 64 * 1024;
 
-/// The number of failures, and the messages of the first few.
+/// The number of failures, and the error messages of the first few failures.
 #[derive(Default)]
 struct Failures {
     count: AtomicU64,
@@ -53,7 +53,7 @@ struct Load {
 }
 
 impl Load {
-    /// Runs the load. Returns the server's numbers after every connection has been closed.
+    /// Runs the load. Returns the server's counters once every connection has been closed.
     async fn run(
         &mut self,
         time: Duration,
@@ -93,7 +93,7 @@ impl Load {
 }
 
 fn any(rng: &mut Rng) -> Case {
-    // Stalled clients are rare, because each of them takes several seconds and uses a few MB of
+    // Keep stalled clients rare, because each of them takes several seconds and uses a few MB of
     // kernel memory.
     let cause = if rng.u32(..500) == 0 {
         Cause::Stalled
@@ -113,8 +113,8 @@ pub(crate) async fn run(seconds: u64) -> Result<(), String> {
         failures: Arc::default(),
         streams: Arc::default(),
     };
-    // The server makes its permanent allocations during the warm-up, so if the heap grows later,
-    // memory is leaking.
+    // The server makes its permanent allocations during the warm-up, so later growth of the heap
+    // indicates a memory leak.
     let warm_up = Duration::from_secs(seconds) / 5;
     let warm = load.run(warm_up, &server, &start).await?;
     let rest = Duration::from_secs(seconds) - warm_up;

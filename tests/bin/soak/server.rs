@@ -102,7 +102,7 @@ impl Told {
     /// Waits until the streams of this wave may end.
     async fn wave(&self, wave: u64) {
         let mut waves = self.0.wave.subscribe();
-        // This cannot fail because `self` owns the sender.
+        // Waiting cannot fail, because `self` owns the sender.
         let _ = waves.wait_for(|now| *now >= wave).await;
     }
 }
@@ -134,8 +134,8 @@ fn resident_kib() -> u64 {
         .unwrap_or_default()
 }
 
-/// An extractor that adds a task and a hook to each stream. It runs before the extractors that may
-/// fail.
+/// An extractor that adds a task and a hook to each stream. This extractor runs before the
+/// extractors that may fail.
 struct Watched(Connection);
 
 impl FromRequestParts<Told> for Watched {
@@ -209,8 +209,8 @@ async fn stream(
     State(told): State<Told>,
 ) -> Result<impl Stream<Item = Result<Event, &'static str>>, StatusCode> {
     let _alive = told.generator();
-    // With the cause `failed`, the error must not become a status, so the response has to start
-    // even without any events.
+    // With the cause `failed`, the error must not become a status, so the response must start even
+    // if there are no events.
     let is_before = events == 0 && cause != "failed";
     if is_before || cause == "rejected" {
         told.wave(wave).await;
@@ -285,7 +285,7 @@ async fn short(
     }
 }
 
-/// Yields more data than the kernel buffers for a client that does not read.
+/// Yields more data than the kernel can buffer for a client that does not read.
 #[sse_endpoint("/flood/{cause}/{events}/{pace}/{wave}")]
 async fn flood(_watched: Watched, State(told): State<Told>) -> impl Stream<Item = Text<String>> {
     let _alive = told.generator();
@@ -314,8 +314,8 @@ pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()>
     count_panics(&told);
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], 0).into())?;
-    // Use a large backlog. If the backlog were full, a client would only retry its connection
-    // attempt after a second.
+    // Use a large backlog. If the backlog were full, a client would wait a second before retrying
+    // its connection attempt.
     let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?);
     let census = get(|State(told): State<Told>| async move { Json(told.numbers()) });
@@ -342,8 +342,8 @@ pub(crate) async fn run(delay: Duration, drain: Duration) -> std::io::Result<()>
         .shutdown(shutdown)
         .serve(listener)
         .await?;
-    // After the last task has signalled that it is done, the runtime still counts that task as
-    // alive for a moment.
+    // The runtime still counts the last task as alive for a moment after that task has signalled
+    // that it is done.
     let counted_out = async {
         while Handle::current().metrics().num_alive_tasks() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;

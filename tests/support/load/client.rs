@@ -24,7 +24,8 @@ pub struct Received {
     pub delays: Delays,
 }
 
-/// A histogram of the delays from when the server yields an event until the client receives it.
+/// A histogram of delivery delays. Each delay lasts from when the server yields an event until the
+/// client receives that event.
 #[derive(Debug)]
 pub struct Delays([AtomicU64; BUCKETS]);
 
@@ -223,8 +224,8 @@ impl<'a> Events<'a> {
     }
 }
 
-/// Returns the length of the first frame if it is complete. A comment or a `retry` field ends with
-/// its line, whereas an event ends with an empty line.
+/// Returns the length of the first frame if it is complete. A comment or a `retry` field ends at
+/// the end of its line, whereas an event ends with an empty line.
 fn frame_len(text: &[u8]) -> Option<usize> {
     let is_line = text.starts_with(b":") || text.starts_with(b"retry: ");
     let end: &[u8] = if is_line { b"\n" } else { b"\n\n" };
@@ -279,8 +280,8 @@ pub struct Http2 {
 impl Http2 {
     pub async fn connect(addr: SocketAddr) -> Result<Self, String> {
         let socket = TcpStream::connect(addr).await.map_err(error_text)?;
-        // These windows are as large as a browser's, so a stream that the test does not read does
-        // not use up the connection's window and block the other streams. With windows of 64 KiB,
+        // Use windows as large as a browser's. A stream that the test does not read then cannot use
+        // up the connection's window, which would block the other streams. With windows of 64 KiB,
         // h2 would also mistake a few hundred small unread events for an attack.
         let mut builder = h2::client::Builder::new();
         builder
@@ -289,7 +290,7 @@ impl Http2 {
         let (send, connection) = builder.handshake(socket).await.map_err(error_text)?;
         let driver = tokio::spawn(async move {
             // The error can be ignored here, because every client that is waiting for a stream on
-            // this connection also receives it.
+            // this connection also receives the error.
             let _ = connection.await;
         });
         Ok(Self { send, driver })

@@ -99,7 +99,7 @@ impl Cause {
         match self {
             // No stream starts.
             HalfHead => &[],
-            // The extractor either fails or is dropped first.
+            // Depending on which happens first, the extractor fails or is dropped.
             HalfBody => &["rejected", "client_gone"],
             Closed | Reset | HalfBodyUnread | Pipelined | LeftBeforeHead | HeadOnly
             | StreamReset | ConnectionDropped => &["client_gone"],
@@ -141,10 +141,10 @@ pub struct Case {
     /// How long the server waits after each event.
     pub pace: Duration,
     /// The number of events that the server sends in addition to `events`. The client disconnects
-    /// without reading these.
+    /// without reading these additional events.
     pub more: u64,
-    /// The first wave in which the server may end the stream. This only matters if the stream is
-    /// ended by the server rather than by the client.
+    /// The first wave in which the server may end the stream. This wave matters only if the server,
+    /// rather than the client, ends the stream.
     pub wave: u64,
 }
 
@@ -166,7 +166,7 @@ impl Gate {
     async fn pass(&self) {
         self.ready.send_modify(|ready| *ready += 1);
         let mut opened = self.is_open.subscribe();
-        // This cannot fail because `self` owns the sender.
+        // Waiting cannot fail, because `self` owns the sender.
         let _ = opened.wait_for(|is_open| *is_open).await;
     }
 
@@ -202,9 +202,8 @@ impl Case {
         }
     }
 
-    /// Adjusts the number of events to the cause. If the client waits for an event, the server has
-    /// to send at least one. If the client never reads an event, the server does not have to send
-    /// any.
+    /// Adjusts the number of events to the cause. If the client waits for an event, the server must
+    /// send at least one. If the client never reads an event, the server need not send any.
     fn possible(self) -> Self {
         let (events, more) = match self.cause {
             Closed | Reset | Pipelined | StreamReset | ConnectionDropped | HalfBodyUnread => {
@@ -274,8 +273,8 @@ impl Clients {
     }
 
     /// Requests one stream, waits until it has ended, and checks the frames that the client
-    /// receives. The client waits at the gate before it does what ends the stream, such as closing
-    /// the connection.
+    /// receives. The client waits at the gate before it takes the action that ends the stream, such
+    /// as closing the connection.
     pub async fn run(&self, case: Case, gate: &Gate) -> Result<(), String> {
         let case = case.possible();
         let result = self.run_case(&case, gate).await;
@@ -408,7 +407,8 @@ impl Clients {
         };
         let mut events = match events {
             // Without events, the panic happens before the response starts. With HTTP/2, a panic
-            // resets the stream and discards its unsent data, which may include the response head.
+            // resets the stream and discards the stream's unsent data, which may include the
+            // response head.
             Err(error)
                 if error == NO_HEAD
                     && case.cause == Panicked

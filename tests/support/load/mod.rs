@@ -56,7 +56,7 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Returns the numbers expected after the server has stopped. By then, two sockets have been
+    /// Returns the counters expected after the server has stopped. By then, two sockets have been
     /// closed: the listener, and the connection on which this census was requested.
     pub fn stopped(&self) -> Self {
         Self {
@@ -78,8 +78,8 @@ impl Numbers {
             .collect()
     }
 
-    /// Lists the numbers that are not as expected. `before` was recorded before the first stream
-    /// started.
+    /// Lists the counters whose values are not as expected. `before` was recorded before the first
+    /// stream started.
     pub fn left(&self, before: &Self) -> Vec<String> {
         let mut left = Vec::new();
         let mut expect = |what: &str, is: u64, was: u64| {
@@ -110,8 +110,8 @@ pub struct Process {
 impl Process {
     /// Starts `program server DRAIN_DELAY_MS DRAIN_MS`.
     pub async fn start(program: &Path, drain: Duration) -> Result<Self, String> {
-        // Every connection uses a file descriptor in both processes. The child process inherits the
-        // limit, so raising it here is enough for both.
+        // Each process uses one file descriptor per connection. The child process inherits the
+        // limit on file descriptors, so raising the limit here is enough for both processes.
         rlimit::increase_nofile_limit(8192).map_err(error_text)?;
         let mut child = Command::new(program)
             .args(["server", "0", &drain.as_millis().to_string()])
@@ -166,11 +166,12 @@ impl Process {
         Ok(body.to_owned())
     }
 
-    /// Waits until the streams have released all of their resources, and returns the numbers.
+    /// Waits until the streams have released all of their resources, then returns the counters.
     ///
     /// # Errors
     ///
-    /// Returns an error if the wait times out. The error lists the remaining differences.
+    /// Returns an error if the wait times out. The error lists the counters whose values are still
+    /// not as expected.
     pub async fn settled(&self, before: &Numbers) -> Result<Numbers, String> {
         let start = Instant::now();
         loop {
@@ -199,7 +200,7 @@ impl Process {
             .ok_or("failed to send the signal".to_owned())
     }
 
-    /// Waits for the server to stop, and returns the numbers that the server has printed.
+    /// Waits for the server to stop, then returns the counters that the server has printed.
     pub async fn ended(mut self) -> Result<Numbers, String> {
         let status = within("the server to stop", self.child.wait()).await?;
         let status = status.map_err(error_text)?;
@@ -214,7 +215,7 @@ impl Process {
     }
 }
 
-/// Awaits `future`. Returns an error if it takes longer than [`PATIENCE`].
+/// Awaits `future`. Returns an error if `future` takes longer than [`PATIENCE`].
 pub async fn within<F: Future>(what: &str, future: F) -> Result<F::Output, String> {
     let timeout = tokio::time::timeout(PATIENCE, future).await;
     timeout.map_err(|_| format!("timed out after {PATIENCE:?} waiting for {what}"))

@@ -57,7 +57,7 @@ fn chunk() -> Vec<u8> {
 async fn endless_body_is_not_buffered() {
     let (addr, generators) = server().await;
     let bystander = Bystander::new(addr).await;
-    // The extractor reads up to its limit.
+    // The extractor reads the body up to the size limit.
     let socket = TcpStream::connect(addr).await.unwrap();
     let head = b"POST /json HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let (_, got) = pour(socket, head, &chunk()).await;

@@ -27,7 +27,7 @@ async fn streams_reset_immediately_are_cleaned_up() {
 }
 
 /// The connection ends either because the server rejects the frames, or because the server's
-/// replies fill every buffer and time out.
+/// replies fill every buffer and cannot be sent before the timeout.
 #[tokio::test]
 async fn flood_of_frames_ends_the_connection() {
     let (addr, _) = server().await;
@@ -128,7 +128,7 @@ async fn idle_http2_connection_is_closed() {
 }
 
 /// The client requests more concurrent streams than the server allows. The excess streams wait
-/// until others have ended.
+/// until other streams have ended.
 #[tokio::test]
 async fn streams_beyond_the_maximum_wait_for_others() {
     const MOST: usize = 250;
@@ -170,7 +170,7 @@ async fn streams_beyond_the_maximum_wait_for_others() {
     }
     generators.until_started(MOST).await;
     // By the time a request on another connection receives its response, an excess stream would
-    // have started if the server allowed it.
+    // have started if the server allowed excess streams.
     Client::get(addr, "/plain/1").await.head().await;
     assert_eq!(generators.count().started, MOST);
     open.send_replace(true);

@@ -43,8 +43,8 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// The extra delay to tolerate on a busy machine.
 const LATE: Duration = Duration::from_secs(2);
 
-/// More bytes than the kernel can buffer. If the server keeps reading an upload, the upload soon
-/// reaches this size.
+/// More bytes than the kernel can buffer. An upload soon reaches this size if the server keeps
+/// reading it.
 const MUCH: usize = 64 * 1024 * 1024;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -179,7 +179,8 @@ thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts the panics on this thread. The server runs on the test thread, so its panics are counted.
+/// Counts the panics on this thread. The server runs on the test thread, so the server's panics are
+/// counted.
 fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -229,7 +230,8 @@ impl Bystander {
     }
 }
 
-/// The bytes that a client received before its connection was closed, and the time until then.
+/// The bytes that a client received before its connection was closed, and the time until the
+/// connection was closed.
 #[derive(Debug)]
 struct Got {
     bytes: Vec<u8>,
@@ -270,7 +272,7 @@ async fn send_and_read(addr: SocketAddr, bytes: &[u8]) -> Got {
     got
 }
 
-/// Sends `head`, and then sends `again` repeatedly, as fast as the server reads. Returns the total
+/// Sends `head` and then sends `again` repeatedly, as fast as the server reads. Returns the total
 /// size of the repetitions sent, and the response.
 async fn pour(socket: impl AsyncRead + AsyncWrite, head: &[u8], again: &[u8]) -> (usize, Got) {
     let (reads, mut writes) = tokio::io::split(socket);

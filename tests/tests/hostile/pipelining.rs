@@ -1,4 +1,4 @@
-//! Requests pipelined after a stream request, and disconnects that the server has to notice despite
+//! Requests pipelined after a stream request, and disconnects that the server must notice despite
 //! such requests.
 
 use support::{Client, serve_as, within};
@@ -109,8 +109,8 @@ async fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-/// `axum::serve` does not read past a pipelined request during a stream, so it notices the
-/// disconnect only when it cannot write a keep-alive.
+/// `axum::serve` does not read past a pipelined request during a stream, so it notices a disconnect
+/// only when it fails to write a keep-alive.
 #[tokio::test]
 async fn axum_serve_notices_pipelined_disconnect_later() {
     let (app, generators, _open) = app();

@@ -31,7 +31,8 @@ async fn newest_stream_of_a_key_ends_its_oldest() {
     assert_eq!(old.chunk().await, Ok(None));
     generators.until_alive(2).await;
 
-    // When the old stream's client reconnects, it gets a 204, so it stops reconnecting.
+    // When the old stream's client reconnects, the server responds with 204, so the client stops
+    // reconnecting.
     let returns = format!("{USER}last-event-id: ~done\r\n");
     let (_, head) = ask(addr, "GET /events", &returns).await;
     assert_eq!(head.status_line, "HTTP/1.1 204 No Content");

@@ -163,7 +163,8 @@ pub(crate) async fn events_are_delayed_by_less_than_200_ms(kind: Kind) {
         took.sort();
         medians.push(took[took.len() / 2]);
         drop(frames);
-        // Wait until the generator is dropped, since the next notification could otherwise wake it.
+        // Wait until the generator is dropped, since the next notification could otherwise wake
+        // that generator.
         servers.world.generators.until_alive(0).await;
     }
     let [direct, proxied] = medians[..] else {
@@ -249,8 +250,8 @@ pub(crate) async fn backpressure_reaches_the_generator(kind: Kind) {
         let mut before = 0;
         while before == 0 || before < taken() {
             before = taken();
-            // No signal shows that the generator has stalled, so wait and check whether more has
-            // been accepted. If the wait is too short, the test still passes.
+            // No signal shows that the generator has stalled, so wait and check whether the server
+            // has accepted more events. If the wait is too short, the test still passes.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })

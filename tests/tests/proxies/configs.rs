@@ -13,11 +13,11 @@ pub(crate) struct Kind {
     /// Like `listens`, for browsers. Also enables HTTP/2 over TLS, and compression for every
     /// response that the proxy can compress.
     pub(crate) listens_to_browsers: Option<(&'static str, &'static str)>,
-    /// The timeout for servers that send nothing, and its replacement.
+    /// The proxy's timeout for servers that send nothing, and the replacement used in tests.
     pub(crate) silence: (&'static str, &'static str),
     /// The server addresses in the file.
     pub(crate) servers: &'static [&'static str],
-    /// Replacements that allow the proxy to run without privileges in its own folder, `DIR`.
+    /// Replacements that allow the proxy to run without privileges in its own directory, `DIR`.
     pub(crate) private: &'static [(&'static str, &'static str)],
     pub(crate) args: &'static [&'static str],
     /// Whether the proxy runs as several processes.
@@ -44,7 +44,7 @@ pub(crate) const NGINX: Kind = Kind {
         "\nhttp {\naccess_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
          uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n",
     )],
-    // Run a single process so that killing it stops everything.
+    // Run a single process so that killing this process stops the whole proxy.
     args: &[
         "-p",
         "DIR",
@@ -219,7 +219,8 @@ backend default { .host = \"127.0.0.1:3000\"; }
     ..VARNISH
 };
 
-/// Replaces the only occurrence of `was` in `file` with `is`. Panics if there is not exactly one.
+/// Replaces the only occurrence of `was` in `file` with `is`. Panics unless `was` occurs exactly
+/// once.
 pub(crate) fn changed(file: &str, was: &str, is: &str) -> String {
     assert_eq!(file.matches(was).count(), 1, "{was:?} in {file}");
     file.replace(was, is)

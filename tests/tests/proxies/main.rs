@@ -15,8 +15,8 @@ mod configs;
 mod process;
 mod servers;
 
-/// The `sockets` step of `cargo xtask test` uses the name of this module to skip the tests in it,
-/// because the `interop` step runs these tests.
+/// The `sockets` step of `cargo xtask test` uses the name of this module to skip the module's
+/// tests, because the `interop` step runs these tests.
 mod through_proxies {
     /// Defines the named tests for the proxy. If the proxy is known to fail a test, the test name
     /// is followed by the expected panic message.

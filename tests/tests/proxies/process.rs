@@ -17,7 +17,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// A running proxy in its own folder.
+/// A running proxy in its own directory.
 pub(crate) struct Proxy {
     pub(crate) addr: SocketAddr,
     pub(crate) child: Child,
@@ -33,7 +33,7 @@ impl Proxy {
         servers: [SocketAddr; 2],
         changes: &[(&str, &str)],
     ) -> Option<Self> {
-        // Some proxies do not support `--version`, but it is enough that the program starts.
+        // Some proxies do not support `--version`, but it is enough for the program to start.
         let there = Command::new(kind.program)
             .arg("--version")
             .stdout(Stdio::null())
@@ -58,7 +58,7 @@ impl Proxy {
         Some(proxy.unwrap_or_else(|log| panic!("{} did not start: {log}", kind.program)))
     }
 
-    /// Starts the proxy once. Returns its output if it exits.
+    /// Starts the proxy once. Returns the proxy's output if the proxy exits.
     pub(crate) async fn try_start(
         kind: Kind,
         servers: [SocketAddr; 2],
@@ -90,7 +90,7 @@ impl Proxy {
         }
         let mut args: Vec<_> = kind.args.iter().map(|argument| own(argument)).collect();
         for (was, is) in kind.listens.iter().chain(kind.private).chain(changes) {
-            // Varnish is partly configured by its arguments.
+            // Varnish is partly configured through its command-line arguments.
             match args.iter_mut().find(|argument| *argument == was) {
                 Some(argument) => *argument = own(is),
                 None => file = changed(&file, was, &own(is)),
@@ -118,7 +118,7 @@ impl Proxy {
         }
     }
 
-    /// Waits until the proxy is listening. Returns `false` if it has exited.
+    /// Waits until the proxy is listening. Returns `false` if the proxy has exited.
     pub(crate) async fn listens(&mut self) -> bool {
         loop {
             if self.child.try_wait().unwrap().is_some() {
@@ -127,7 +127,7 @@ impl Proxy {
             if TcpStream::connect(self.addr).await.is_ok() {
                 return true;
             }
-            // Nothing signals that the proxy is listening.
+            // Nothing signals that the proxy is listening, so check again after a short pause.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -170,8 +170,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Writes a certificate for the loopback address and its key to the proxy's folder, both as
-/// separate files and as one combined file.
+/// Writes a certificate for the loopback address, and the certificate's key, to the proxy's
+/// directory. The two are written as separate files and also as one combined file.
 fn write_certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());

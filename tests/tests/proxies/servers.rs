@@ -42,8 +42,8 @@ pub(crate) struct World {
     pub(crate) start: Instant,
 }
 
-/// Yields the next number only after the test has requested it, so a proxy that waits for more data
-/// waits forever.
+/// Yields the next number only after the test has requested it. A proxy that holds data back until
+/// more arrives therefore waits forever.
 #[sse_endpoint("/asked", keep_alive = "off")]
 pub(crate) async fn asked(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -63,7 +63,7 @@ pub(crate) async fn asked_by_post(State(world): State<World>) -> impl Stream<Ite
     }
 }
 
-/// Sends one event, and then only keep-alives until the test requests the next event.
+/// Sends one event and then only keep-alives until the test requests the next event.
 #[sse_endpoint("/alive", keep_alive = "500ms")]
 pub(crate) async fn alive(State(world): State<World>) -> impl Stream<Item = u32> {
     let _running = world.generators.enter();
@@ -83,8 +83,8 @@ pub(crate) async fn quiet(State(world): State<World>) -> impl Stream<Item = u32>
 /// The size of each `much` event.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// The number of `much` events. Together, they are more than a proxy should buffer for a client
-/// that does not read.
+/// The number of `much` events. Together, these events are larger than the amount of data that a
+/// proxy should buffer for a client that does not read.
 pub(crate) const PIECES: u32 = 4_096;
 
 /// Yields as much as the server accepts.
@@ -117,7 +117,7 @@ pub(crate) async fn broken(State(world): State<World>) -> impl Stream<Item = u32
     panic!("on purpose");
 }
 
-/// Yields the time in microseconds since the test started, whenever the test requests it.
+/// Yields the time since the test started, in microseconds, each time the test requests a value.
 #[sse_endpoint("/stamped", keep_alive = "off")]
 pub(crate) async fn stamped(State(world): State<World>) -> impl Stream<Item = u128> {
     loop {
@@ -136,7 +136,8 @@ pub(crate) const PAGE: &str = "<!doctype html><script>
     }
 </script>";
 
-/// Two servers that run the same app. Their addresses replace those in the configuration files.
+/// Two servers that run the same app. The servers' addresses replace the addresses in the
+/// configuration files.
 pub(crate) struct Servers {
     pub(crate) addrs: [SocketAddr; 2],
     /// The first server.

@@ -190,7 +190,7 @@ fn names_and_comments_reject_every_line_break() {
         assert_eq!(EventName::from(literal).as_str(), "a\u{fffd}b");
         assert_eq!(Comment::from(literal).as_str(), "a\u{fffd}b");
     }
-    // Other white space and ordinary text are accepted.
+    // Other whitespace and ordinary text are accepted.
     for text in ["a\tb", "a\u{a0}b", "a\u{2000}b", "zürich ☃"] {
         assert_eq!(EventName::new(text).unwrap().as_str(), text);
         assert_eq!(Comment::new(text).unwrap().as_str(), text);
@@ -273,7 +273,7 @@ impl serde::Serialize for Panics {
     }
 }
 
-/// A value that panics on drop. A generator holds it in a local variable.
+/// A value that panics on drop. A generator holds this value in a local variable.
 struct Undroppable;
 
 impl Drop for Undroppable {

@@ -149,8 +149,8 @@ async fn unfinished_handshake_times_out() {
     assert_eq!(silent.rest().await, "");
 }
 
-/// By itself, hyper would wait forever for the HTTP/2 preface, so the server needs a timeout of its
-/// own.
+/// On its own, hyper would wait forever for the HTTP/2 preface, so the server must impose a
+/// timeout.
 #[tokio::test]
 async fn silent_http2_client_is_disconnected() {
     let server = Tls::start().await;
@@ -183,8 +183,8 @@ async fn server_does_not_start_without_certificate() {
     );
 }
 
-/// The server reads its certificate from a FIFO. Without a writer, the FIFO blocks its reader, like
-/// an unresponsive network file system.
+/// The server reads its certificate from a FIFO. A FIFO without a writer blocks its reader, as an
+/// unresponsive network file system would.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_stops_while_its_certificate_is_read() {
     let files = TempDir::new().unwrap();

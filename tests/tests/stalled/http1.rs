@@ -62,7 +62,7 @@ async fn stall(path: &'static str) {
     assert_eq!(closed.path, path);
     assert_eq!(closed.alive, 0, "the generator was still alive: {closed:?}");
     if path != "/huge" {
-        // The data fills the kernel's buffers but almost none of our own.
+        // The data fills the kernel's buffers but almost none of the server's own buffers.
         assert!(closed.yielded < 1024 * 1024, "{closed:?}");
     }
 
@@ -116,7 +116,7 @@ async fn drips_until(
     }
 }
 
-/// A client cannot keep its stream open past the deadline by not reading it.
+/// A client cannot keep its stream open past the deadline by not reading the stream.
 #[tokio::test]
 async fn stalled_stream_ends_at_its_deadline() {
     let (told, mut reasons) = Told::new();
@@ -166,7 +166,7 @@ async fn slow_client_is_not_stalled() {
 }
 
 /// If a client's receive buffer is full for too long, the server's kernel also drops the
-/// connection, as if the client had vanished. The reason must still be `Stalled`.
+/// connection, as if the client had vanished. The close reason must still be `Stalled`.
 #[tokio::test]
 async fn client_that_stops_reading_is_stalled_not_gone() {
     let (server, _told, mut reasons) = server();

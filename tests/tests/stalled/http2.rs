@@ -23,7 +23,8 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use super::{SEND_TIMEOUT, TICK, Told, assert_stalled, each, next, server};
 
-/// Returns an HTTP/2 client with a connection window of `room`, and the task that drives it.
+/// Returns an HTTP/2 client with a connection window of `room`, and the task that drives the
+/// connection.
 async fn http2(socket: TcpStream, room: u32) -> (SendRequest<bytes::Bytes>, JoinHandle<()>) {
     let (client, connection) = h2::client::Builder::new()
         .initial_connection_window_size(room)
@@ -46,7 +47,7 @@ async fn http2_get(client: &SendRequest<bytes::Bytes>, path: &str) -> RecvStream
         .into_body()
 }
 
-/// Reads the next chunk of data and releases its capacity.
+/// Reads the next chunk of data and releases the chunk's flow-control capacity.
 async fn http2_data(stream: &mut RecvStream) -> Option<Result<usize, h2::Error>> {
     let data = within("the next event", stream.data()).await?;
     Some(data.map(|data| {

@@ -46,8 +46,8 @@ struct Closed {
     /// The path of the request.
     path: &'static str,
     reason: CloseReason,
-    /// The number of bytes yielded by the generator, and the time since it yielded the last of
-    /// them.
+    /// The number of bytes yielded by the generator, and the time since the generator yielded the
+    /// last of these bytes.
     yielded: usize,
     idle: Duration,
     /// The number of generators alive when the hook ran.
@@ -164,7 +164,7 @@ async fn quiet(connection: Connection, State(told): State<Told>) -> impl Stream<
     pending::<()>().await;
 }
 
-/// Returns a server with these endpoints that disconnects only clients that do not read.
+/// Returns a server that has these endpoints and disconnects only clients that do not read.
 fn server() -> (Server, Told, mpsc::UnboundedReceiver<Closed>) {
     let (told, reasons) = Told::new();
     let app = Router::new()

@@ -13,8 +13,8 @@ use super::{next, server};
 
 const CLIENTS: usize = 1000;
 
-/// One client stops reading. The other clients keep receiving events for two seconds before that
-/// client is disconnected.
+/// One client stops reading. The other clients keep receiving events for two seconds before the
+/// server disconnects the stalled client.
 #[tokio::test]
 async fn stalled_clients_do_not_delay_others() {
     let (server, told, mut reasons) = server();

@@ -1,4 +1,4 @@
-//! Clients that vanish. They run in a network namespace that the test disconnects.
+//! Clients that vanish. These clients run in a network namespace that the test disconnects.
 
 use std::{
     io::{self, Write as _},
@@ -39,7 +39,7 @@ impl Elsewhere {
     fn new() -> Result<Self, String> {
         let process = std::process::id();
         // The addresses come from a range reserved for documentation. Each process uses four of
-        // them.
+        // these addresses.
         let part = u8::try_from(process % 64).unwrap_or_default() * 4;
         let this = Self {
             name: format!("sse-{process}"),
@@ -80,8 +80,8 @@ impl Elsewhere {
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        // Delete the cable first, since it outlives the namespace if a process is still running
-        // there.
+        // Delete the cable first, since the cable outlives the namespace if a process is still
+        // running in that namespace.
         let _ = ip(&format!("link del {}", self.link));
         let _ = ip(&format!("netns del {}", self.name));
     }

@@ -1,4 +1,4 @@
-//! [`Histogram`] records latencies and computes their quantiles with an error of at most 1.6 %.
+//! [`Histogram`] records latencies and computes their quantiles with an error of at most 1.6%.
 
 /// The number of buckets per power of two.
 const EACH: u64 = 64;

@@ -91,7 +91,7 @@ struct Outcome {
     own_core: f64,
     /// The server's memory in KiB at each number of streams.
     resident: Vec<(usize, u64)>,
-    /// The time that it took until every generator had been dropped, for each round.
+    /// The time taken for every generator to be dropped, for each round.
     left_ms: Vec<f64>,
     /// The first few errors.
     errors: Vec<String>,

@@ -24,8 +24,8 @@ pub fn now() -> u64 {
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Tick {
     pub seq: u64,
-    /// The time at which the tick was created. The load generator subtracts it from the time of
-    /// arrival to obtain the latency.
+    /// The time at which the tick was created. The load generator subtracts this time from the time
+    /// of arrival to obtain the latency.
     pub t: u64,
     pub price: f64,
     pub symbol: String,
@@ -101,7 +101,7 @@ impl Drop for Open {
     }
 }
 
-/// Publishes at the requested rate. If publishing is delayed, publishes the overdue events at once
+/// Publishes at the requested rate. Publishes the overdue events at once if publishing is delayed,
 /// in order to catch up with the schedule.
 pub async fn publish(mut publish: impl FnMut(u64)) {
     let mut seq = 0;

@@ -174,8 +174,8 @@ async fn stream_started_during_shutdown_is_drained() {
     server.shutdown.begin();
     retry(&to_the_end(&mut early).await);
     late.send(b"\r\n").await;
-    // The server either responds to the request or closes the connection. In either case, it stops
-    // waiting for the connection.
+    // The server either responds to the request or closes the connection. In either case, the
+    // server stops waiting for the connection.
     let _ = late.rest().await;
     server.ended().await;
 }

@@ -61,8 +61,8 @@ async fn hooks_run_for_http2_streams_left_after_drain() {
     let server = server_of(app).shutdown(shutdown.clone());
     let served = tokio::spawn(server.serve(listener));
 
-    // The client's window is zero, so hyper does not poll the streams. They therefore do not notice
-    // the shutdown.
+    // The client's window is zero, so hyper does not poll the streams. The streams therefore do not
+    // notice the shutdown.
     let socket = TcpStream::connect(addr).await.unwrap();
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(0);

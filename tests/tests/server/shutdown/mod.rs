@@ -20,11 +20,12 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// How long a `finite` stream lasts. With a drain time of 5 s, a stream that the server has to end
+/// How long a `finite` stream lasts. With a drain time of 5 s, a stream that the server must end
 /// does not stay open for this long.
 const FINITE: Duration = Duration::from_millis(4_200);
 
-/// Clients do not retry a `POST`, so the server lets its stream continue during a shutdown.
+/// Clients do not retry a `POST`, so the server lets a stream requested with `POST` continue during
+/// a shutdown.
 #[sse_endpoint("/finite", method = POST)]
 async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'static str> {
     let _running = generators.enter();
@@ -33,7 +34,7 @@ async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'st
     yield_!("last");
 }
 
-/// Reads a stream until it ends cleanly, and returns the last frame.
+/// Reads a stream to its clean end and returns the last frame.
 async fn to_the_end(client: &mut Client) -> String {
     let mut last = String::new();
     while let Some(chunk) = client.chunk().await.unwrap() {
@@ -96,7 +97,7 @@ impl Process {
         assert!(killed.unwrap().success());
     }
 
-    /// Waits until the server closes its listener, which it does when it starts to drain.
+    /// Waits until the server closes its listener, which happens when the server starts to drain.
     async fn until_listener_closes(&self) {
         within("the listener to close", async {
             while TcpStream::connect(self.addr).await.is_ok() {

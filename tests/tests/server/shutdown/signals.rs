@@ -96,8 +96,8 @@ async fn sigterm_fails_readiness_before_draining() {
 async fn sigint_skips_the_drain_delay() {
     let mut server = Process::start("60000", "60000").await;
     let mut clients = Vec::new();
-    // With this many streams, some of them would outlive the test's timeout if the server spread
-    // their ends over the entire drain time.
+    // With this many streams, some streams would outlive the test's timeout if the server spread
+    // the ends of all streams over the entire drain time.
     for _ in 0..20 {
         clients.push(server.stream("/quiet").await);
     }

@@ -41,7 +41,7 @@ async fn disconnect_is_noticed_despite_unread_bytes() {
 }
 
 /// Closing a socket takes time, and a generator may hold resources that other tasks are waiting
-/// for, so the server drops the generator first.
+/// for, so the server drops the generator before closing the socket.
 #[tokio::test]
 async fn generators_drop_before_sockets_on_mass_disconnect() {
     const MANY: usize = 100;

@@ -75,7 +75,7 @@ impl Drop for Dropped {
 }
 
 impl Seen {
-    /// Wraps `body` to count its bytes and to record when it is dropped.
+    /// Wraps `body` to count the bytes of the body and to record when the body is dropped.
     fn count(self, mut body: Body) -> Body {
         let dropped = Dropped(self);
         body::poll_fn(move |cx| {

@@ -88,7 +88,7 @@ async fn failed_stream_drops_pipelined_requests() {
 }
 
 /// Each event is one chunk. Only chunks up to a certain size are copied into one buffer, and the
-/// sizes range from well below to well above that limit.
+/// sizes of these chunks range from well below to well above that limit.
 #[tokio::test]
 async fn slow_reader_receives_events_of_any_size() {
     const SIZES: [usize; 9] = [0, 1, 4_000, 5_000, 32_700, 32_760, 40_000, 3_000_000, 7];

@@ -27,7 +27,7 @@ async fn lines(addr: SocketAddr, request: &str) -> (Vec<String>, String) {
     (lines, date)
 }
 
-/// Compares two servers that run the same app. In one of them, hyper writes the stream.
+/// Compares two servers that run the same app. In one of the servers, hyper writes the stream.
 #[tokio::test]
 async fn head_matches_the_head_from_hyper() {
     async fn marked(mut response: Response) -> Response {

@@ -81,8 +81,8 @@ async fn waiting_generator_is_polled_once_for_each_event() {
     assert!(once.contains(&polls), "{polls} polls for {EVENTS} events");
 }
 
-/// A body wrapper added by a layer. When it forwards an event, it publishes the next event in the
-/// same poll.
+/// A body wrapper added by a layer. When the wrapper forwards an event, it publishes the next event
+/// in the same poll.
 struct Publishing {
     body: Body,
     topic: Topic<u32>,
@@ -212,7 +212,7 @@ async fn revocation_is_seen_after_a_poll_with_a_noop_waker() {
     client.read_to(r#"{"reason":"revoked"}"#).await;
 }
 
-/// A response body shared by several clients, each of which receives one of its events.
+/// A response body shared by several clients, each of which receives one of the body's events.
 type Shared = Arc<tokio::sync::Mutex<Body>>;
 
 #[sse_endpoint("/one")]

@@ -1,4 +1,4 @@
-//! A hand-written server that follows axum's documentation. It uses `Sse`, `async-stream`,
+//! A hand-written server that follows axum's documentation. The server uses `Sse`, `async-stream`,
 //! `broadcast`, `json_data` and `KeepAlive`.
 
 use std::time::Duration;
@@ -56,8 +56,8 @@ async fn fan_out(State(all): State<Ticks>) -> Sse<impl Stream<Item = Result<Even
     Sse::new(ticks(&all)).keep_alive(KeepAlive::default())
 }
 
-/// Like `fan_out`, but without a keep-alive, because its timer would add to the memory being
-/// measured.
+/// Like `fan_out`, but without a keep-alive, because the keep-alive timer would add to the memory
+/// being measured.
 async fn quiet(State(all): State<Ticks>) -> Sse<impl Stream<Item = Result<Event, Error>>> {
     Sse::new(ticks(&all))
 }

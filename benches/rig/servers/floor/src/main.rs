@@ -1,6 +1,6 @@
-//! A lower bound for the cost of a server. It uses one thread, epoll, and one `send` call per
-//! subscriber and event. The code is written by hand for this single purpose and does as little as
-//! possible.
+//! A lower bound for the cost of a server. The server uses one thread, epoll, and one `send` call
+//! per subscriber and event. The code is written by hand for this single purpose and does as little
+//! as possible.
 //!
 //! A burst is sent in writes of 64 KiB. With the `each` argument, every event is written
 //! separately.
@@ -78,7 +78,7 @@ struct Floor {
 /// Appends one event as a chunk.
 fn write_chunk(out: &mut Vec<u8>, seq: u64) {
     // The size of every frame has two hexadecimal digits. Reserve space for these digits, append
-    // the frame, and then fill in its size.
+    // the frame, and then fill in the frame's size.
     let start = out.len();
     out.extend_from_slice(b"00\r\n");
     peer::write_frame(out, seq);
@@ -91,7 +91,7 @@ fn write_chunk(out: &mut Vec<u8>, seq: u64) {
 
 impl Client {
     /// Writes `bytes` and buffers the part that the socket does not accept. Returns `false` if the
-    /// socket's buffer has just become full, so that the caller starts to watch for the socket to
+    /// socket's buffer has just become full. The caller then starts to watch for the socket to
     /// become writable.
     fn send(&mut self, bytes: &[u8]) -> bool {
         if self.sent < self.unsent.len() {
@@ -152,7 +152,7 @@ impl Floor {
         let data = EventData::new_u64(key as u64);
         let socket = &self.clients[&key].socket;
         // The error can be ignored: it means that the client has disconnected, and the next epoll
-        // event also reports this.
+        // event also reports the disconnect.
         let _ = epoll::modify(&self.epoll, socket, data, EventFlags::IN | flags);
     }
 

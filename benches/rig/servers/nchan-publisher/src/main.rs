@@ -1,5 +1,5 @@
-//! Publishes to Nchan at the requested rate. Like the servers, it responds to `/rate` and `/stats`.
-//! Usage: `nchan-publisher PORT NGINX-PORT`.
+//! Publishes to Nchan at the requested rate. Like the servers, the publisher responds to `/rate`
+//! and `/stats`. Usage: `nchan-publisher PORT NGINX-PORT`.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},

@@ -1,5 +1,5 @@
-//! A server built with this project in the way that a user would build it. The server calls
-//! `serve`, or `axum::serve` if the `plain` argument is given.
+//! A server built with this project as a user would build one. The server calls `serve`, or
+//! `axum::serve` if the `plain` argument is given.
 
 use std::time::Duration;
 
