@@ -33,7 +33,7 @@ async fn lock() -> impl Stream<Item = u32> {
     *shared.lock().unwrap() += 1;
 }
 
-/// A future that borrows a local variable and is pinned on the stack.
+/// A future that is pinned on the stack and borrows a local variable.
 #[sse_endpoint("/pinned")]
 async fn pinned() -> impl Stream<Item = u32> {
     let mut count = 0;

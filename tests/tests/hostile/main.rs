@@ -230,8 +230,7 @@ impl Bystander {
     }
 }
 
-/// The bytes that a client received before its connection was closed, and the time until the
-/// connection was closed.
+/// The bytes that a client received, and the time until its connection was closed.
 #[derive(Debug)]
 struct Got {
     bytes: Vec<u8>,

@@ -361,7 +361,7 @@ async fn rejection_by_one_limit_frees_the_other_permits() {
     let _other = try_connect(addr, "user: b\r\n").await.unwrap();
 }
 
-/// If a custom response has a success status, the status is replaced with `503` or `429`.
+/// A success status in a custom response is replaced with `503` or `429`.
 #[tokio::test]
 async fn custom_response_over_the_limit_is_not_a_success() {
     let (app, shared, _happen) = app();

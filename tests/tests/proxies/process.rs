@@ -58,7 +58,7 @@ impl Proxy {
         Some(proxy.unwrap_or_else(|log| panic!("{} did not start: {log}", kind.program)))
     }
 
-    /// Starts the proxy once. Returns the proxy's output if the proxy exits.
+    /// Starts the proxy once. Returns the proxy's output as an error if the proxy exits.
     pub(crate) async fn try_start(
         kind: Kind,
         servers: [SocketAddr; 2],

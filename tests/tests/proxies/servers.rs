@@ -83,8 +83,8 @@ pub(crate) async fn quiet(State(world): State<World>) -> impl Stream<Item = u32>
 /// The size of each `much` event.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// The number of `much` events. Together, these events are larger than the amount of data that a
-/// proxy should buffer for a client that does not read.
+/// The number of `much` events. Together, these events contain more data than a proxy should buffer
+/// for a client that does not read.
 pub(crate) const PIECES: u32 = 4_096;
 
 /// Yields as much as the server accepts.

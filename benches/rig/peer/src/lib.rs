@@ -101,8 +101,8 @@ impl Drop for Open {
     }
 }
 
-/// Publishes at the requested rate. Publishes the overdue events at once if publishing is delayed,
-/// in order to catch up with the schedule.
+/// Publishes at the requested rate. After a delay, publishes all overdue events at once to catch up
+/// with the schedule.
 pub async fn publish(mut publish: impl FnMut(u64)) {
     let mut seq = 0;
     let mut next = Instant::now();
