@@ -36,7 +36,7 @@ pub enum OnShutdown {
 /// Determines how the response ends if the stream is closed before its generator has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnCut {
-    /// The response is aborted so that the client does not mistake the response for a complete one.
+    /// The response is aborted so that the client does not mistake it for a complete one.
     Abort,
     /// The response ends as if it were complete.
     End,
@@ -177,8 +177,8 @@ impl Endpoint {
 
     /// Returns whether the response is aborted if the stream is closed early. By default, this is
     /// the case for every method except `GET`. `GET` requests are usually sent by an `EventSource`,
-    /// which reconnects and resumes after a response that ends cleanly. Any other client would
-    /// mistake such a response for a complete one.
+    /// which reconnects and resumes after a response that ends cleanly. Other clients would mistake
+    /// that response for a complete one.
     pub(crate) fn aborts_when_cut(&self) -> bool {
         let by_method = if self.is_get() {
             OnCut::End
@@ -200,16 +200,16 @@ impl Endpoint {
         self.events.unwrap_or(by_method) == Events::All
     }
 
-    /// Returns whether id-only frames are sent. Such frames are meant for clients that send the id
-    /// when they reconnect, such as `EventSource`. Some other clients dispatch an event at every
-    /// blank line, even if the frame has no data.
+    /// Returns whether id-only frames are sent. These frames are meant for clients that send the id
+    /// back when they reconnect, such as `EventSource`. Some other clients dispatch an event at
+    /// every blank line, even if the frame has no data.
     pub(crate) fn sends_bare_ids(&self) -> bool {
         self.is_get() && self.sends_framework_events()
     }
 
     /// Returns how the endpoint's streams behave when the server shuts down. By default, the
-    /// streams of `GET` requests are closed early, because browsers send these requests again.
-    /// Other streams continue, because their requests may not be safe to repeat.
+    /// streams of `GET` requests are closed early, because browsers send them again. Other streams
+    /// continue, because their requests may not be safe to repeat.
     pub(crate) fn when_shut_down(&self) -> OnShutdown {
         let by_method = if self.is_get() {
             OnShutdown::Close

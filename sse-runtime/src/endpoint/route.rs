@@ -1,5 +1,5 @@
-//! [`SseRoute`], the route returned by an endpoint's function, and [`SseRouterExt`], which adds
-//! that route to a router.
+//! [`SseRoute`], the route returned by an endpoint's function, and [`SseRouterExt`], which adds it
+//! to a router.
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 
@@ -116,8 +116,7 @@ pub struct Layered<H, L> {
     layer: L,
 }
 
-/// Types accepted by [`SseRouterExt::sse`]: an endpoint's function and the [`SseRoute`] that the
-/// function returns.
+/// Types accepted by [`SseRouterExt::sse`]: an endpoint's function and the [`SseRoute`] it returns.
 ///
 /// `K` distinguishes these types and is inferred.
 #[diagnostic::on_unimplemented(
@@ -158,9 +157,9 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
 /// An [`SseRoute`] that can be mounted on a router with state `S`, because all of the endpoint's
 /// arguments are extractors for `S`.
 ///
-/// `M` distinguishes the argument lists and is inferred. The implementations of this trait are not
-/// marked `do_not_recommend`. As a result, compiler diagnostics also mention axum's traits and thus
-/// explain why an argument is not an extractor.
+/// `M` distinguishes the argument lists and is inferred. The implementations of this trait are
+/// deliberately not marked `do_not_recommend`, so that compiler errors also mention axum's traits
+/// and show why an argument is not an extractor.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added to a router",
     label = "not every argument of this endpoint is an extractor",
@@ -198,10 +197,10 @@ where
 
 /// Adds event endpoints to a [`Router`].
 pub trait SseRouterExt<S>: Sealed {
-    /// Adds an endpoint under the path and method specified in its attribute.
+    /// Adds an endpoint to the router, using the path and method from its attribute.
     ///
-    /// This method accepts either the function itself, as in `router.sse(clock)`, or the route that
-    /// the function returns, as in `router.sse(clock().layer(auth))`.
+    /// This method accepts either the function itself, as in `router.sse(clock)`, or the route it
+    /// returns, as in `router.sse(clock().layer(auth))`.
     ///
     /// # Panics
     ///
@@ -271,7 +270,7 @@ fn method_filter(method: &Method) -> MethodFilter {
 }
 
 /// The last element of the tuple that distinguishes argument lists. If the function has no
-/// arguments, this element is the tuple's only element.
+/// arguments, it is the only element.
 #[derive(Debug)]
 pub struct NoArguments;
 

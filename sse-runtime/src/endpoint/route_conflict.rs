@@ -1,8 +1,8 @@
 //! Reports the names and locations of two endpoints with the same method and path.
 //!
 //! axum's panic message says only that the routes overlap. A router does not expose its routes, so
-//! this module cannot detect an overlap in advance. Instead, it catches axum's panic and raises a
-//! panic whose message names both endpoints. axum's message is printed first, because the panic
+//! this module cannot detect an overlap in advance. Instead, it catches axum's panic and panics
+//! with a message that names both endpoints. axum's message is printed first, because the panic
 //! hook runs before the panic can be caught. With `panic = "abort"`, the panic cannot be caught, so
 //! only axum's message is printed.
 
@@ -30,10 +30,10 @@ struct Mounted {
     at: &'static Location<'static>,
 }
 
-/// The endpoint most recently mounted for each method and path, across the whole process. The map
-/// is used only to name the first endpoint once axum has reported an overlap. In a process with
-/// several routers, an entry may come from another router. The panic message therefore includes the
-/// location at which the first endpoint was mounted.
+/// The endpoint most recently mounted for each method and path, across the whole process. It is
+/// used only to name the first endpoint once axum has reported an overlap. In a process with
+/// several routers, an entry may belong to another router. The panic message therefore includes the
+/// location where the first endpoint was mounted.
 static MOUNTED: LazyLock<Mutex<HashMap<(Method, &'static str), Mounted>>> =
     LazyLock::new(Mutex::default);
 
@@ -58,8 +58,7 @@ impl RouteConflict {
     where
         S: Clone + Send + Sync + 'static,
     {
-        // Unwind safety: the closure owns the router, so the router cannot be observed after a
-        // panic.
+        // Unwind safety: the closure owns the router, so it cannot be observed after a panic.
         let mount = AssertUnwindSafe(|| router.route(self.path, routes));
         match panic::catch_unwind(mount) {
             Ok(mounted) => {

@@ -13,9 +13,9 @@ use crate::event::{
 /// An event with explicit fields, for streams that need more than plain values. `yield_!` accepts
 /// both events and plain values.
 ///
-/// The `event`, `id` and `retry` methods are named after the fields in
-/// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
-/// `T`, the type of the value sent as JSON, is the stream's item type or a reference to that type.
+/// The `event`, `id` and `retry` methods are named after the fields in [WHATWG HTML, section
+/// 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+/// `T` is the type of the value sent as JSON: either the stream's item type or a reference to it.
 /// Events without JSON, such as text events and comments, can be sent on any stream.
 ///
 /// ```
@@ -40,8 +40,8 @@ use crate::event::{
 pub struct Event<T = NoJson> {
     pub(crate) fields: Fields,
     pub(crate) data: Data<T>,
-    /// Whether to append the `~done` suffix to the id. A client that sends such an id back receives
-    /// a `204` and stops reconnecting. See [`Event::done`].
+    /// Whether to append the `~done` suffix to the id. A client that sends this id back receives a
+    /// `204` and stops reconnecting. See [`Event::done`].
     pub(crate) done: bool,
 }
 
@@ -57,9 +57,9 @@ pub(crate) enum Data<T> {
 pub enum NoJson {}
 
 impl<T> Event<T> {
-    /// Creates an event whose data is `value`, which can be a reference. The value is encoded in
-    /// the same way as the stream's items, which are written as single-line JSON unless the item
-    /// type is [`Text`](crate::Text) or [`Html`](axum::response::Html).
+    /// Creates an event whose data is `value`, which can be a reference. It is encoded the same way
+    /// as the stream's items, which are written as single-line JSON unless the item type is
+    /// [`Text`](crate::Text) or [`Html`](axum::response::Html).
     pub fn json(value: T) -> Self {
         Self::with(Data::Json(value))
     }
@@ -184,11 +184,11 @@ impl Event {
     ///
     /// - If the function does not extract a [`LastEventId<EventId>`](crate::LastEventId), the
     ///   response is `204`. The extractors still run, but the function body does not.
-    /// - If the function does extract one, the function runs until it uses the id to subscribe to a
-    ///   topic. If the id belongs to that topic's epoch, the response is `204`. Otherwise, the
-    ///   stream begins with a [`Gap`](crate::topic::Gap).
-    /// - If the function extracts one but yields before subscribing, the function is dropped and
-    ///   the response is `204`. To prevent this, subscribe before the first `yield_!`.
+    /// - If the function does extract one, it runs until it uses the id to subscribe to a topic. If
+    ///   the id belongs to that topic's epoch, the response is `204`. Otherwise, the stream begins
+    ///   with a [`Gap`](crate::topic::Gap).
+    /// - If the function extracts one but yields before subscribing, it is dropped and the response
+    ///   is `204`. To prevent this, subscribe before the first `yield_!`.
     ///
     /// An id sent in the query string never results in a `204`. Instead, the function receives
     /// [`LastEventIdError::Done`](crate::event::LastEventIdError::Done).

@@ -3,8 +3,8 @@
 //! Source:
 //! [WHATWG HTML, "Parsing an event stream"](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 //!
-//! Every line starts with an ASCII field name or a colon. A stream therefore never starts with a
-//! byte order mark from the data. Clients would strip a byte order mark at the start of a stream.
+//! Every line starts with an ASCII field name or a colon. A byte order mark in the data can
+//! therefore never be at the start of the stream, where clients would strip it.
 
 use std::{fmt, fmt::Write as _, time::Duration};
 
@@ -29,8 +29,8 @@ pub(crate) struct Fields {
     pub(crate) retry: Option<Duration>,
 }
 
-/// The event fields set by a value, such as an `event` field that contains the name of the value's
-/// variant or an `id` field taken from one of the value's own fields.
+/// The event fields set by a value, such as an `event` field with the name of its variant or an
+/// `id` field taken from one of its own fields.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     /// The `event` field.
@@ -52,8 +52,8 @@ const FIRST_CAPACITY: usize = 512;
 /// fields, in this order. A blank line ends the frame, unless the frame contains nothing but a
 /// comment, a `retry` field, or both.
 ///
-/// If an error or a panic causes an unfinished frame to be dropped, the frame's bytes are removed
-/// from the buffer. A partial frame is therefore never sent.
+/// If an unfinished frame is dropped because of an error or a panic, its bytes are removed from the
+/// buffer, so a partial frame is never sent.
 #[derive(Debug)]
 pub struct Frame<'a> {
     buffer: &'a mut BytesMut,
@@ -199,9 +199,9 @@ pub(crate) fn bare_frame(buffer: &mut BytesMut, fields: &Fields) {
 
 /// Writes a `retry` line before the next frame.
 ///
-/// The line takes effect without a blank line. A blank line would turn the line into a frame
-/// without data. Some clients (httpx-sse, fetch-event-source) treat such a frame as an event with
-/// empty data, and others (reqwest-eventsource, eventsource-client) ignore the frame.
+/// The line takes effect even without a blank line. A blank line would turn it into a frame without
+/// data, which some clients (httpx-sse, fetch-event-source) treat as an event with empty data and
+/// others (reqwest-eventsource, eventsource-client) ignore.
 pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
     line(buffer, "retry", milliseconds(retry));
 }
@@ -210,8 +210,8 @@ pub(crate) fn retry_line(buffer: &mut BytesMut, retry: Duration) {
 /// reconnecting.
 ///
 /// According to the standard, a frame that contains only an id would be enough, and Chromium
-/// accepts such a frame. Firefox and most libraries, however, remember only the ids of dispatched
-/// events. These clients would discard the id of such a frame and reconnect forever.
+/// accepts it. Firefox and most libraries, however, remember only the ids of dispatched events.
+/// They would discard this id and reconnect forever.
 pub(crate) fn done_frame(buffer: &mut BytesMut, id: &EventId) {
     line(buffer, "event", "done");
     line(buffer, "id", id);
@@ -265,8 +265,8 @@ fn line(buffer: &mut BytesMut, field: &str, value: impl fmt::Display) {
 }
 
 /// Converts a duration to milliseconds, the unit of the `retry` field. The result is rounded up so
-/// that a delay of less than a millisecond does not become 0. The result is also capped at the
-/// longest delay that a browser's timer supports, because a browser treats a longer delay as 0.
+/// that a delay of less than a millisecond does not become 0. It is also capped at the longest
+/// delay that a browser's timer supports, because browsers treat a longer delay as 0.
 fn milliseconds(duration: Duration) -> u128 {
     const LONGEST: u128 = i32::MAX as u128;
     duration.as_nanos().div_ceil(1_000_000).min(LONGEST)

@@ -10,7 +10,7 @@ use crate::event::{
 };
 
 /// A notification that a reader has missed events, either because the topic no longer retains them
-/// or because the topic does not recognize the reader's position.
+/// or because it does not recognize the reader's position.
 ///
 /// An endpoint sends a gap to the client as a `gap` event, even if the handler filters the topic's
 /// events. The data of the `gap` event looks like `{"reason":"too_old","missed":7}`, and the
@@ -56,7 +56,7 @@ impl fmt::Display for GapReason {
 }
 
 impl Gap {
-    /// Returns the reason why events were missed.
+    /// Returns the reason for the gap.
     pub fn reason(&self) -> GapReason {
         self.reason
     }

@@ -4,15 +4,15 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 use crate::event::position::{MERGED_PREFIX, Position};
 
-/// The suffix of the last id sent by a finished stream. A client that reconnects with an id that
-/// ends with this suffix receives a `204`.
+/// The suffix of the last id sent by a finished stream. A client that reconnects with an id ending
+/// in this suffix receives a `204`.
 ///
-/// All characters of the suffix are unreserved in a URL (RFC 3986, section 2.3), so the suffix does
-/// not need to be escaped in a query string.
+/// All characters of the suffix are unreserved in a URL (RFC 3986, section 2.3), so it does not
+/// need to be escaped in a query string.
 pub(crate) const DONE: &str = "~done";
 
 /// The maximum length of an id in bytes. Servers may reject a request if a header contains a longer
-/// id, and a browser never reconnects after such a rejection.
+/// id, and a browser never reconnects once its request has been rejected.
 const MAX_LEN: usize = 4096;
 
 /// The `id` of an event, which a browser sends back in `Last-Event-ID` when it reconnects.

@@ -28,7 +28,7 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 ///
 /// This extractor never rejects a request, because a `400` would stop a browser from ever
 /// reconnecting. If the id is not UTF-8 or does not parse as `T` (for example, because an older
-/// deployment issued the id), the handler receives an error. Destructure the extractor with
+/// deployment issued it), the handler receives an error. Destructure the extractor with
 /// `LastEventId(last)` to distinguish an error from a missing id, or call [`ok`](Self::ok) if the
 /// stream starts from the beginning in either case.
 ///
@@ -216,7 +216,7 @@ mod tests {
             ("/?lastEventId=%E2%98%83+1", None),
         ] {
             assert_eq!(extract(uri, header).await, Ok(Some("☃ 1".to_owned())));
-            // A client may send this text, but the text is not a valid `EventId`.
+            // A client may send this text, but it is not a valid `EventId`.
             let error = extract::<EventId>(uri, header).await.unwrap_err();
             assert!(
                 matches!(error, LastEventIdError::NotParsed { .. }),

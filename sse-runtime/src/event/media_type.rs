@@ -2,8 +2,8 @@
 
 /// The media type of an event stream.
 ///
-/// The standard prescribes UTF-8, but Python's `requests` decodes a text response as Latin-1 if the
-/// media type has no charset. This media type therefore includes the charset.
+/// The charset is included because Python's `requests` decodes a text response without one as
+/// Latin-1, even though the standard prescribes UTF-8.
 pub(crate) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
 
 /// Keeps caches and proxies from storing or delaying events.

@@ -1,8 +1,8 @@
 //! Events, their values, ids and names, and the traits for types that can be sent.
 
-// The modules below encode values as the bytes of events. `payload` defines which values can be
-// sent, `frame` writes the fields, and `data` and `json` write the `data` field. None of these
-// modules depends on requests, streams or sockets.
+// The modules below encode values as events. `payload` defines which values can be sent, `frame`
+// writes the fields, and `data` and `json` write the `data` field. None of these modules depends on
+// requests, streams or sockets.
 pub(crate) mod data;
 pub(crate) mod describe;
 pub(crate) mod event;

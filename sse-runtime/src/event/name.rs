@@ -3,8 +3,7 @@
 use std::{borrow::Cow, fmt, str::FromStr};
 
 /// The standard's line breaks (LF and CR) and every other line break that Python's `str.splitlines`
-/// recognizes. A client that uses `splitlines` would parse the text after any of these line breaks
-/// as a field.
+/// recognizes. A client that uses `splitlines` would parse the text after any of them as a field.
 ///
 /// `sse-macros` contains a copy of this list for checking names at compile time.
 const LINE_BREAKS: [char; 10] = [
@@ -13,8 +12,8 @@ const LINE_BREAKS: [char; 10] = [
 
 /// Returns the byte offset of the first line break.
 fn line_break(text: &str) -> Option<usize> {
-    // This function runs for every named event. Most names are plain ASCII, and for these names,
-    // this check is faster than the search below.
+    // This function is called for every named event. Most names are plain ASCII, where this check
+    // is faster than the search below.
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if is_plain {
         return None;
@@ -33,8 +32,8 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
 
 /// The name of an event. Browser code passes this name to `addEventListener`.
 ///
-/// A name cannot be empty, because an event with an empty name would arrive as a plain `message`. A
-/// name cannot contain a line break either, because a line break in user input could forge a field.
+/// A name cannot be empty, because an event with an empty name would arrive as a plain `message`.
+/// It cannot contain a line break either, because a line break in user input could forge a field.
 /// Unicode's line breaks (VT, FF, FS, GS, RS, U+0085, U+2028 and U+2029) are also rejected, because
 /// some clients split lines at these characters. Convert a `String` with [`new`](Self::new), which
 /// returns a [`Result`]. Converting a `&'static str` cannot fail, because a line break in a literal
@@ -95,10 +94,10 @@ impl fmt::Display for EventName {
     }
 }
 
-/// A comment: a line that clients ignore. A comment can keep an idle connection alive or help a
-/// person who reads the stream.
+/// A comment: a line that clients ignore. A comment can keep an idle connection alive or help
+/// someone reading the stream.
 ///
-/// A comment cannot contain any line break, not even one of Unicode's line breaks (see
+/// A comment cannot contain a line break of any kind, including Unicode's line breaks (see
 /// [`EventName`]). Convert a `String` with [`new`](Self::new), which returns a [`Result`].
 /// Converting a `&'static str` cannot fail, because a line break in a literal is replaced with
 /// U+FFFD.
@@ -150,12 +149,11 @@ impl FromStr for Comment {
     }
 }
 
-/// A type that converts into `Field` without returning an error. `Field` itself and `&'static str`
-/// implement this trait. If `Field` is [`EventId`](crate::EventId), numbers and UUIDs also
-/// implement this trait.
+/// A type that converts infallibly into `Field`. `Field` itself and `&'static str` implement this
+/// trait. If `Field` is [`EventId`](crate::EventId), so do numbers and UUIDs.
 ///
-/// This trait is implemented for every type that implements `Into<Field>`. The trait exists only to
-/// improve the compiler's error message for all other types.
+/// This trait is implemented for every type that implements `Into<Field>`. It exists only to
+/// improve the compiler's error message for other types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` might not be a valid `{Field}`",
     label = "this is only known at run time",

@@ -12,7 +12,7 @@ use crate::event::{
 use sealed::Sealed;
 
 /// Types whose values a stream can send. The value of any [`serde::Serialize`] type is sent as
-/// single-line JSON. [`Text`] and axum's [`Html`] are sent as text, which is not encoded as JSON.
+/// single-line JSON. [`Text`] and axum's [`Html`] are sent as text, without being encoded as JSON.
 ///
 /// Do not implement this trait by hand. Derive [`serde::Serialize`] instead. `Kind` distinguishes
 /// the kinds of payload and is inferred. A `Serialize` value, even a `String`, is always sent as
@@ -86,7 +86,7 @@ impl<T: Serialize + ?Sized> Payload<AsJson> for T {
 /// format does not distinguish between them.
 ///
 /// Other Unicode line breaks, such as U+2028, are sent unchanged. Contrary to the standard, some
-/// clients (such as those that use Python's `splitlines`) treat these characters as line breaks and
+/// clients (such as those using Python's `splitlines`) treat these characters as line breaks and
 /// parse the text after them as a separate field. Send untrusted text as JSON, which escapes these
 /// characters.
 ///

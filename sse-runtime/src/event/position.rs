@@ -11,7 +11,7 @@ pub(crate) const MERGED_PREFIX: &str = "m1:";
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
-    /// The epoch shared by all runs that no longer exist. A client that requests such a run
+    /// The epoch shared by all runs that no longer exist. A client that requests one of these runs
     /// receives a gap whose id belongs to this epoch. When the client reconnects, it sends that id
     /// back.
     pub(crate) const GONE: Self = Self([b'0'; EPOCH]);
@@ -27,15 +27,15 @@ impl Epoch {
 
 /// A reader's position in a topic, directly after the event with the given number. If the number is
 /// 0, the position is before the first event. A position is copied every time a reader receives an
-/// event. A position therefore contains no shared state, such as a reference count, which all
-/// readers would have to update.
+/// event. It therefore contains no shared state, such as a reference count that all readers would
+/// have to update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
     /// The number of later events that a `gap` event has already reported to the client as missed.
-    /// This number is set in ids that are sent while the client is receiving the newest event per
-    /// key. The number prevents the same events from being counted again if the client disconnects
-    /// and reconnects. In all other ids, the number is 0 and is omitted.
+    /// It is nonzero only in ids sent while the client is catching up on the latest event for each
+    /// key, and prevents the same events from being counted again if the client disconnects and
+    /// reconnects. If it is 0, it is omitted from the id.
     reported: u32,
     pub(crate) number: u64,
 }
@@ -60,7 +60,7 @@ impl Position {
     /// missed.
     ///
     /// The count is omitted if it would make the id too long, which can happen only if the count is
-    /// at least a billion. The events are then reported again when the client reconnects.
+    /// at least a billion. In that case, the events are reported again when the client reconnects.
     pub(crate) fn with_reported(epoch: Epoch, number: u64, reported: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
         let fits = digits(number) + "-".len() + digits(reported) <= DIGITS;
@@ -75,7 +75,7 @@ impl Position {
 /// The number of digits in an epoch.
 const EPOCH: usize = 12;
 
-/// A position that a client has sent back and that has not been checked against the topic yet.
+/// A position sent back by a client and not yet checked against the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedId<'a> {
     pub(crate) epoch: &'a str,
@@ -128,8 +128,8 @@ impl<'a> ParsedId<'a> {
     }
 }
 
-/// Parses a number. Accepts only the canonical form, whereas `str::parse` also accepts `+7` and
-/// `007`.
+/// Parses a number. Accepts only the canonical form, unlike `str::parse`, which also accepts `+7`
+/// and `007`.
 fn parse(digits: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)
@@ -147,8 +147,8 @@ mod tests {
             (42, 7, 7),
             (999_999_999, u32::MAX.into(), u32::MAX),
             (u64::MAX, 0, 0),
-            // The count is omitted because it would make the id too long or because it does not fit
-            // into a `u32`.
+            // The count is omitted because it would make the id too long or does not fit into a
+            // `u32`.
             (u64::MAX, 1, 0),
             (1, 1 << 32, 0),
         ] {

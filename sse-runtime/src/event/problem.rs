@@ -105,8 +105,7 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Writes the members that every problem has, except any member that one of the variant's
-    /// fields replaces.
+    /// Writes the members that every problem has, except those replaced by the variant's fields.
     pub fn write<M: SerializeMap>(
         &self,
         taken: &[(&str, bool)],

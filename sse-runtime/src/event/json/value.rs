@@ -4,8 +4,8 @@
 //! every name and string, and writes `,`, `"`, the name, `"` and `:` one by one. With `serde_json`
 //! alone, this work took half the time spent in a `yield_!`. This module assembles `"name":` at
 //! compile time, writes it as two machine words, and checks text eight bytes at a time. All other
-//! work, including all escaping, is delegated to `serde_json`, so the output is identical to that
-//! of `serde_json`.
+//! work, including all escaping, is delegated to `serde_json`, so the output is identical to
+//! `serde_json`'s.
 
 use bytes::{BufMut as _, BytesMut};
 use serde::{
@@ -19,10 +19,10 @@ use serde_json::{
 
 use crate::event::json::line::{self, Buffer, LineSerializer, SingleLine};
 
-/// The prefix that the names of `serde_json`'s marker structs share. `serde_json` uses these
-/// structs for `RawValue` and, with the `arbitrary_precision` feature, for numbers. A marker struct
-/// is serialized as the JSON in its only field. A Rust identifier cannot contain `$`, so no
-/// user-defined struct name can start with this prefix by accident.
+/// The name prefix shared by `serde_json`'s marker structs. These structs are used for `RawValue`
+/// and, with the `arbitrary_precision` feature, for numbers. A marker struct is serialized as the
+/// JSON in its only field. A Rust identifier cannot contain `$`, so no user-defined struct name can
+/// start with this prefix by accident.
 const VERBATIM: &str = "$serde_json::private::";
 
 /// Writes one value.
@@ -35,7 +35,7 @@ pub(crate) struct ValueSerializer<'p, 'b> {
 #[derive(Default)]
 pub(crate) struct Place<'b> {
     /// The `serde_json` serializer, created on first use. `serde_json`'s compound serializers
-    /// borrow from this serializer.
+    /// borrow from it.
     json: Option<LineSerializer<'b>>,
     /// Whether the value is a string that already contains JSON.
     is_verbatim: bool,
@@ -240,9 +240,9 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// Returns the error for an additional field in a struct that is replaced by JSON. For an
-/// internally tagged enum, serde adds the tag to the fields of the variant's content. A struct that
-/// is replaced by JSON cannot hold an additional field.
+/// Returns the error for an additional field in a struct replaced by JSON. For an internally tagged
+/// enum, serde adds the tag to the fields of the variant's content. A struct replaced by JSON
+/// cannot hold an additional field.
 #[cold]
 fn unexpected_field() -> Error {
     ser::Error::custom("a `RawValue` or an arbitrary-precision number cannot hold an enum's tag")
@@ -286,7 +286,7 @@ impl SerializeStructVariant for Fields<'_> {
         SerializeStruct::serialize_field(self, name, value)
     }
 
-    /// Closes the object that holds the fields and the object that holds the tag.
+    /// Closes the object containing the fields and the enclosing object containing the tag.
     fn end(mut self) -> Result<(), Error> {
         self.close();
         self.buffer.put_u8(b'}');
@@ -365,7 +365,7 @@ fn is_plain(text: &str) -> bool {
     is_plain_word(bytes.iter().fold(spaces, shift_in))
 }
 
-/// Runs the check of [`is_plain`] on eight bytes in parallel. A byte that is not plain sets a high
+/// Performs the [`is_plain`] check on eight bytes in parallel. A byte that is not plain sets a high
 /// bit.
 #[inline]
 fn is_plain_word(word: u64) -> bool {
@@ -373,8 +373,8 @@ fn is_plain_word(word: u64) -> bool {
     const HIGH_BITS: u64 = ONES << 7;
 
     // Each subtraction tests all bytes for one kind of byte that is not plain. A byte borrows from
-    // the next byte only if the test finds the byte, in which case the word is not plain anyway. In
-    // a plain word, no byte borrows, so no byte can be reported by mistake.
+    // the next one only if it is not plain itself, in which case the word is not plain anyway. In a
+    // plain word, no byte borrows, so no byte can be reported by mistake.
     let control = word.wrapping_sub(ONES * 0x20);
     let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
     let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
