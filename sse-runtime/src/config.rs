@@ -45,8 +45,8 @@ pub enum OnCut {
 /// The events that a stream may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
-    /// The events that the function yields, along with those that the framework adds: `done`,
-    /// `gap`, `close` and the keep-alive event.
+    /// The events that the function yields, along with those added by the framework: `done`, `gap`,
+    /// `close` and the keep-alive event.
     All,
     /// Only the events that the function yields. A reconnection time is still sent, because it is a
     /// field rather than an event.
@@ -208,8 +208,8 @@ impl Endpoint {
     }
 
     /// Returns how the endpoint's streams behave when the server shuts down. By default, the
-    /// streams of `GET` requests are closed early, because browsers send them again. Other streams
-    /// continue, because their requests may not be safe to repeat.
+    /// streams of `GET` requests are closed early, because browsers repeat these requests. Other
+    /// streams continue, because their requests may not be safe to repeat.
     pub(crate) fn when_shut_down(&self) -> OnShutdown {
         let by_method = if self.is_get() {
             OnShutdown::Close

@@ -51,8 +51,8 @@ impl RouteConflict {
         }
     }
 
-    /// Adds the endpoint to a router. If axum reports an overlap, this method panics with a message
-    /// that names both endpoints.
+    /// Adds the endpoint to a router. Panics with a message that names both endpoints if axum
+    /// reports an overlap.
     #[track_caller]
     pub(crate) fn mount<S>(self, router: Router<S>, routes: MethodRouter<S>) -> Router<S>
     where

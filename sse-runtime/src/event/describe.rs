@@ -4,7 +4,7 @@
 
 use std::{error::Error, fmt, fmt::Display, fmt::Write as _, marker::PhantomData};
 
-/// The maximum number of sources in a description. This prevents an infinite loop if an error
+/// The maximum number of sources in a description. The limit prevents an infinite loop if an error
 /// returns itself as its own source.
 const MOST_SOURCES: usize = 32;
 

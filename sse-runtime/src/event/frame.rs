@@ -135,8 +135,7 @@ impl<'a> Frame<'a> {
 
     /// Starts a `data` field that contains JSON. The JSON is the frame's last line.
     ///
-    /// Most values have no head. Before the data of such a value, only the fields set on the event
-    /// are written.
+    /// Most values have no head, so only the fields set on the event are written before the data.
     #[inline]
     pub(crate) fn start_json(&mut self, head: Option<Head>) -> &mut BytesMut {
         if head.is_some() || self.has_fields {

@@ -61,8 +61,8 @@ impl Gap {
         self.reason
     }
 
-    /// Returns the number of missed events if the reason is [`TooOld`](GapReason::TooOld) or
-    /// [`Overtaken`](GapReason::Overtaken). For any other reason, the number is unknown.
+    /// Returns the number of missed events, or `None` if it is unknown. The number is known if the
+    /// reason is [`TooOld`](GapReason::TooOld) or [`Overtaken`](GapReason::Overtaken).
     pub fn missed(&self) -> Option<u64> {
         self.missed
     }

@@ -243,8 +243,8 @@ impl Default for EventId {
     }
 }
 
-/// Serializes the id as a string, even if the id is a number, because browsers expose `lastEventId`
-/// as a string.
+/// Serializes the id as a string, even if it is a number, because browsers expose `lastEventId` as
+/// a string.
 impl serde::Serialize for EventId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -83,7 +83,7 @@ pub enum LastEventIdError {
         /// The id before the `~done` suffix.
         last: String,
     },
-    /// The id does not parse as the `T` of the handler's `LastEventId<T>`.
+    /// The id could not be parsed as the `T` of the handler's `LastEventId<T>`.
     #[error(
         "the last event id {sent:?} does not belong to this stream ({reason}); treat it as unknown"
     )]

@@ -12,8 +12,8 @@ const LINE_BREAKS: [char; 10] = [
 
 /// Returns the byte offset of the first line break.
 fn line_break(text: &str) -> Option<usize> {
-    // This function is called for every named event. Most names are plain ASCII, where this check
-    // is faster than the search below.
+    // This function is called for every named event. Most names are plain ASCII, and this check is
+    // faster for them than the search below.
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if is_plain {
         return None;

@@ -25,10 +25,10 @@ impl Epoch {
     }
 }
 
-/// A reader's position in a topic, directly after the event with the given number. If the number is
-/// 0, the position is before the first event. A position is copied every time a reader receives an
-/// event. It therefore contains no shared state, such as a reference count that all readers would
-/// have to update.
+/// A reader's position in a topic, immediately after the event with the given number. If the number
+/// is 0, the position is before the first event. A position is copied every time a reader receives
+/// an event. It therefore contains no shared state, such as a reference count that all readers
+/// would have to update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
@@ -59,8 +59,8 @@ impl Position {
     /// Creates a position after which `reported` events have already been reported to the client as
     /// missed.
     ///
-    /// The count is omitted if it would make the id too long, which can happen only if the count is
-    /// at least a billion. In that case, the events are reported again when the client reconnects.
+    /// The count is omitted if it would make the id too long, which can happen only if it is at
+    /// least a billion. In that case, the events are reported again when the client reconnects.
     pub(crate) fn with_reported(epoch: Epoch, number: u64, reported: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
         let fits = digits(number) + "-".len() + digits(reported) <= DIGITS;

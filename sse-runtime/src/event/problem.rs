@@ -243,8 +243,7 @@ impl Head {
     }
 }
 
-/// A field of an error. The field is part of the response if the field's type implements
-/// `Serialize`.
+/// A field of an error. The field is part of the response if its type implements `Serialize`.
 ///
 /// [`ShowMember`] and [`HideMember`] define methods with the same names. The methods of
 /// [`ShowMember`] take a `Member` by value and require `Serialize`. The methods of [`HideMember`]

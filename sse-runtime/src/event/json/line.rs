@@ -2,7 +2,7 @@
 //!
 //! Compact JSON never contains CR or LF, but it may contain U+0085, U+2028 and U+2029 unescaped.
 //! Some clients split their input at every Unicode line break (for example, with Python's
-//! `splitlines`) and would split such data in two. The serializer therefore escapes the three
+//! `splitlines`) and would split the data in two. The serializer therefore escapes the three
 //! characters, and a JSON parser restores them. A `RawValue` may contain line breaks between its
 //! tokens, so the serializer also removes insignificant whitespace.
 
