@@ -85,7 +85,7 @@ struct DataSerializer<'s, 'f, 'b> {
 impl<'s, 'f> DataSerializer<'s, 'f, '_> {
     fn take_head(&self) -> Option<Head> {
         // A head exists only if `with_head` has probed this serializer. Checking `was_probed` first
-        // avoids a thread-local access for plain values.
+        // avoids accessing the thread-local for plain values.
         self.was_probed.get().then(|| HEAD.take()).flatten()
     }
 

@@ -13,8 +13,8 @@ use crate::event::{
 /// An event with explicit fields, for streams that need more than plain values. `yield_!` accepts
 /// both events and plain values.
 ///
-/// The `event`, `id` and `retry` methods are named after the fields in [WHATWG HTML, section
-/// 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+/// The `event`, `id` and `retry` methods are named after the fields in
+/// [WHATWG HTML, section 9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 /// `T` is the type of the value sent as JSON: either the stream's item type or a reference to it.
 /// Events without JSON, such as text events and comments, can be sent on any stream.
 ///

@@ -61,8 +61,8 @@ impl Gap {
         self.reason
     }
 
-    /// Returns the number of missed events, or `None` if it is unknown. The number is known if the
-    /// reason is [`TooOld`](GapReason::TooOld) or [`Overtaken`](GapReason::Overtaken).
+    /// Returns the number of missed events, or `None` if it is unknown. The number is known only if
+    /// the reason is [`TooOld`](GapReason::TooOld) or [`Overtaken`](GapReason::Overtaken).
     pub fn missed(&self) -> Option<u64> {
         self.missed
     }

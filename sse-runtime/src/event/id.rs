@@ -26,7 +26,7 @@ const MAX_LEN: usize = 4096;
 /// streams ([`Event::done`](crate::Event::done)). The empty id is allowed and is the default.
 /// Sending the empty id clears the client's last event ID.
 ///
-/// Converting a number or a UUID cannot fail. Convert a `String` with [`new`](Self::new), which
+/// Converting a number or a UUID is infallible. Convert a `String` with [`new`](Self::new), which
 /// returns a [`Result`]. Like `HeaderValue::from_static`, the conversion from `&'static str` panics
 /// if the string is not a valid id. In a `const`, [`from_static`](Self::from_static) checks a
 /// literal at compile time.

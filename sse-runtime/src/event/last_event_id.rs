@@ -65,7 +65,7 @@ impl<T> LastEventId<T> {
     }
 }
 
-/// The error returned for a `Last-Event-ID` that could not be read.
+/// The error returned if a `Last-Event-ID` could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LastEventIdError {

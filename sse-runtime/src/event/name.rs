@@ -21,8 +21,7 @@ fn line_break(text: &str) -> Option<usize> {
     text.find(LINE_BREAKS)
 }
 
-/// Replaces line breaks in a literal with U+FFFD, because converting a literal cannot return an
-/// error.
+/// Replaces line breaks in a literal with U+FFFD, because converting a literal is infallible.
 fn one_line(text: &'static str) -> Cow<'static, str> {
     match line_break(text) {
         None => Cow::Borrowed(text),
@@ -36,8 +35,8 @@ fn one_line(text: &'static str) -> Cow<'static, str> {
 /// It cannot contain a line break either, because a line break in user input could forge a field.
 /// Unicode's line breaks (VT, FF, FS, GS, RS, U+0085, U+2028 and U+2029) are also rejected, because
 /// some clients split lines at these characters. Convert a `String` with [`new`](Self::new), which
-/// returns a [`Result`]. Converting a `&'static str` cannot fail, because a line break in a literal
-/// is replaced with U+FFFD.
+/// returns a [`Result`]. Converting a `&'static str` is infallible, because any line break in a
+/// literal is replaced with U+FFFD.
 ///
 /// Source: [WHATWG HTML, "event" field](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 ///
@@ -99,7 +98,7 @@ impl fmt::Display for EventName {
 ///
 /// A comment cannot contain a line break of any kind, including Unicode's line breaks (see
 /// [`EventName`]). Convert a `String` with [`new`](Self::new), which returns a [`Result`].
-/// Converting a `&'static str` cannot fail, because a line break in a literal is replaced with
+/// Converting a `&'static str` is infallible, because any line break in a literal is replaced with
 /// U+FFFD.
 ///
 /// Source: [WHATWG HTML, authoring notes](https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes).

@@ -2,7 +2,7 @@
 //!
 //! Most events are structs with a few strings and numbers. `serde_json` inspects every byte of
 //! every name and string, and writes `,`, `"`, the name, `"` and `:` one by one. With `serde_json`
-//! alone, this work took half the time spent in a `yield_!`. This module assembles `"name":` at
+//! alone, this accounted for half the time spent in a `yield_!`. This module assembles `"name":` at
 //! compile time, writes it as two machine words, and checks text eight bytes at a time. All other
 //! work, including all escaping, is delegated to `serde_json`, so the output is identical to
 //! `serde_json`'s.
