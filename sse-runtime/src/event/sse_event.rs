@@ -1,4 +1,4 @@
-//! [`SseEvent`]: a trait for types whose values set the fields of their events.
+//! [`SseEvent`]: a trait for types that set the fields of their events.
 
 use serde::Serialize;
 
@@ -69,22 +69,22 @@ impl Head {
         self
     }
 
-    /// Marks the data as text. The unit argument is the result of [`is_text`], which checks the
-    /// field's type at compile time.
+    /// Marks the data as text. The unit argument comes from [`is_text`], which checks the field's
+    /// type at compile time.
     pub fn text(mut self, (): ()) -> Self {
         self.is_text = true;
         self
     }
 }
 
-/// Provides a `serialize` function if serde's derive rejects an attribute and therefore does not
-/// generate the function.
+/// A fallback for the `serialize` function, which serde's derive does not generate if it rejects an
+/// attribute.
 ///
-/// In that case, serde's derive has already reported the mistake. Without this function, the
-/// compiler would also report that the macro's copy of the type does not implement `Serialize`. If
-/// serde's derive does generate the function, the generated one takes precedence.
+/// The derive has already reported the mistake. Without this fallback, the compiler would also
+/// report that the macro's copy of the type does not implement `Serialize`. If serde's derive does
+/// generate the function, that function takes precedence.
 pub trait SaidBySerde: Sized {
-    /// Never runs, because a program that calls this function does not compile.
+    /// Never runs, because a program that calls it does not compile.
     fn serialize<T: ?Sized, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {
         unreachable!("serde's derive has rejected the type")
     }
@@ -92,8 +92,8 @@ pub trait SaidBySerde: Sized {
 
 impl<T> SaidBySerde for T {}
 
-/// Types allowed for a field with `#[sse(id)]`: integers, UUIDs, [`EventId`] and `Option`s of these
-/// types.
+/// Types allowed for a field marked with `#[sse(id)]`: integers, UUIDs, [`EventId`] and `Option`s
+/// of them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as an event ID",
     label = "this cannot be an event ID",
@@ -143,7 +143,7 @@ pub fn event_id<T: IdField>(field: &T) -> Option<EventId> {
     field.event_id()
 }
 
-/// Types allowed for the field of a variant with `#[sse(text)]`.
+/// Types allowed for the field of a variant marked with `#[sse(text)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as text",
     label = "this cannot be sent as text",

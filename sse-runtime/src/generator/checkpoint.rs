@@ -8,13 +8,14 @@ use tokio::task::coop::{Coop, cooperative};
 ///
 /// If the client disconnects while the future is pending, the generator is dropped at this await.
 /// If the future is ready immediately, the await consumes one unit of the task's budget, so a loop
-/// of such awaits yields to the runtime from time to time. The server can then read from the
-/// connection and notice a disconnect, and other tasks on the thread can run.
+/// of such awaits periodically yields to the runtime. This lets the server read from the connection
+/// and notice a disconnect, and lets other tasks on the thread run.
 pub fn guard<F>(future: F) -> Awaited<F> {
     Awaited(future)
 }
 
-/// See [`guard`]. The compiler's error message names this type if an awaited value is not a future.
+/// See [`guard`]. The compiler mentions this type in its error message if an awaited value is not a
+/// future.
 // The bound is on the `IntoFuture` implementation below rather than on `guard` so that the compiler
 // reports a value that isn't a future only once, at the `.await`.
 #[derive(Debug)]

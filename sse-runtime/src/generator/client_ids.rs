@@ -1,7 +1,7 @@
-//! [`ClientIds`]: the ids that the client has received and the ids that it has yet to receive.
+//! [`ClientIds`]: the ids that the client has received and those that it has yet to receive.
 //!
 //! A client that reconnects sends the last id it received. If the handler filters out events, the
-//! stream may have read the topic beyond that id. In that case, the next keep-alive contains
+//! stream may have read the topic past that id. In that case, the next keep-alive contains
 //! `read_to`.
 
 use crate::event::id::EventId;
@@ -13,8 +13,8 @@ pub(crate) struct ClientIds {
     pub(crate) last: Option<EventId>,
     /// The position up to which a topic has been read, if it is past the client's last id.
     read_to: Option<EventId>,
-    /// The position at which the client started to read a topic. The client needs this position to
-    /// resume until it receives another id.
+    /// The position at which the client started to read a topic. Until the client receives another
+    /// id, it needs this position in order to resume.
     starts_at: Option<Box<EventId>>,
     /// Whether the ids come from the handler rather than from a topic.
     are_own: bool,
@@ -54,8 +54,8 @@ impl ClientIds {
         };
     }
 
-    /// Takes the position in `read_to`, which the client has not received yet. The caller must send
-    /// this position to the client.
+    /// Takes the `read_to` position, which the client has not received yet. The caller must send it
+    /// to the client.
     pub(crate) fn take_read_to(&mut self) -> Option<EventId> {
         let read_to = self.read_to.take()?;
         self.last = Some(read_to.clone());
@@ -76,9 +76,8 @@ impl ClientIds {
         self.starts_at = Some(Box::new(position.clone()));
     }
 
-    /// Takes the start position if the client has not received it yet. The client can resume from
-    /// this position if the connection is lost. The position remains valid no matter how far the
-    /// topic has been read since.
+    /// Takes the start position if the client has not received it yet. If the connection is lost,
+    /// the client can resume from this position, no matter how far the topic has been read since.
     #[inline]
     pub(crate) fn take_start(&mut self) -> Option<EventId> {
         Some(*self.starts_at.take()?)
@@ -91,8 +90,8 @@ impl ClientIds {
     }
 
     /// Records that a topic has ended at `position`. If the client has not received its start
-    /// position, it has no id from this topic, so `position` becomes the client's last event ID.
-    /// Otherwise, the client would not get a `204` when it reconnects.
+    /// position, it has no id from this topic, so `position` becomes its last event ID. Without
+    /// that ID, the client would not get a `204` when it reconnects.
     pub(crate) fn ends_at(&mut self, position: &EventId) {
         if self.starts_at.take().is_some() || self.last.is_none() {
             self.last = Some(position.clone());

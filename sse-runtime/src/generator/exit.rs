@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// The value that a fallible generator returns when it finishes. User code cannot create one, so
+/// The value that a fallible generator returns when it finishes. User code cannot construct it, so
 /// `return Ok(…)` does not compile.
 #[derive(Clone, Copy, Debug)]
 pub struct End(());
@@ -14,7 +14,7 @@ impl End {
 }
 
 /// The error of a generator that can fail both before the response begins and in the stream. The
-/// position of the `?` selects the variant.
+/// variant depends on where the `?` is.
 #[derive(Debug)]
 pub enum Exit<R, E> {
     /// An error that occurs before the response begins.
@@ -76,7 +76,7 @@ impl<T, E> Tried for Result<T, E> {
     }
 }
 
-/// Implements a `?` that runs before the response begins, in an endpoint that can also fail in the
+/// Implements a `?` evaluated before the response begins, in an endpoint that can also fail in the
 /// stream.
 pub fn before_response<F, R, E>(tried: F) -> Result<F::Ok, Exit<R, E>>
 where
@@ -85,7 +85,7 @@ where
     tried.result().map_err(error_before_response)
 }
 
-/// Implements a `?` that runs in the stream, in an endpoint that can also fail before the response
+/// Implements a `?` evaluated in the stream, in an endpoint that can also fail before the response
 /// begins.
 pub fn in_stream<F, R, E>(tried: F) -> Result<F::Ok, Exit<R, E>>
 where
@@ -94,23 +94,23 @@ where
     tried.result().map_err(error_in_stream)
 }
 
-/// Converts the error for a `?` that runs before the response begins.
+/// Converts an error propagated by a `?` before the response begins.
 pub fn error_before_response<X: Becomes<R>, R, E>(error: X) -> Exit<R, E> {
     Exit::Response(error.into_target())
 }
 
-/// Converts the error for a `?` that runs in the stream.
+/// Converts an error propagated by a `?` in the stream.
 pub fn error_in_stream<X: Becomes<E>, R, E>(error: X) -> Exit<R, E> {
     Exit::Stream(error.into_target())
 }
 
-/// Implements a `return result` that runs before the response begins, in an endpoint that can also
+/// Implements a `return result` executed before the response begins, in an endpoint that can also
 /// fail in the stream.
 pub fn return_before_response<R, E>(result: Result<End, R>) -> Result<End, Exit<R, E>> {
     result.map_err(Exit::Response)
 }
 
-/// Implements a `return result` that runs in the stream, in an endpoint that can also fail before
+/// Implements a `return result` executed in the stream, in an endpoint that can also fail before
 /// the response begins.
 pub fn return_in_stream<R, E>(result: Result<End, E>) -> Result<End, Exit<R, E>> {
     result.map_err(Exit::Stream)

@@ -9,13 +9,13 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio_stream::Stream;
 
-/// Waits for the first item of a fallible stream. If that item is an error, returns the error, so
-/// `?` can still turn it into the response's status. Otherwise, returns the whole stream, including
-/// its first item. The returned stream can be passed to `yield_all!`.
+/// Waits for the first item of a fallible stream. If that item is an error, returns the error,
+/// which `?` can still turn into the response's status. Otherwise, returns the whole stream,
+/// including its first item. The returned stream can be passed to `yield_all!`.
 ///
 /// # Errors
 ///
-/// Returns the first item's error if the first item is an `Err`.
+/// Returns an error if the first item is an `Err`.
 ///
 /// # Cancel safety
 ///
@@ -74,7 +74,7 @@ impl<S: Stream> Stream for FirstOk<S> {
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(first));
         }
-        // A stream that has ended must not be polled again.
+        // A stream must not be polled again after it has ended.
         if *this.ended {
             return Poll::Ready(None);
         }

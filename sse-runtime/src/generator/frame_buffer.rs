@@ -22,9 +22,9 @@ pub(crate) const DUE: usize = 32 * 1024;
 /// ends.
 const LARGE: usize = 64 * 1024;
 
-/// The number of bytes above which the frames taken at once count as a burst. The buffer is dropped
-/// once the burst is over. Otherwise, the buffer would occupy memory while the stream is idle,
-/// possibly for hours.
+/// Frames taken at once count as a burst if they exceed this many bytes. The buffer is dropped once
+/// the burst is over. Otherwise, it would occupy memory while the stream is idle, possibly for
+/// hours.
 const BURST: usize = 8 * 1024;
 
 /// The frame size in bytes at which sharing a frame becomes cheaper than copying it.
@@ -34,8 +34,8 @@ pub(crate) const SHARED: usize = 4 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct FrameBuffer {
     pub(crate) buffer: BytesMut,
-    /// The bytes to send before `buffer`. They consist of large shared frames and any frames
-    /// written before those.
+    /// The bytes to send before `buffer`. These are large shared frames and any frames written
+    /// before them.
     #[expect(clippy::box_collection, reason = "most streams never need it")]
     ahead: Option<Box<VecDeque<Bytes>>>,
     /// A shared frame, if it is the only frame not taken yet. While `lone` is set, `ahead` and
@@ -46,8 +46,8 @@ pub(crate) struct FrameBuffer {
 }
 
 impl FrameBuffer {
-    /// Adds a shared frame. The frame is not copied if the buffer is empty or the frame is large.
-    /// Clients still waiting for the frame then share one copy of it.
+    /// Adds a shared frame. If the buffer is empty or the frame is large, the frame is not copied,
+    /// so clients still waiting for it share one copy.
     // Inlined along with the copy, because the copy is often the only work done for a topic event.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Bytes) {
@@ -126,8 +126,8 @@ impl FrameBuffer {
     pub(crate) fn take(&mut self) -> Bytes {
         match self.lone.take().or_else(|| self.take_ahead()) {
             Some(shared) => shared,
-            // An empty buffer is not split, because splitting it would allocate, and this method is
-            // called whenever a generator waits.
+            // Splitting an empty buffer would allocate, and this method is called whenever a
+            // generator waits.
             None if self.buffer.is_empty() => Bytes::new(),
             None => {
                 let taken = self.buffer.split();
@@ -149,14 +149,14 @@ impl FrameBuffer {
         next
     }
 
-    /// Returns whether any frames have not been taken yet.
+    /// Returns whether any frames are left to take.
     #[inline]
     pub(crate) fn has_rest(&self) -> bool {
         self.ahead.is_some() || !self.buffer.is_empty()
     }
 
-    /// Drops the capacity that a burst needed. Must be called when the generator is waiting and all
-    /// frames have been taken.
+    /// Releases the capacity that a burst needed. Must be called when the generator is waiting and
+    /// all frames have been taken.
     #[inline]
     pub(crate) fn shrink_after_burst(&mut self) {
         if std::mem::take(&mut self.had_burst) {

@@ -56,7 +56,7 @@ pub(crate) struct Coroutine {
 impl Coroutine {
     #[inline]
     /// Polls the function and, once it has finished, checks the tasks that belong to its stream. A
-    /// task may still be panicking when the function has already read every value sent by the task.
+    /// task may still be panicking after the function has read every value that the task sent.
     pub(crate) fn poll(
         &mut self,
         connection: &Connection,

@@ -2,8 +2,8 @@
 //! body takes them.
 //!
 //! The body polls the generator in the same task, so the lock is never contended. The lock makes
-//! the pair `Send` without `unsafe`. No queue is needed, because once frames are due, the generator
-//! does not continue until the body has taken them.
+//! the pair `Send` without `unsafe`. No queue is needed, because the generator stops when frames
+//! are due and does not continue until the body has taken them.
 
 use std::{
     cell::RefCell,
@@ -81,7 +81,7 @@ impl Handoff {
         self.lock().returning()
     }
 
-    /// Returns whether any frames have not been taken yet.
+    /// Returns whether any frames are left to take.
     pub(crate) fn is_written_to(&self) -> bool {
         !self.lock().frames.is_empty()
     }

@@ -126,7 +126,7 @@ impl WriteFailure {
 /// Indicates what follows the frame just written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// This depends on the generator.
+    /// Depends on the generator.
     #[default]
     Unknown,
     /// More frames follow immediately. They are sent together.
@@ -141,8 +141,8 @@ pub(crate) struct Taken {
     /// The frames. Empty if none were written.
     pub(crate) bytes: Bytes,
     pub(crate) events: u64,
-    /// Whether the generator is waiting and will be woken. In that case, the generator does not
-    /// need to be polled before it is woken.
+    /// Whether the generator is waiting and will be woken. If so, it does not need to be polled
+    /// until then.
     pub(crate) waits: bool,
 }
 
@@ -153,8 +153,8 @@ pub(crate) enum Stop {
     No,
     /// The generator stops until the body has taken the frame.
     UntilTaken,
-    /// The generator stops only for this poll, because no frame was written. Without this stop, a
-    /// loop of yields that write no frame would starve other tasks.
+    /// The generator stops only for this poll, because no frame was written. Otherwise, a loop of
+    /// yields that write no frame would starve other tasks.
     Yields,
 }
 
@@ -228,7 +228,7 @@ impl Outgoing {
         begins || !self.frames.is_empty() || self.has_failure()
     }
 
-    /// Returns whether the stream failed to send a value or reads a run that has failed.
+    /// Returns whether the stream has failed to send a value or reads a run that has failed.
     #[inline]
     pub(crate) fn has_failure(&self) -> bool {
         self.failure.is_some() || self.topics.failure.is_some()
@@ -359,8 +359,8 @@ impl Outgoing {
     /// previous call. The bytes are empty if no frame has been written.
     #[inline]
     pub(crate) fn take(&mut self) -> (Bytes, u64) {
-        // If this call takes only some of the frames, later calls take the rest. The events in all
-        // of these frames are counted now.
+        // This call may take only some of the frames, but it counts the events in all of them.
+        // Later calls take the rest.
         let taken = self.frames.take();
         if self.frames.has_rest() {
             self.turn = Turn::RestDue;

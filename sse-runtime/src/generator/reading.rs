@@ -14,7 +14,7 @@ pub(crate) struct Topics {
     was_left: bool,
     /// Whether any topic has finished.
     is_over: bool,
-    /// Whether a reader was too slow and no other [`Reading`] has begun since then.
+    /// Whether a reader was too slow and no other [`Reading`] has begun since.
     lags: bool,
     /// The failure of a run read by the generator. The stream ends with this failure.
     pub(crate) failure: Option<Arc<Failure>>,
@@ -84,8 +84,8 @@ impl Topics {
     }
 
     /// Returns how the stream ends once its generator has finished, or `None` if the topics do not
-    /// determine this. The stream is over permanently only if every topic has finished and the
-    /// generator has read every topic to its end.
+    /// determine this. The stream is permanently over only if every topic has finished and the
+    /// generator has read each one to its end.
     pub(crate) fn end(&self) -> Option<TopicEnd> {
         if self.lags {
             return Some(TopicEnd::Lagged);

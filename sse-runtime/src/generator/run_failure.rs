@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// The reason why a run or a stream's task did not finish. Each reader's stream ends with an event
-/// that reports the failure. The event is named after the endpoint's `error_event`.
+/// that reports the failure and is named after the endpoint's `error_event`.
 pub(crate) struct Failure {
     pub(crate) reason: CloseReason,
-    /// Whether the run was stopped on request. If so, each reader's stream ends cleanly unless the
-    /// reader's endpoint aborts responses that end early.
+    /// Whether the run was stopped on request. If so, each reader's stream ends cleanly unless its
+    /// endpoint aborts responses that end early.
     pub(crate) is_stop: bool,
     /// The function that writes the error, or `None` if clients must not see it.
     error: Option<Mutex<Write>>,
@@ -81,8 +81,8 @@ impl Failure {
     /// stops reconnecting. Returns whether an event was written.
     ///
     /// A run's error is the producer's own event, so it is sent even if the endpoint does not send
-    /// framework events. The id and the problem without details come from the framework, so such an
-    /// endpoint omits them.
+    /// framework events. The id and the problem without details come from the framework, so they
+    /// are omitted in that case.
     pub(crate) fn write_to(&self, outgoing: &mut Outgoing, endpoint: &Endpoint) -> bool {
         let error_event = endpoint.error_event;
         let sends_framework_events = endpoint.sends_framework_events();
@@ -93,7 +93,7 @@ impl Failure {
         };
         let shown = self.error.as_ref().is_some_and(|write| {
             // The lock is poisoned if a user's `Serialize` implementation panics while the lock is
-            // held. Such a panic does not affect the closure.
+            // held. The panic does not affect the closure.
             let write = write.lock().unwrap_or_else(PoisonError::into_inner);
             let mut frame = Frame::new(&mut outgoing.frames.buffer, &fields).or_event(error_event);
             match write(&mut frame) {

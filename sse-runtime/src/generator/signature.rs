@@ -24,7 +24,7 @@ pub struct Rejection<R> {
 
 impl<R> Rejection<R> {
     // The bound is on the `Result` because axum's `ErrorResponse` does not implement
-    // `IntoResponse`. Only a `Result` with this error type does.
+    // `IntoResponse`. Only a `Result` with that error type does.
     pub(crate) fn new() -> Self
     where
         Result<(), R>: IntoResponse,
@@ -131,8 +131,7 @@ impl<T> ItemOf<T> for Probe<T> {
 }
 
 /// Not implemented for any type. A method with this bound therefore rejects a `Result` as the item
-/// type. The attribute itself recognizes a `Result` only if the signature does not use an alias for
-/// it.
+/// type. The attribute itself does not recognize a `Result` if the signature uses an alias for it.
 #[diagnostic::on_unimplemented(
     message = "this stream's item is a `Result`, but the signature uses an alias for it",
     label = "this is a `Result`",

@@ -1,5 +1,5 @@
-//! [`Yielder`]: implements `yield_!`, which writes a value and then waits until the body has taken
-//! it.
+//! [`Yielder`]: implements `yield_!`. The generator writes a value and then waits until the body
+//! has taken it.
 
 use std::{
     convert::Infallible,
@@ -58,9 +58,9 @@ impl<T> fmt::Debug for Item<T> {
 pub struct Yielder<T> {
     item: Item<T>,
     pub(crate) handoff: Handoff,
-    /// The [`Stop`] that resulted from the last push. Only the generator accesses this field. The
-    /// field is atomic because the generator holds a reference to the yielder across awaits and is
-    /// therefore `Send` only if the yielder is `Sync`.
+    /// The [`Stop`] resulting from the last push. Only the generator accesses this field. It is
+    /// atomic because the generator holds a reference to the yielder across awaits and is therefore
+    /// `Send` only if the yielder is `Sync`.
     stop: AtomicU8,
 }
 
@@ -73,8 +73,8 @@ impl<T> Yielder<T> {
         }
     }
 
-    /// Marks the point where the response begins. The generator stops here once so that the
-    /// statements that run before the response begins can be distinguished from the stream.
+    /// Marks the point where the response begins. The generator stops here once, which separates
+    /// the statements that run before the response begins from the stream.
     pub fn begin(&self) -> Handover<'_> {
         self.handoff.begin();
         Handover::new(&self.handoff, Stop::UntilTaken as u8)
@@ -150,9 +150,9 @@ impl<T> Yielder<T> {
 }
 
 pin_project! {
-    /// The future that `yield_all!` awaits. The future writes each item's frame before it polls for
-    /// the next item, and it stops at the first error. If several topic events are ready, the
-    /// future writes them together. See [`ItemByItem`].
+    /// The future that `yield_all!` awaits. The future writes each item's frame before polling for
+    /// the next item and stops at the first error. If several topic events are ready, it writes
+    /// them together. See [`ItemByItem`].
     ///
     /// The future is implemented by hand, because an `async` block would store the stream twice:
     /// once as a captured variable and once as a pinned value.
@@ -174,8 +174,8 @@ type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
 
 /// Selects how `yield_all!` writes a stream. If the stream's `Part` has an inherent `push_all`
-/// method, that method takes precedence over this trait's method. Otherwise, the stream is written
-/// item by item.
+/// method, that method takes precedence over the one in this trait. Otherwise, the stream is
+/// written item by item.
 pub trait ItemByItem {
     /// Returns the future that writes the whole stream.
     #[must_use = "futures do nothing unless polled"]
@@ -257,8 +257,8 @@ impl Future for Handover<'_> {
     }
 }
 
-/// Values that `yield_!` accepts in a stream of `T`. Such values include a `T`, a `&T`, and an
-/// [`Event`] of either.
+/// Values that `yield_!` accepts in a stream of `T`, including a `T`, a `&T`, and an [`Event`] of
+/// either.
 ///
 /// The `Kind` parameter distinguishes the kinds of values and is inferred.
 #[diagnostic::on_unimplemented(
@@ -389,7 +389,8 @@ fn write_event<T>(
     Ok(())
 }
 
-/// Items accepted by `yield_all!`: the values accepted by `yield_!`, and `Result`s of such values.
+/// Items accepted by `yield_all!`: the values accepted by `yield_!`, and `Result`s that contain
+/// them.
 #[diagnostic::on_unimplemented(
     message = "`yield_all!` cannot yield `{Self}`; this stream's item is `{T}`, and its error is `{E}`",
     label = "the items of this stream have the wrong type",

@@ -95,7 +95,8 @@ impl CloseGuard {
         }
     }
 
-    /// Enters the stream's span unless it is disabled. Even entering a disabled span has a cost.
+    /// Enters the stream's span unless it is disabled, because even entering a disabled span has a
+    /// cost.
     pub(crate) fn enter_span(&self) -> Option<Entered<'_>> {
         let span = self.span();
         (!span.is_disabled()).then(|| span.enter())

@@ -29,8 +29,8 @@ use crate::{
 };
 use tasks::Started;
 
-/// A marker held until all parts of the stream have been dropped. The test client waits for the
-/// marker to be dropped.
+/// A marker held until all parts of the stream have been dropped. The test client waits for it to
+/// be dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Alive(
     #[allow(dead_code, reason = "the receiver is notified when it is dropped")]
@@ -144,10 +144,10 @@ impl Connection {
 
     /// Spawns a task that ends with the stream. When the stream ends, the task is aborted at its
     /// next `.await` and joined before the close hooks run. A task that never awaits delays the
-    /// hooks until the task ends. A panic in the task is logged and ends the stream, just as a
-    /// panic in the generator would. Before the stream ends, it sends an event named after the
-    /// endpoint's `error_event` so that the client knows that events from this task are missing. If
-    /// the stream has already ended, the task does not start.
+    /// hooks until it ends. A panic in the task is logged and ends the stream, just as a panic in
+    /// the generator would. Before the stream ends, it sends an event named after the endpoint's
+    /// `error_event` so that the client knows that events from this task are missing. If the stream
+    /// has already ended, the task does not start.
     ///
     /// # Panics
     ///
@@ -226,7 +226,7 @@ impl Connection {
         F: Future + Send + 'static,
     {
         let close = CloseOnDrop {
-            // A weak reference, because the connection owns the task. A strong reference would
+            // A weak reference, because the connection owns the task and a strong reference would
             // create a cycle.
             connection: Arc::downgrade(&self.0),
             reason,
@@ -312,14 +312,12 @@ impl Connection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic cannot leave the state inconsistent, because no update of the state can panic
-        // halfway through.
+        // A panic cannot leave the state inconsistent, because no update can panic halfway through.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A weak reference to a connection. The reference can still be used to end the connection's
-/// stream.
+/// A weak reference to a connection. It can still be used to end the connection's stream.
 pub(crate) struct WeakConnection(Weak<Inner>);
 
 impl WeakConnection {

@@ -49,9 +49,9 @@ impl Connection {
         if self.state().ended.is_some() {
             return;
         }
-        // The lock is not held while the task is spawned. If the runtime is shutting down, it drops
-        // the task here. The task's destructors may then call methods on this connection that
-        // acquire the lock.
+        // The lock must not be held while the task is spawned. A runtime that is shutting down
+        // drops the task immediately, and the task's destructors may call methods on this
+        // connection that acquire the lock.
         let task = Watched {
             task,
             connection: Arc::downgrade(&self.0),
@@ -88,9 +88,9 @@ impl Connection {
 
     /// Resolves once none of the stream's tasks is being polled, and returns whether any of them
     /// has panicked. When a task panics, its locals, such as the sender of a channel read by the
-    /// generator, are dropped before the panic is recorded. If the stream did not wait here, the
-    /// generator could see the closed channel and finish before the panic was recorded, as if the
-    /// task had not panicked.
+    /// generator, are dropped before the panic is recorded. Without this wait, the generator could
+    /// see the closed channel and finish before the panic was recorded, as if the task had not
+    /// panicked.
     pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
         let Some(started) = &mut state.started else {
@@ -200,8 +200,8 @@ pin_project! {
     struct Watched<F> {
         #[pin]
         task: F,
-        // A weak reference, because the connection owns the task. A strong reference would create a
-        // cycle.
+        // A weak reference, because the connection owns the task and a strong reference would
+        // create a cycle.
         connection: Weak<Inner>,
     }
 }
