@@ -108,8 +108,8 @@ impl Handoff {
         writing.end(written)
     }
 
-    // Separate from `write`, because `write` is generic and is instantiated for every endpoint,
-    // while this part needs to be compiled only once.
+    // Separate from `write`, which is generic and instantiated for every endpoint, so that this
+    // part is compiled only once.
     fn start_write(&self) -> Option<Writing<'_>> {
         let hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();

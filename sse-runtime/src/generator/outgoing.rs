@@ -153,8 +153,8 @@ pub(crate) enum Stop {
     No,
     /// The generator stops until the body has taken the frame.
     UntilTaken,
-    /// The generator stops only for this poll, because no frame was written. Otherwise, a loop of
-    /// yields that write no frame would starve other tasks.
+    /// The generator stops only for this poll, because no frame was written. If it did not stop, a
+    /// loop of yields that write no frame would starve other tasks.
     Yields,
 }
 

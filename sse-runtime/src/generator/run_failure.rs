@@ -81,8 +81,8 @@ impl Failure {
     /// stops reconnecting. Returns whether an event was written.
     ///
     /// A run's error is the producer's own event, so it is sent even if the endpoint does not send
-    /// framework events. The id and the problem without details come from the framework, so they
-    /// are omitted in that case.
+    /// framework events. In that case, the id and the problem without details are omitted, because
+    /// they come from the framework.
     pub(crate) fn write_to(&self, outgoing: &mut Outgoing, endpoint: &Endpoint) -> bool {
         let error_event = endpoint.error_event;
         let sends_framework_events = endpoint.sends_framework_events();
