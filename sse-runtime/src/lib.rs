@@ -91,8 +91,8 @@
 //! | the server cuts off a stream with a method other than `GET` | the response is [aborted](how_a_stream_ends) so that no client mistakes it for a complete one, and a line is logged at `warn` |
 //! | the method is `HEAD` | the statements before the response run, but the stream does not, so only the head is sent |
 //!
-//! The crate logs through `tracing`, using the target `sse_runtime`. Install a subscriber to see
-//! the output.
+//! The crate logs through `tracing` with the target `sse_runtime`. Install a subscriber to see the
+//! output.
 //!
 //! # Features
 //!
@@ -111,8 +111,8 @@
 //! `.await`. Use `tokio::task::spawn_blocking` for blocking calls. The attribute cannot look inside
 //! other macros, so an `.await` inside `tokio::select!` or `tokio::join!` is a cancellation point
 //! only if the awaited future returns `Pending`. A task started with `tokio::spawn` outlives the
-//! generator. A task started with [`Connection::spawn`] does not. Under plain `axum::serve` and
-//! over HTTP/2, flushing is best effort, because hyper buffers the data.
+//! generator, whereas one started with [`Connection::spawn`] does not. Under plain `axum::serve`
+//! and over HTTP/2, flushing is best effort, because hyper buffers the data.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(feature = "testing", feature = "server")),

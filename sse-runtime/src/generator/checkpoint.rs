@@ -14,7 +14,7 @@ pub fn guard<F>(future: F) -> Awaited<F> {
     Awaited(future)
 }
 
-/// See [`guard`]. The compiler mentions this type in its error message if an awaited value is not a
+/// See [`guard`]. The compiler's error message mentions this type if an awaited value is not a
 /// future.
 // The bound is on the `IntoFuture` implementation below rather than on `guard` so that the compiler
 // reports a value that isn't a future only once, at the `.await`.

@@ -9,9 +9,9 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio_stream::Stream;
 
-/// Waits for the first item of a fallible stream. If that item is an error, returns the error,
-/// which `?` can still turn into the response's status. Otherwise, returns the whole stream,
-/// including its first item. The returned stream can be passed to `yield_all!`.
+/// Waits for the first item of a fallible stream. If that item is an error, returns it, so that `?`
+/// can still turn it into the response's status. Otherwise, returns the whole stream, including its
+/// first item. The returned stream can be passed to `yield_all!`.
 ///
 /// # Errors
 ///

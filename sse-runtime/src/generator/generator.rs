@@ -71,7 +71,7 @@ impl Coroutine {
             Poll::Ready(false) => Poll::Ready(Ending::Finished),
             Poll::Pending => {
                 // The function has finished and must not be polled again. Replace it with a future
-                // that reports its result when the coroutine is next polled.
+                // that returns the same result when the coroutine is next polled.
                 self.function = Box::pin(async { Ending::Finished });
                 Poll::Pending
             }
