@@ -120,8 +120,8 @@ impl FrameBuffer {
         self.len() >= DUE
     }
 
-    /// Takes the bytes to send next. Takes everything written so far unless taking only part of it
-    /// saves a copy.
+    /// Takes the bytes to send next. These are all the bytes written so far, unless taking only
+    /// some of them saves a copy.
     #[inline]
     pub(crate) fn take(&mut self) -> Bytes {
         match self.lone.take().or_else(|| self.take_ahead()) {

@@ -239,7 +239,7 @@ impl Connection {
         });
     }
 
-    /// Ends the stream because a newer one has replaced it.
+    /// Ends the stream because a newer one replaces it.
     pub(crate) fn supersede(&self) {
         self.close(CloseReason::Superseded);
     }
