@@ -32,7 +32,7 @@
 /// # Keys
 ///
 /// `#[sse_endpoint("/path/{param}", key = value, …)]` goes on a free `async fn`. The path uses
-/// axum's syntax. The path and all values are checked at compile time. Durations are written like
+/// axum's syntax. It is checked at compile time, as are all values. Durations are strings such as
 /// `"500ms"`, `"15s"`, `"5m"` or `"1h 30m"`.
 ///
 /// The value of `method` is not quoted, as in `#[sse_endpoint("/answers/{id}", method = POST)]`.
@@ -78,17 +78,17 @@
 /// first statement that yields is the first one in that block with a `yield_!` anywhere inside it.
 /// If you add a `yield_!` at the top of the function, no statement precedes it, so every `?` sends
 /// an event instead of setting the status. Variables bound before the first `yield_!` live until
-/// the stream ends. If the function returns a `Result<impl Stream<…>, R>`, a `return;` before the
-/// response begins results in a `204`. In all other cases, `return;` ends the stream.
+/// the stream ends. In a function that returns a `Result<impl Stream<…>, R>`, a `return;` before
+/// the response begins results in a `204`. In all other cases, `return;` ends the stream.
 ///
 /// # Yielding
 ///
 /// `yield_!(value)` accepts a `T` (not `Ok(T)`), a `&T`, or an [`Event`](crate::Event) of either.
-/// `yield_all!(stream)` yields every item of another stream. The items of that stream must be
-/// values accepted by `yield_!`. If the endpoint's item type is a `Result`, they can also be
-/// `Result`s of such values. If the type of an expression depends on the context, as with
-/// `x.into()`, `"1".parse()?`, `iter.collect()` or `Default::default()`, the compiler infers the
-/// item type. Both macros are in scope only inside the function.
+/// `yield_all!(stream)` yields every item of another stream. Its items must be values that
+/// `yield_!` accepts. If the endpoint's item type is a `Result`, they can also be `Result`s of such
+/// values. If the type of an expression depends on the context, as with `x.into()`, `"1".parse()?`,
+/// `iter.collect()` or `Default::default()`, the compiler infers the item type. Both macros are in
+/// scope only inside the function.
 ///
 /// `yield_!` works wherever an `.await` would, including inside `tokio::select!`. Using `yield_!`
 /// in a closure or in a nested `async` block is an error. If the block is an argument of another
@@ -96,8 +96,8 @@
 /// macros. An event yielded in such a block is sent even if the block is dropped before it
 /// completes.
 ///
-/// A yield is an `.await`. Unless the endpoint sets `flush = "ready"`, a yield lasts until the
-/// event has been handed to the kernel. If the client stops reading, a yield may therefore wait
+/// A yield is an `.await`. Unless the endpoint sets `flush = "ready"`, a yield completes only once
+/// the event has been handed to the kernel. If the client stops reading, a yield may therefore wait
 /// until the client disconnects. Under plain `axum::serve` and over HTTP/2, flushing is best effort
 /// (see [Limitations](crate::limitations)). Holding a std lock guard across a yield does not
 /// compile. Holding a tokio guard compiles, but the lock stays held while the yield waits (see the
@@ -163,8 +163,8 @@
 ///
 /// # Cancel safety
 ///
-/// Like any axum handler, the generator may be dropped at any `.await`. If some work must always be
-/// completed, do it in a destructor or in a separate task (with `allow(detached_task)` if the
+/// Like any axum handler, the generator may be dropped at any `.await`. Work that must always
+/// complete belongs in a destructor or in a separate task (with `allow(detached_task)` if the
 /// task's handle is not awaited).
 pub use sse_macros::sse_endpoint;
 

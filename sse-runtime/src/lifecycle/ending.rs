@@ -5,8 +5,8 @@
 //!
 //! By default, the behaviour depends on the endpoint's method. A key in the endpoint's attribute
 //! can override this default. A `GET` response is read by an `EventSource`, which reconnects and
-//! resumes if the response ends cleanly. Clients using other methods assume that a cleanly ended
-//! response is complete.
+//! resumes if the response ends cleanly. Clients that use other methods assume that a response is
+//! complete if it ends cleanly.
 
 use std::time::Duration;
 
@@ -27,21 +27,21 @@ pub(crate) struct StreamEnd {
 /// A frame that ends a stream, written by the framework rather than by the generator.
 #[derive(Debug)]
 pub(crate) enum LastFrame {
-    /// The `done` event. A client that reconnects with this event's id gets a `204`, so the client
-    /// stops reconnecting.
+    /// The `done` event. A client that reconnects with this event's id gets a `204`, so it stops
+    /// reconnecting.
     Done,
     /// The reconnection time.
     Retry(Duration),
     /// The `close` event, with the reason.
     Close,
     /// The `close` event, with the reason. A client that reconnects with this event's id gets a
-    /// `204`, so the client stops reconnecting.
+    /// `204`, so it stops reconnecting.
     CloseForGood,
 }
 
 impl StreamEnd {
     /// Returns how a stream ends. `is_over` is `true` if the stream has read a finished topic to
-    /// its end, so the client does not need to reconnect.
+    /// its end. In that case, the client does not need to reconnect.
     pub(crate) fn of(reason: CloseReason, endpoint: &Endpoint, is_over: bool) -> Self {
         let cut = endpoint.aborts_when_cut();
         let (last_frame, is_aborted) = match reason {
@@ -56,7 +56,7 @@ impl StreamEnd {
                 false,
             ),
             CloseReason::MaxDuration if !cut => (None, false),
-            // A script cannot see the response if the client's next request is rejected, so the
+            // If the client's next request is rejected, a script cannot see the response, so the
             // `close` event contains the reason.
             CloseReason::Shutdown
             | CloseReason::MaxDuration

@@ -4,8 +4,8 @@
 //! Over HTTP/1, if a client stops reading, writes to its socket stay pending, and the server
 //! detects the stall there. An HTTP/2 client, by contrast, can block a single stream while the
 //! socket remains writable. hyper then stops polling the stream's body, so the body cannot detect
-//! the stall either. Instead, the stall is detected through the state in this module. hyper's calls
-//! update that state, which the request shares.
+//! the stall either. Instead, the stall is detected through the state in this module. The state is
+//! shared with the request and is updated by hyper's calls.
 
 use std::sync::{
     Arc,
@@ -21,7 +21,7 @@ use std::{
 #[cfg(feature = "http2")]
 use atomic_waker::AtomicWaker;
 
-/// The state shared by the task that drives a stream, the stream's body, the request, and the
+/// The state shared by the task that drives a stream, the stream's body, its request, and its
 /// pieces in hyper.
 // The counters use relaxed ordering, because they do not synchronize other memory. The waker
 // ensures that the stream's task, once woken, sees that a piece has been released.
@@ -41,7 +41,7 @@ struct State {
     /// The number of times that hyper has taken bytes from a piece to write them.
     #[cfg(feature = "http2")]
     advanced: AtomicU64,
-    /// Whether the client must read before the stream can continue.
+    /// Whether the stream is blocked until its client reads.
     #[cfg(feature = "http2")]
     is_blocked: AtomicBool,
     /// Woken when hyper holds fewer than `resume_below` pieces of this stream. While the stream is
@@ -65,8 +65,8 @@ impl FlowControl {
 /// The number of pieces that hyper has not written to the socket yet, and their total size in
 /// bytes.
 ///
-/// Two tasks change both values for every event, so both are stored in one atomic and are changed
-/// in a single operation. The upper half of the atomic holds the number of pieces.
+/// Two tasks update both values on every event, so the values are packed into one atomic and
+/// updated in a single operation. The upper half of the atomic holds the number of pieces.
 #[cfg(feature = "http2")]
 #[derive(Debug, Default)]
 pub(crate) struct Unsent(AtomicU64);
@@ -85,9 +85,10 @@ pub(crate) struct Bound {
 impl Unsent {
     const PIECE: u64 = 1 << 32;
 
-    // A stream that waits sets `resume_below` before it reads this count, and a written piece is
-    // removed from this count before `resume_below` is read. All of these accesses are sequentially
-    // consistent, so at least one side sees the other side's write, and no wakeup is missed.
+    // A waiting stream sets `resume_below` before it reads this count. Once a piece has been
+    // written, it is removed from this count before `resume_below` is read. All of these accesses
+    // are sequentially consistent, so at least one side sees the other side's write, and no wakeup
+    // is missed.
     fn load(&self) -> (u32, u32) {
         Self::split(self.0.load(Ordering::SeqCst))
     }
@@ -127,10 +128,10 @@ pub(crate) struct OfConnection {
 /// A rate limit for small pieces that are sent on their own. All streams on a connection share one
 /// limit.
 ///
-/// Each piece is a DATA frame. A client using the `h2` crate closes the connection once about a
-/// hundred small frames are waiting for its application to read them (`too_many_data_frames`). The
-/// server cannot see whether the application has read the frames, so it limits the rate at which it
-/// sends them.
+/// Each piece is a DATA frame. A client using the `h2` crate closes the connection once its
+/// application has left about a hundred small frames unread (`too_many_data_frames`). The server
+/// cannot see whether the application has read the frames, so it limits the rate at which it sends
+/// them.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 struct SmallPieces {
@@ -185,9 +186,9 @@ impl FlowControl {
     /// Called when hyper polls for the next piece. Returns whether that piece can be handed over.
     /// If not, `waker` is woken when hyper has written some pieces of this stream.
     ///
-    /// A stream can always hand over one piece while hyper holds no other piece of that stream.
-    /// Otherwise, streams left unread by the client could use up the connection's limit and block
-    /// all other streams on the connection.
+    /// A stream can always hand over a piece if hyper holds none of its other pieces. Otherwise,
+    /// streams that the client does not read could use up the connection's limit and block all
+    /// other streams on the connection.
     pub(crate) fn poll_room(&self, stream: Bound, connection: Bound, waker: &Waker) -> bool {
         let state = &*self.0;
         let has_room = loop {
@@ -228,8 +229,8 @@ impl FlowControl {
     }
 
     /// Counts a piece handed to hyper, and marks the stream as blocked until hyper polls for the
-    /// next piece. hyper does so as soon as the client's window has room for one byte of this
-    /// piece.
+    /// next piece. hyper polls for it as soon as the client's window has room for one byte of this
+    /// one.
     pub(crate) fn hand_over(&self, bytes: u16) -> InHyper {
         let state = &*self.0;
         state.unsent.add(bytes);
@@ -244,8 +245,8 @@ impl FlowControl {
         }
     }
 
-    /// Returns the stream's progress so far if the stream cannot continue until its client reads,
-    /// and `None` otherwise.
+    /// Returns the stream's progress so far if the stream is blocked until its client reads, and
+    /// `None` otherwise.
     pub(crate) fn blocked_since(&self) -> Option<Progress> {
         let state = &*self.0;
         state.is_blocked.load(Ordering::Relaxed).then(|| Progress {
@@ -261,9 +262,9 @@ impl FlowControl {
     }
 }
 
-/// A stream's progress: the number of pieces received by hyper, the number of pieces hyper has not
-/// written yet, and how many times hyper has taken bytes from a piece. The third value is needed
-/// because hyper writes a piece in many parts if the client's window is small.
+/// A stream's progress: the number of pieces that hyper has received, the number of pieces that it
+/// has not written yet, and the number of times that it has taken bytes from a piece. The third
+/// value is needed because hyper writes a piece in many parts if the client's window is small.
 #[cfg(feature = "http2")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -272,8 +273,7 @@ pub(crate) struct Progress {
     advanced: u64,
 }
 
-/// A piece handed to hyper. This value is dropped once the piece has been written, or when the
-/// piece's stream is dropped.
+/// A piece handed to hyper. Dropped once the piece has been written, or when its stream is dropped.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 pub(crate) struct InHyper {

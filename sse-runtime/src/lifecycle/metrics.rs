@@ -76,8 +76,8 @@ mod installed {
         pub(crate) fn closed(&self, reason: CloseReason, after: Duration) {
             self.active.decrement(1);
             self.closings(reason).increment(1);
-            // Histograms are not registered in advance, because each of them consists of a dozen or
-            // more series.
+            // Histograms are not registered in advance, because each one adds a dozen or more
+            // series.
             histogram!(
                 "sse.server.stream_duration",
                 self.labels("reason", reason.as_str())

@@ -70,7 +70,7 @@ struct State {
     draining: OnceLock<Draining>,
     /// The tasks that the server waits for. See [`closing`](Shutdown::closing).
     closing: TaskTracker,
-    /// Whether the drain time is over. From then on, the server closes any streams that are still
+    /// Whether the drain time is over. Once it is, the server closes any streams that are still
     /// open.
     is_over: AtomicBool,
 }
@@ -125,7 +125,7 @@ impl Shutdown {
 
     /// Waits for SIGINT or SIGTERM (Ctrl-C on platforms without signals) and begins the shutdown.
     /// Also returns if the shutdown begins for another reason. SIGINT usually comes from a
-    /// terminal, so this signal limits the drain time to one second.
+    /// terminal, so it limits the drain time to one second.
     ///
     /// After the first call, these signals no longer terminate the process. [`over`](Self::over)
     /// waits for the next signal.
@@ -193,8 +193,8 @@ impl Shutdown {
         &self.0.closing
     }
 
-    /// Returns whether the drain time is over. If it is, streams are dropped by the server, not by
-    /// their clients.
+    /// Returns whether the drain time is over. If it is, streams are dropped because the server
+    /// closes them, not because their clients disconnect.
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_over.load(Ordering::Relaxed)
     }
@@ -277,9 +277,9 @@ impl Shutdown {
 /// The default drain time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// How long connections may stay open after the drain time. After its stream has ended, a response
-/// may still wait for the rest of a request body left unread by the handler. This duration is
-/// longer than that wait.
+/// How long connections may stay open after the drain time. A response whose stream has ended may
+/// still wait for the rest of a request body that the handler did not read. This duration is longer
+/// than that wait.
 pub(crate) const LAST: Duration = Duration::from_millis(2_500);
 
 /// The maximum drain time after SIGINT. This limit is short because a person at a terminal is
@@ -293,8 +293,8 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// shutdown within Kubernetes's default grace period.
 const HOOKS: Duration = Duration::from_secs(2);
 
-/// The fraction of the drain time over which the streams end. The rest gives the streams' last
-/// bytes time to arrive.
+/// The fraction of the drain time over which the streams end. The remaining time allows the
+/// streams' last bytes to arrive.
 const SPREAD: f64 = 0.8;
 
 /// The reconnection time if the endpoint does not set `retry`. This is the default in browsers.
@@ -319,7 +319,7 @@ struct Listening {
 /// A signal to shut the server down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// SIGINT, from a person at a terminal.
+    /// SIGINT, sent by a person at a terminal.
     Interrupt,
     /// SIGTERM, from a supervisor.
     #[cfg_attr(not(unix), allow(dead_code, reason = "there is no SIGTERM"))]

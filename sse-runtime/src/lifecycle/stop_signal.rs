@@ -23,10 +23,10 @@ static SIGNALLED: AtomicU64 = AtomicU64::new(0);
 /// The increment per cancelled token.
 const ONE: u64 = 1 << 16;
 
-/// Cancels a token, which ends the streams that listen to the token.
+/// Cancels a token, which ends the streams that listen to it.
 pub(crate) fn signal_stop(token: &CancellationToken) {
     // A stream may be polled between any two of these steps. While the token is being cancelled,
-    // the low bits are not zero, so every stream checks its token. Afterwards, the count differs
+    // the low bits are nonzero, so every stream checks its token. Afterwards, the count differs
     // from the one stored by the stream.
     SIGNALLED.fetch_add(1, Ordering::AcqRel);
     let _signalling = Signalling;
@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn signal_is_seen_when_polled_during_cancellation() {
         for _ in 0..50 {
-            // With this many child tokens, the cancellation takes long enough for a poll to happen
-            // while it is under way.
+            // Cancelling this many child tokens takes long enough for a poll to happen in the
+            // meantime.
             let all = CancellationToken::new();
             let crowd: Vec<_> = (0..1_000).map(|_| all.child_token()).collect();
             let mut until = StopSignal::new(all.child_token());

@@ -1,8 +1,8 @@
 //! [`CachedPoll`]: a future that is polled again only if it may be ready or the waker has changed.
 //!
 //! A stream checks its timers on every event, although they have rarely elapsed. Polling a timer
-//! takes a tenth as long as handling an event, whereas comparing the current waker with the waker
-//! of the last poll costs almost nothing.
+//! takes a tenth as long as handling an event, whereas comparing the current waker with that of the
+//! last poll costs almost nothing.
 
 use std::{
     future::Future,
@@ -48,7 +48,7 @@ impl<F: Future> CachedPoll<F> {
     /// Polls the future outside the task's cooperative budget. The poll is skipped if the future is
     /// known to wake `cx`'s waker and `may_be_ready` returns `false`.
     ///
-    /// If the future becomes ready right after that check, no wake-up is lost, because the future
+    /// If the future becomes ready right after that check, no wakeup is lost, because the future
     /// wakes `cx`'s waker.
     pub(crate) fn poll_where(
         &mut self,

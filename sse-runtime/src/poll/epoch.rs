@@ -47,8 +47,8 @@ impl WakerId {
 }
 
 /// The epochs of one stream on its connection. Their numbers are unique within the process.
-/// Otherwise, if a body moved to another connection's task, the number that it has stored might
-/// match one of that task's epochs.
+/// Otherwise, if a body moved to another connection's task, its stored number might match one of
+/// that task's epochs.
 #[derive(Debug)]
 pub(crate) struct PollEpochs(NonZeroU64);
 

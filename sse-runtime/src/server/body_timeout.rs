@@ -17,8 +17,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{lifecycle::shutdown::LONGEST, poll::poll_unconstrained};
 
-/// A request body that returns an error if the client sends it too slowly and the app has not
-/// responded yet. Without this error, a client could keep a handler busy by sending a byte now and
+/// A request body that returns an error if the client sends it too slowly before the app has
+/// responded. Without this error, a client could keep a handler busy by sending a byte now and
 /// then.
 ///
 /// Only the time spent waiting for the client counts, and every [`RATE`] bytes received extend the

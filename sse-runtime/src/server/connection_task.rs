@@ -37,7 +37,7 @@ use crate::{
 /// The timeouts of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// How long a client may take to send a request head, or stay idle between two requests.
+    /// How long a client may take to send a request head, or may stay idle between two requests.
     pub(crate) header_read: Duration,
     /// How long the server waits for a request body. See [`RequestBody`].
     pub(crate) body_read: Duration,
@@ -67,9 +67,9 @@ pub(crate) struct ConnectionContext {
 /// will, so they are logged at the `debug` level.
 type ConnectionError = Box<dyn Error + Send + Sync>;
 
-/// The future that serves requests until an event stream is taken over or the connection ends. This
-/// future is ten times the size of a stream's state, so it is boxed to keep a connection's task
-/// from reserving that space while the task drives a stream.
+/// The future that serves requests until an event stream is taken over or the connection ends. It
+/// is ten times the size of a stream's state, so it is boxed. Otherwise, a connection's task would
+/// reserve that space even while it drives a stream.
 type Requests<Io> =
     Pin<Box<dyn Future<Output = Result<Option<TakenOver<Io>>, ConnectionError>> + Send>>;
 
@@ -77,8 +77,8 @@ type Requests<Io> =
 ///
 /// The state machine is written by hand to save memory and time, because a stream may last for
 /// hours and is polled for every event it sends. An equivalent `async fn` would reserve space for
-/// the stream three times, once for each variable that the stream is moved into. Such a function
-/// would also nest four futures, whose states would lie on four different cache lines.
+/// the stream three times, once for each variable that the stream is moved into. It would also nest
+/// four futures, whose states would lie on four different cache lines.
 struct ConnectionTask<Io: Transport> {
     // Declared before `guard` so that the socket is closed first. Dropping the guard reports the
     // socket's file descriptor as freed.
@@ -218,8 +218,8 @@ impl ConnectionContext {
         let socket = Socket::new(io, self.timeouts.send);
         #[cfg(feature = "http2")]
         if is_http2 {
-            // The client must still send the preface. hyper would wait for the preface without a
-            // timeout, so wait for it here, with a timeout.
+            // The client must still send the preface. hyper would wait for it indefinitely, so read
+            // it here, subject to a timeout.
             let (socket, _) = Box::pin(self.preface(socket)).await?;
             Box::pin(self.serve_http2(socket, peer)).await?;
             return Ok(None);
@@ -247,8 +247,9 @@ impl ConnectionContext {
         self.serve_requests(socket, peer).await
     }
 
-    /// Returns whether the client sends the HTTP/2 preface first (RFC 9113, section 3.4). The wait
-    /// for the preface has a timeout, because hyper has none for the rest of an incomplete preface.
+    /// Returns whether the client sends the HTTP/2 preface first (RFC 9113, section 3.4). Reading
+    /// the preface is subject to a timeout, because hyper waits indefinitely for the rest of an
+    /// incomplete one.
     #[cfg(feature = "http2")]
     async fn preface<Io: Transport>(
         &self,
@@ -335,8 +336,8 @@ impl ConnectionContext {
         tokio::select! {
             served = connection.as_mut() => return Ok(served?),
             () = self.shutdown.begun() => {}
-            // Close a connection that has been idle for this long. hyper would keep the connection
-            // open as long as the client responded to PINGs.
+            // Close a connection that has been idle for this long. hyper would keep it open as long
+            // as the client responded to PINGs.
             () = counts.idle(self.timeouts.header_read) => {}
         }
         connection.as_mut().graceful_shutdown();

@@ -26,8 +26,8 @@ pub(crate) struct Connections {
 /// The open connections' tasks. The server can wait for these tasks or abort them.
 ///
 /// When a connection ends, its entry is removed without waking the server's task. `main` usually
-/// blocks on that task, so waking the task on every disconnect would mean waking the main thread,
-/// which is expensive.
+/// blocks on that task, so waking it on every disconnect would wake the main thread, which is
+/// expensive.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     tasks: TaskTracker,

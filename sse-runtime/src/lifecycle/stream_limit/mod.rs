@@ -92,9 +92,9 @@ impl StreamLimit {
     ///
     /// With a reverse proxy, the address is the proxy's. In that case, use
     /// [`per_key`](Self::per_key) with a header that the proxy sets and clients cannot set.
-    /// Requests without an address are not limited. Such requests are those over a Unix socket and
-    /// all requests under plain `axum::serve` without `into_make_service_with_connect_info`. A
-    /// warning is logged for the first such request.
+    /// Requests without an address are not limited. A request has no address if it arrives over a
+    /// Unix socket, or if the app runs under plain `axum::serve` without
+    /// `into_make_service_with_connect_info`. A warning is logged for the first such request.
     pub fn per_peer(max: usize) -> Self {
         let warned = Once::new();
         Self::per_key(max, move |request| {
@@ -124,26 +124,25 @@ impl StreamLimit {
         Self::of(PerKey::new(max, key))
     }
 
-    /// Ends the oldest stream with the same key, instead of rejecting the new stream, when all
-    /// permits for that key are taken.
+    /// Ends the oldest stream with the same key, instead of rejecting the new one, when all permits
+    /// for that key are taken.
     ///
     /// Use this method for keys whose streams replace each other, such as a session or a page. With
     /// a plain limit, a reloaded page would have to wait until the server notices that the old page
-    /// is gone. The server may need a minute to notice, or longer with a reverse proxy. The oldest
-    /// stream ends when the new stream's response begins, so a rejected request does not end a
-    /// stream. The oldest stream's permit is freed immediately, even if that stream's client isn't
-    /// reading.
+    /// is gone. This may take a minute, or longer with a reverse proxy. The oldest stream ends when
+    /// the new stream's response begins, so a rejected request does not end a stream. The oldest
+    /// stream's permit is freed immediately, even if that stream's client isn't reading.
     ///
     /// If the request is subject to another limit that is full, such as a total limit or
     /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest
-    /// stream's permit in that limit. If the oldest stream does not hold a permit in that limit,
-    /// the new stream is rejected. Two streams share a permit only after such a takeover, and only
-    /// until the old one has ended.
+    /// stream's permit from that limit. If the oldest stream does not hold a permit from that
+    /// limit, the new stream is rejected. Two streams share a permit only after such a takeover,
+    /// and only until the old one has ended.
     ///
-    /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). The old stream
-    /// sends a `close` event with a special id and the data `{"reason":"superseded"}`. If the
-    /// client reconnects with that id, the server responds with a `204`. The client then stops
-    /// reconnecting and does not end another stream.
+    /// The old stream ends with [`Superseded`](crate::CloseReason::Superseded). It sends a `close`
+    /// event with a special id and the data `{"reason":"superseded"}`. If the client reconnects
+    /// with that id, the server responds with a `204`. The client then stops reconnecting and does
+    /// not end another stream.
     ///
     /// Use this method with `events = "all"`, the default for a `GET`. With `events = "own"`,
     /// neither the event nor the id is sent. If the old stream's client (another tab, for example)
@@ -182,9 +181,9 @@ impl StreamLimit {
     ///
     /// The response is sent unchanged, with two exceptions. A success status (`2xx`, the default
     /// for `Json(…)` or a string) is replaced with [`LimitExceeded::status`], because a client
-    /// would mistake the response for an empty stream. If `Retry-After` is missing, it is added. A
-    /// browser's `EventSource` still receives the usual `200` instead, because it would not
-    /// reconnect after any other status.
+    /// would mistake it for an empty stream. If `Retry-After` is missing, it is added. A browser's
+    /// `EventSource` still receives the usual `200` instead, because it would not reconnect after
+    /// any other status.
     ///
     /// ```
     /// use axum::response::IntoResponse;

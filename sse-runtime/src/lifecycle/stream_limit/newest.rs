@@ -37,7 +37,7 @@ struct Stream {
     /// Whether the stream's response has begun. Until it has, the request may still be rejected, so
     /// the stream does not end an older one yet.
     has_begun: bool,
-    /// The stream's permits in other limits. A stream that replaces this one may take them over.
+    /// The stream's permits from other limits. A stream that replaces this one may take them over.
     permits: Vec<Permit>,
     /// The streams whose permits this stream has taken over. Those streams end when this stream
     /// begins. Until then, this stream shares its permits with them, and no other stream can take

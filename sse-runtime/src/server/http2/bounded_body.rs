@@ -18,8 +18,8 @@ use crate::lifecycle::flow_control::{Bound, FlowControl, InHyper};
 /// size.
 ///
 /// hyper takes a piece as soon as the client's window has room for a single byte. It then polls the
-/// body for the next piece while it still holds the unsent part of the first one. Therefore, data
-/// that does not fit into the window must be counted and held back before it reaches hyper.
+/// body for the next piece while it still holds the unsent part of the previous one. Therefore,
+/// data that does not fit into the window must be counted and held back before it reaches hyper.
 const PIECE: usize = 16 * 1024;
 
 /// The size, in bytes, below which a piece counts as small. Clients that use the `h2` crate close
@@ -32,19 +32,18 @@ const UNSENT_OF_STREAM: Bound = Bound {
     bytes: 64 * 1024,
 };
 
-/// Limit on the data held by hyper for all of a connection's streams together. Even once this limit
-/// has been reached, a stream can hand over a piece if hyper does not hold any other piece of the
-/// same stream.
+/// Limit on the data held by hyper for all of a connection's streams combined. Even once this limit
+/// has been reached, a stream can hand over a piece if hyper holds none of its other pieces.
 ///
-/// If the client keeps reading, hyper holds only the data that is being passed from the stream
-/// tasks to the connection task, so the limit does not slow the client down. The number of pieces
-/// is also limited, because even a piece of a few bytes takes up about 400 bytes in hyper.
+/// If the client keeps reading, hyper holds only the data being passed from the stream tasks to the
+/// connection task, so the limit does not slow the client down. The number of pieces is also
+/// limited, because even a piece of a few bytes takes up about 400 bytes in hyper.
 const UNSENT_OF_CONNECTION: Bound = Bound {
     pieces: 16 * 1024,
     bytes: 1024 * 1024,
 };
 
-/// A response body that is split into pieces and hands over no more of them than hyper may hold.
+/// A response body that hands over its data in pieces, and no more of them than hyper may hold.
 ///
 /// Once a connection has sent too many small pieces, all data that the body yields without becoming
 /// pending is gathered into one piece until that piece is no longer small. If the body becomes
@@ -62,7 +61,7 @@ pub(crate) struct BoundedBody {
     flow: FlowControl,
     /// Whether a piece has been handed to hyper.
     has_handed_over: bool,
-    /// How the body ended. Reported to hyper only once hyper has taken all of the data.
+    /// How the body ended. Reported to hyper only once it has taken all of the data.
     end: Option<BodyEnd>,
 }
 
@@ -120,9 +119,9 @@ impl BoundedBody {
         self.hand_over_gathered()
     }
 
-    /// Hands over `gathered` if the body is pending on two polls in a row. After only one such
-    /// poll, the body may merely have yielded to other tasks and may return more data on the next
-    /// poll.
+    /// Hands over `gathered` if the body returns `Pending` from two polls in a row. After only one
+    /// such poll, the body may merely have yielded to other tasks and may return more data on the
+    /// next poll.
     fn poll_pending(&mut self, cx: &Context<'_>) -> Polled {
         if self.gathered.is_empty() {
             return Poll::Pending;
@@ -152,11 +151,11 @@ impl BoundedBody {
         }
     }
 
-    /// Returns the body's error once the last piece has been written. Returning the error earlier
-    /// would lose data, because hyper resets the stream as soon as it receives the error, and the
-    /// reset discards all unsent data. If no piece has been handed over yet, the head may still be
+    /// Returns the body's error once the last piece has been written. Returning it earlier would
+    /// lose data, because hyper resets the stream as soon as it receives the error, and the reset
+    /// discards all unsent data. If no piece has been handed over yet, the head may still be
     /// unsent. In that case, this method first hands over an empty piece. hyper writes this piece
-    /// after the head, so once the piece has been written, the head has also been written.
+    /// after the head, so once it has been written, the head has been written too.
     fn poll_failed(&mut self, error: axum::Error, cx: &Context<'_>) -> Polled {
         if self.has_handed_over && self.flow.poll_written(cx.waker()) {
             self.end = Some(BodyEnd::End);
@@ -170,7 +169,7 @@ impl BoundedBody {
     }
 }
 
-/// A piece of a body, which hyper holds until the piece has been written.
+/// A piece of a body, held by hyper until it has been written.
 #[derive(Debug)]
 pub(crate) struct Piece {
     bytes: Bytes,
