@@ -202,22 +202,21 @@ pub use sse_macros::sse_endpoint;
 /// Both enums and structs are supported, and they may have type parameters and lifetimes. The
 /// derive also implements `serde::Serialize` and supports all of serde's attributes on the type,
 /// its variants and its fields. Deriving `Serialize` as well is an error, because the type would
-/// then have two implementations of the trait. `SseEvent` cannot detect this case and omit its own
-/// implementation, because a derive cannot see the other derives on the type.
+/// then have two implementations of the trait. `SseEvent` cannot omit its own implementation in
+/// this case, because a derive cannot see the other derives on the type.
 ///
-/// If the yielded value is of this type, or is an `Option`, a `Box` or a newtype that contains a
-/// value of this type, the event is named after the variant, and its data is the variant's content,
-/// without the tag. If the value is nested in another value, such as a struct or a list, it is
-/// serialized as plain JSON. Outside of event streams, the type is serialized as if it used serde's
-/// own derive. A handler can therefore return `Json(event)`, and `serde_json` can deserialize the
-/// result.
+/// If the yielded value is of this type, or is an `Option`, a `Box` or a newtype around a value of
+/// this type, the event is named after the variant. Its data is the variant's content, without the
+/// tag. If the value is nested in another value, such as a struct or a list, it is serialized as
+/// plain JSON. Outside of event streams, the type is serialized as if it used serde's own derive. A
+/// handler can therefore return `Json(event)`, and `serde_json` can deserialize the result.
 ///
 /// The type can be used wherever a [`Payload`](crate::event::Payload) is expected: as an item, as
 /// an error, or in [`Event::json`](crate::Event::json). If the type is a stream's error type, the
 /// event is named after the variant, or after the endpoint's `error_event` if the variant has no
 /// name. If an event created with [`Event::json`](crate::Event::json) sets its own `event`, `id` or
-/// `retry`, these values take precedence over those of the type. The type does not implement
-/// `IntoResponse`, so you cannot return it as an error before the stream begins. Use another type
+/// `retry`, these values take precedence over the type's. The type does not implement
+/// `IntoResponse`, so it cannot be returned as an error before the stream begins. Use another type
 /// for that error, or derive [`SseError`](derive@SseError) instead.
 ///
 /// Event names and serde's names are independent. `#[serde(rename = "…")]` sets the tag in a
@@ -277,7 +276,7 @@ pub use sse_macros::SseEvent;
 /// }
 /// ```
 ///
-/// In both cases, the error is sent as JSON, in the form of a problem details object as defined by
+/// In both cases, the error is sent as a JSON problem details object, as defined by
 /// [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457). Before the stream begins, this object is the
 /// body of an `application/problem+json` response with the error's status. In the stream, it is the
 /// `data` of the endpoint's `error_event`.
@@ -294,16 +293,16 @@ pub use sse_macros::SseEvent;
 ///
 /// # Hidden details
 ///
-/// Clients see only named fields whose types implement `serde::Serialize`. Unnamed fields, fields
-/// that do not implement `Serialize`, the error's cause (`#[from]`, `#[source]`, `#[backtrace]`, or
-/// a field called `source` or `backtrace`) and fields with `#[serde(skip)]` are hidden. If a
-/// variant wraps another error, the response therefore depends only on the variant, and its status
-/// is 500 unless you specify another one. With `#[sse(transparent)]` on the variant, the wrapped
-/// error, which must also be an `SseError`, determines the whole response. To show text to the
-/// client, add a field called `detail` to the variant. The `Display` output appears only in the
-/// log, together with the error's sources. Before the stream begins, an error is logged at `error`
-/// if its status is a 5xx, and at `debug` if it is a 4xx. In the stream, every error is logged at
-/// `warn`.
+/// Clients see only named fields whose types implement `serde::Serialize`. The following are
+/// hidden: unnamed fields, fields that do not implement `Serialize`, fields with `#[serde(skip)]`,
+/// and the error's cause (`#[from]`, `#[source]`, `#[backtrace]`, or a field called `source` or
+/// `backtrace`). If a variant wraps another error, the response therefore depends only on the
+/// variant, and its status is 500 unless you specify another one. With `#[sse(transparent)]` on the
+/// variant, the wrapped error determines the whole response. The wrapped error must also implement
+/// `SseError`. To show text to the client, add a field called `detail` to the variant. The
+/// `Display` output appears only in the log, together with the error's sources. Before the stream
+/// begins, an error with a 5xx status is logged at `error`, and one with a 4xx status at `debug`.
+/// In the stream, every error is logged at `warn`.
 ///
 /// # Attributes
 ///
@@ -321,7 +320,7 @@ pub use sse_macros::SseEvent;
 ///
 /// Fields accept serde's `rename`, `skip`, `skip_serializing` and `skip_serializing_if` attributes.
 /// The derive implements `serde::Serialize`, `axum::response::IntoResponse` and
-/// [`trait@SseError`](trait@crate::SseError), so a type cannot derive both `SseError` and
-/// [`SseEvent`](derive@SseEvent), which also implements `Serialize`. Tests can read the error with
+/// [`trait@SseError`](trait@crate::SseError). [`SseEvent`](derive@SseEvent) also implements
+/// `Serialize`, so a type cannot derive both. Tests can read the error with
 /// [`ReceivedEvent::json`](crate::testing::ReceivedEvent::json).
 pub use sse_macros::SseError;

@@ -273,7 +273,8 @@ pub(crate) struct Progress {
     advanced: u64,
 }
 
-/// A piece handed to hyper. Dropped once the piece has been written, or when its stream is dropped.
+/// A piece handed to hyper. Dropped once the piece has been written, or when the piece's stream is
+/// dropped.
 #[cfg(feature = "http2")]
 #[derive(Debug)]
 pub(crate) struct InHyper {

@@ -64,7 +64,7 @@ pub(super) trait Held: Send + Sync {
         None
     }
 
-    /// Called once the stream has a permit from every limit. The argument contains the stream's
+    /// Called once the stream has a permit from every limit. The slice contains the stream's
     /// permits from the limits without `newest_wins`.
     fn admit(&self, _: &[Permit]) {}
 }
