@@ -1,5 +1,5 @@
-//! Items used by the code that the macros generate. Do not use them directly, because they can
-//! change in any release.
+//! Items used by macro-generated code. Do not use them directly, because they can change in any
+//! release.
 
 pub use axum::http::Method;
 pub use serde;

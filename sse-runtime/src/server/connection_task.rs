@@ -80,8 +80,8 @@ type Requests<Io> =
 /// the stream three times, once for each variable that the stream is moved into. It would also nest
 /// four futures, whose states would lie on four different cache lines.
 struct ConnectionTask<Io: Transport> {
-    // Declared before `guard` so that the socket is closed first. Dropping the guard reports the
-    // socket's file descriptor as freed.
+    // Declared before `guard` so that the socket is closed first. Dropping the guard reports that
+    // the socket's file descriptor has been freed.
     stage: Stage<Io>,
     /// The error that ended a stream, stored until the socket is closed on the next poll.
     broken: Option<ConnectionError>,

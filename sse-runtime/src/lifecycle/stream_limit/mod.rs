@@ -133,7 +133,7 @@ impl StreamLimit {
     /// the new stream's response begins, so a rejected request does not end a stream. The oldest
     /// stream's permit is freed immediately, even if that stream's client isn't reading.
     ///
-    /// If the request is subject to another limit that is full, such as a total limit or
+    /// If another limit that applies to the request is full, such as a total limit or
     /// [`Server::max_streams`](crate::Server::max_streams), the new stream takes over the oldest
     /// stream's permit from that limit. If the oldest stream does not hold a permit from that
     /// limit, the new stream is rejected. Two streams share a permit only after such a takeover,

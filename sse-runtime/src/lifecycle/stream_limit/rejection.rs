@@ -120,7 +120,7 @@ fn reject_event_source(exceeded: LimitExceeded) -> Response {
 
 /// Returns whether the client is an `EventSource`, which never reconnects after a status other than
 /// `200`. The `accept` header alone is not enough to tell: many other clients also accept event
-/// streams, but they would mistake an empty `200` for success.
+/// streams, and they would mistake an empty `200` for success.
 fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
     let is_only = |name, value: &str| {
         let mut values = headers.get_all(name).iter();

@@ -43,7 +43,8 @@ const UNSENT_OF_CONNECTION: Bound = Bound {
     bytes: 1024 * 1024,
 };
 
-/// A response body that hands over its data in pieces, and no more of them than hyper may hold.
+/// A response body that hands its data to hyper in pieces, within the limits on what hyper may
+/// hold.
 ///
 /// Once a connection has sent too many small pieces, all data that the body yields without becoming
 /// pending is gathered into one piece until that piece is no longer small. If the body becomes
