@@ -80,7 +80,7 @@ bind_address!(
 );
 
 /// Maximum number of connections waiting to be accepted. The limit is high, because all clients
-/// reconnect at once after a restart, and a refused client waits several seconds before it retries.
+/// reconnect at once after a restart, and a refused client waits several seconds before retrying.
 /// The operating system may impose a lower limit.
 const BACKLOG: u32 = 4096;
 
@@ -208,8 +208,7 @@ pub(crate) enum Accepted {
 
 /// Initial pause before `accept` is retried after a failure. A failure usually means that the
 /// process has run out of file descriptors. The pause doubles with every failure, up to
-/// [`MAX_PAUSE`], and ends early when one of the server's connections closes and frees a
-/// descriptor.
+/// [`MAX_PAUSE`]. It ends early when one of the server's connections closes and frees a descriptor.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
@@ -219,8 +218,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Notifies the listener of closed connections while the listener is waiting for a file descriptor.
 #[derive(Debug, Default)]
 pub(crate) struct FreedDescriptors {
-    /// Whether the listener is waiting for a descriptor. If the listener is not waiting, closed
-    /// connections are not reported, because each report would wake a thread unnecessarily.
+    /// Whether the listener is waiting for a descriptor. Otherwise, closed connections are not
+    /// reported, because each report would wake a thread unnecessarily.
     is_awaited: AtomicBool,
     freed: Notify,
 }
@@ -235,8 +234,8 @@ impl FreedDescriptors {
 }
 
 impl Listener {
-    /// Sets the listener's socket options so that accepted connections inherit them. Inheriting the
-    /// options saves seven system calls per connection.
+    /// Sets the listener's socket options so that accepted connections inherit them. This saves
+    /// seven system calls per connection.
     pub(crate) fn prepare(&self, user_timeout: Duration) {
         #[cfg(target_os = "linux")]
         if let Kind::Tcp(listener) = &self.kind
@@ -252,7 +251,7 @@ impl Listener {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not lose any connections.
+    /// This method is cancel safe. If the future is dropped, no connection is lost.
     pub(crate) async fn accept(&self, descriptors: &FreedDescriptors) -> Accepted {
         // After the first failure, `accept` is retried immediately. From then on, every closed
         // connection stores a permit in the `Notify`, so a wakeup cannot be missed.
@@ -300,7 +299,7 @@ impl Listener {
     }
 }
 
-/// Returns whether the error affects only a single connection and not the listener itself.
+/// Returns whether the error affects only one connection rather than the listener itself.
 fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -310,11 +309,11 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-/// How many bytes the kernel accepts beyond those that fit into the peer's receive buffer.
+/// How many bytes the kernel buffers once the peer's receive buffer is full.
 ///
 /// By default, Linux buffers several MB. Once this buffer is full, Linux accepts no more data until
-/// a third of the buffered data has been sent, so a client that reads slowly but steadily would
-/// look stalled. Such a client would also receive new events only after reading everything in the
+/// a third of the buffered data has been sent. A client that reads slowly but steadily would
+/// therefore look stalled. It would also receive new events only after reading everything in the
 /// buffer.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
@@ -323,7 +322,7 @@ const UNSENT: u32 = 64 * 1024;
 ///
 /// On Linux, a connection inherits the options if its handshake completes after the call to
 /// [`Listener::prepare`]. The option checked here is set last, so a connection that has inherited
-/// this option has also inherited all the others.
+/// this one has also inherited all the others.
 pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Duration) {
     let socket = SockRef::from(socket);
     #[cfg(target_os = "linux")]
@@ -336,7 +335,7 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
     }
 }
 
-/// Makes the kernel send written data immediately and detect vanished peers.
+/// Makes the kernel send written data immediately and detect peers that have vanished.
 ///
 /// If a peer vanishes without closing its connection (RFC 9293, section 3.8.3), the only sign is
 /// that the peer no longer acknowledges data. The kernel waits at most `user_timeout` for the peer
@@ -363,7 +362,7 @@ fn set_options(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Tests one connection that enters the backlog before the options are set and one that enters
+    /// Covers a connection that enters the backlog before the options are set and one that enters
     /// it afterward.
     #[cfg(target_os = "linux")]
     #[tokio::test]

@@ -89,10 +89,10 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// The server notices a disconnect immediately, even if the client has pipelined more requests
 /// after the request for a stream. Plain `axum::serve` notices a disconnect only at the next write.
-/// Up to 64 KiB of pipelined requests are buffered and served once the stream has ended. Data
-/// beyond this limit is discarded, and the connection is closed once the stream has ended or 8 MiB
-/// has been discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), such data
-/// is not read at all.
+/// Up to 64 KiB of pipelined requests are buffered and served once the stream has ended. Any excess
+/// is discarded, and the connection is closed once the stream has ended or 8 MiB has been
+/// discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), the excess is not
+/// read at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
@@ -128,16 +128,16 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// # Graceful shutdown
 ///
-/// After SIGTERM, the [readiness probe](Self::readiness_path) fails. Because load balancers take a
-/// moment to notice the failing probe, the server keeps accepting connections for the
-/// [`drain_delay`](Self::drain_delay). The server then drains its streams. To keep clients from all
-/// reconnecting at the same time, each stream sends a `retry` field with a random reconnection time
-/// and ends at a random moment within the [`drain`](Self::drain) time. Streams with
-/// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks then get
-/// another 2 seconds. With the default settings, the whole shutdown takes less than the 30 seconds
-/// that Kubernetes allows by default. After SIGINT, which usually comes from a terminal, the server
-/// drains within a second and without a delay. A second signal closes all open connections, but
-/// their close hooks still get 2 seconds.
+/// After SIGTERM, the [readiness probe](Self::readiness_path) fails. The server keeps accepting
+/// connections for the [`drain_delay`](Self::drain_delay), because load balancers take a moment to
+/// notice the failing probe. It then drains its streams. Each stream sends a `retry` field with a
+/// random reconnection time and ends at a random moment within the [`drain`](Self::drain) time, so
+/// that clients do not all reconnect at the same time. Streams with `on_shutdown = "finish"` run
+/// until they finish or the drain time is over. Close hooks then get another 2 seconds. With the
+/// default settings, the whole shutdown takes less than the 30 seconds that Kubernetes allows by
+/// default. After SIGINT, which usually comes from a terminal, the server drains within a second
+/// and without a delay. A second signal closes all open connections, but their close hooks still
+/// get 2 seconds.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -195,10 +195,10 @@ impl Server {
     /// the certificates and the key.
     ///
     /// The server checks the files every minute. Once the certificate has been renewed, new
-    /// connections use the renewed certificate, and the server does not need a restart. With the
-    /// `http2` feature, clients can choose HTTP/2 in the handshake, as browsers do. Over HTTP/2,
-    /// all of a browser's streams share one connection. Over HTTP/1, each stream needs its own
-    /// connection, and a browser opens at most six connections across all its tabs.
+    /// connections use the new one, and the server does not need to be restarted. With the `http2`
+    /// feature, clients can choose HTTP/2 in the handshake, as browsers do. Over HTTP/2, all of a
+    /// browser's streams share one connection. Over HTTP/1, each stream needs its own connection,
+    /// and a browser opens at most six connections across all its tabs.
     ///
     /// [`serve`](Self::serve) fails with a [`TlsError`](crate::server::TlsError) if the files cannot be
     /// used.
@@ -217,8 +217,8 @@ impl Server {
     }
 
     /// Sets how many event streams may be open at the same time. By default, the number is
-    /// unlimited. The limit is enforced by a [`StreamLimit`] around the whole app. The
-    /// documentation of [`StreamLimit`] describes the response to requests over the limit.
+    /// unlimited. The limit is enforced by a [`StreamLimit`] around the whole app; see its
+    /// documentation for the response to requests over the limit.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
@@ -231,10 +231,10 @@ impl Server {
     /// buffer, which may hold several MB, is full. More unsent data is queued in the send buffer of
     /// the server's socket: 64 KiB on Linux, or an amount chosen by the operating system on other
     /// platforms. Over HTTP/2, the timeout applies to the connection and to every response that the
-    /// client does not read. The timeout restarts whenever the client has read 16 KiB. Over HTTP/1
-    /// without TLS, the client must have read about 32 KiB instead, or more if the client's kernel
-    /// frees buffer space in larger steps. If a stream always has data to send, the client must
-    /// read about 5 KB/s to avoid the default timeout.
+    /// client does not read. The timeout restarts whenever the client has read another 16 KiB. Over
+    /// HTTP/1 without TLS, the client must have read about 32 KiB instead, or more if the client's
+    /// kernel frees buffer space in larger steps. If a stream always has data to send, the client
+    /// must read about 5 KB/s to avoid the default timeout.
     pub fn send_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.send = limit.min(LONGEST);
         self
@@ -251,7 +251,7 @@ impl Server {
         self
     }
 
-    /// Sets how long the server waits for a request body while the app has not responded yet. The
+    /// Sets how long the server waits for a request body while the app has not yet responded. The
     /// default is 30 seconds, plus 1 second per 500 bytes received. Once this time is up, reading
     /// the body fails, and axum's extractors respond with `400`.
     ///
@@ -268,7 +268,7 @@ impl Server {
     /// [`ClientGone`](crate::CloseReason::ClientGone).
     ///
     /// If a client merely stops reading, its receive buffer fills up, and it no longer acknowledges
-    /// data or PINGs. This timeout therefore runs for such a client, too. The
+    /// data or PINGs. This timeout therefore also applies to such a client. The
     /// [`send_timeout`](Self::send_timeout) starts later, once 64 KiB is queued in the socket's
     /// send buffer. If `tcp_user_timeout` expires first, the client counts as gone, not as stalled.
     ///
@@ -353,9 +353,9 @@ impl Server {
     /// Sets whether event streams over HTTP/1 bypass hyper and are driven directly on their
     /// sockets. The default is `true`.
     ///
-    /// With `true`, a quiet stream needs about a quarter of the memory that it would need with
-    /// hyper, and sending an event takes less time. Clients cannot see the difference. If you
-    /// suspect that the bypass causes a problem, pass `false` to find out.
+    /// With `true`, a quiet stream needs about a quarter of the memory it would need with hyper,
+    /// and sending an event takes less time. Clients cannot see the difference. If you suspect that
+    /// the bypass causes a problem, pass `false` to find out.
     pub fn bypass_hyper(mut self, bypass: bool) -> Self {
         self.takeover = bypass;
         self
@@ -379,8 +379,8 @@ impl Server {
     /// A server listens on one address. To serve a port and a Unix socket, run two servers with the
     /// same router. Both servers receive the signals. Each server has its own
     /// [`max_streams`](Self::max_streams), whereas a [`StreamLimit`] on the router counts the
-    /// streams of both. If a program binds a Unix socket, the program must remove the socket file
-    /// itself, both before binding the socket and after closing it.
+    /// streams of both. A program that binds a Unix socket must remove the socket file itself, both
+    /// before binding the socket and after closing it.
     ///
     /// ```no_run
     /// # use {axum::Router, sse_runtime::Server, tokio::net::UnixListener};
@@ -408,7 +408,7 @@ impl Server {
             Some((cert, key)) => tokio::select! {
                 biased;
                 tls = Tls::load_on_thread(cert, key) => Some(tls?),
-                // If the files are on an unresponsive file system, loading may take forever, so a
+                // If the files are on an unresponsive file system, loading may never finish, so a
                 // signal or a shutdown ends the wait.
                 _ = signals.next() => return Ok(()),
                 () = self.shutdown_begun() => return Ok(()),

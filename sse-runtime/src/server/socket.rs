@@ -27,7 +27,7 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn forget_unsent(&self);
 
     /// Returns the number of bytes handed to the kernel so far, or `None` if the transport has no
-    /// buffer of its own. In that case, the data of every completed write is already in the kernel.
+    /// buffer of its own. In that case, all data from completed writes is already in the kernel.
     fn sent(&self) -> Option<u64> {
         None
     }
@@ -229,10 +229,9 @@ impl<Io: Transport> Socket<Io> {
     }
 
     /// Returns the kernel's result unchanged. If the result is a timeout error and the client has
-    /// stopped reading, also marks the client as stalled. Such an error comes from
-    /// `TCP_USER_TIMEOUT`, which may expire before `send_timeout`. The kernel starts the
-    /// `TCP_USER_TIMEOUT` timer as soon as the client's window closes, even if the server's buffers
-    /// are not full yet.
+    /// stopped reading, also marks it as stalled. Such an error comes from `TCP_USER_TIMEOUT`,
+    /// which may expire before `send_timeout`. The kernel starts the `TCP_USER_TIMEOUT` timer as
+    /// soon as the client's window closes, even if the server's buffers are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut

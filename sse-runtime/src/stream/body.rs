@@ -64,11 +64,11 @@ pub(crate) struct SseBody {
     state: State,
     handoff: Handoff,
     gate: FlushGate,
-    /// Whether the head has been sent. The head is sent without waiting for the first event.
+    /// Whether the head has been sent. It is sent without waiting for the first event.
     head_sent: bool,
     /// The task poll during which the generator last returned `Pending`. The generator and the
-    /// timers have registered that poll's waker, so they need not be polled again before the next
-    /// task poll.
+    /// timers have registered that poll's waker, so they do not need to be polled again before the
+    /// next task poll.
     waits_in: Option<NonZeroU64>,
     keep_alive: Option<KeepAlive>,
     closing: Closing,
@@ -146,16 +146,16 @@ impl SseBody {
         this
     }
 
-    /// Polls the generator until it first waits. These polls happen before the response head is
-    /// sent, so the subscriptions made in the generator's first statements exist by the time the
-    /// client reads the head.
+    /// Polls the generator until it first waits. This happens before the response head is sent, so
+    /// the subscriptions made in the generator's first statements exist by the time the client
+    /// reads the head.
     ///
     /// The waker registered here might differ from the one that later polls of the body use. No
     /// wakeup is lost, because the body polls the generator again, with its own waker, once the
     /// head and the frames written so far have been flushed.
     ///
     /// Returns `false` if the generator isn't waiting but has exhausted the task's budget. In that
-    /// case, the generator must be polled again.
+    /// case, it must be polled again.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if let State::Running(coroutine) = &mut self.state
             && !self.handoff.has_stopped()
@@ -255,9 +255,8 @@ impl SseBody {
         if let Some(first) = self.take_first() {
             return Poll::Ready(Some(Ok(first)));
         }
-        // Check for a passed deadline or a close request before polling the generator. The
-        // generator may wait forever, or it may never wait because it always has another frame to
-        // send.
+        // Check the deadline and any close request before polling the generator, which may wait
+        // forever or, if it always has another frame to send, never wait.
         if let State::Running(_) = self.state {
             let (endpoint, connection) = (&self.mounted.endpoint, self.guard.connection());
             if let Some(reason) = self.closing.poll(endpoint, connection, cx) {

@@ -35,8 +35,8 @@ impl Closing {
         }
     }
 
-    /// Returns the close reason if the stream's deadline has passed or the stream was closed from
-    /// outside.
+    /// Returns the close reason if the stream's deadline has passed or the stream was closed
+    /// externally.
     #[inline]
     pub(super) fn poll(
         &mut self,

@@ -47,9 +47,9 @@ pub(crate) const STREAM_BUFFER: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     send_timeout: Duration,
-    /// Tracks the streams' tasks. Dropping a stream takes time, so the stream's task may outlive
-    /// the connection's task. The server waits for the streams' tasks and therefore also for the
-    /// streams' close hooks.
+    /// Tracks the streams' tasks. Dropping a stream takes time, so its task may outlive the
+    /// connection's task. The server waits for these tasks and therefore also for the streams'
+    /// close hooks.
     closing: TaskTracker,
     counts: Arc<StreamCounts>,
 }
@@ -85,7 +85,7 @@ impl StreamCounts {
     }
 }
 
-/// A guard that counts a stream as open until the guard is dropped.
+/// Counts a stream as open until dropped.
 struct OpenStream(Arc<StreamCounts>);
 
 impl Drop for OpenStream {
@@ -163,8 +163,8 @@ impl Future for Http2ResponseFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Ok(response) = ready!(Pin::new(&mut this.response).poll(cx));
-        // The current task is the stream's task, because hyper always polls this future there, even
-        // if a layer handles the request in a different task.
+        // hyper always polls this future in the stream's task, even if a layer handles the request
+        // in a different one.
         attach_flow(&this.flow);
         let flow = this.flow.clone();
         Poll::Ready(Ok(response.map(|body| BoundedBody::new(body, flow))))

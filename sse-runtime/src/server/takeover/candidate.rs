@@ -62,8 +62,8 @@ impl Candidate {
         })
     }
 
-    /// Moves the response to the slot and returns `None` if the response is an event stream.
-    /// Otherwise, returns the response.
+    /// Moves the response to the slot and returns `None` if it is an event stream. Otherwise,
+    /// returns the response.
     pub(crate) fn take(self, response: Response, shutdown: &Shutdown) -> Option<Response> {
         if !is_event_stream(&response) {
             return Some(response);

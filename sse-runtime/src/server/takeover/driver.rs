@@ -52,7 +52,7 @@ pub(crate) type Closing = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 impl<Io: Transport> TakenOver<Io> {
     /// Creates a stream on the socket returned by hyper. If hyper has read bytes of the next
-    /// request, the caller must already have put those bytes back into the socket.
+    /// request, the caller must already have put them back into the socket.
     pub(crate) fn new(stream: EventStream, socket: Socket<Io>) -> Self {
         let EventStream {
             head,
@@ -75,7 +75,7 @@ impl<Io: Transport> TakenOver<Io> {
         self.body = Body::empty();
     }
 
-    /// Drops the generator and returns the connection's state after the stream.
+    /// Drops the generator and returns the connection's state now that its stream has ended.
     pub(crate) fn end(self, shutdown: &Shutdown) -> AfterStream<Io> {
         let Self {
             body,
@@ -115,7 +115,7 @@ impl<Io: Transport> TakenOver<Io> {
             let polled = self.poll_body(cx)?;
             self.outgoing.fill(&mut self.next);
             // Flush even if there is nothing to write. If a layer has discarded a frame, the
-            // generator is still waiting for the flush after that frame.
+            // generator is still waiting for a flush.
             let is_last = self.outgoing.is_last();
             ready!(self.poll_flush(cx))?;
             if is_last {
@@ -154,7 +154,7 @@ impl<Io: Transport> TakenOver<Io> {
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The same limit during a shutdown. Clients with a connection pool may not notice a closed
-/// connection until they need the connection, so a longer limit would delay the shutdown.
+/// connection until they need it, so a longer limit would delay the shutdown.
 const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
 
 /// Closes a connection once its last response has been sent.

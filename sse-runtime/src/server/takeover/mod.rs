@@ -18,11 +18,11 @@
 //!
 //! # Assumptions
 //!
-//! - hyper calls the service for a request only once all earlier responses are in the kernel,
-//!   because `try_keep_alive`, which lets hyper read the next request, runs only after a completed
-//!   flush. Therefore, hyper's write buffer is empty when the connection is taken apart. hyper does
-//!   not guarantee this, so the `takeover` tests check it. With `pipeline_flush`, the buffer might
-//!   not be empty, so that option must stay off.
+//! - `try_keep_alive`, which lets hyper read the next request, runs only after a completed flush,
+//!   so hyper calls the service for a request only once all earlier responses are in the kernel.
+//!   Therefore, its write buffer is empty when the connection is taken apart. hyper does not
+//!   guarantee this, so the `takeover` tests check it. With `pipeline_flush`, the buffer might not
+//!   be empty, so that option must stay off.
 //! - `into_parts` returns all bytes that hyper has read but not parsed. Any part of a request body
 //!   that hyper has already read is lost, so a request is taken over only if it has no body or its
 //!   entire body has been read
@@ -40,8 +40,8 @@
 //!
 //! - Count a flush before all written data is in the kernel. As in hyper, the body is polled even
 //!   while its last frame is being written, because the body's deadline may have passed. Therefore,
-//!   if a flush were counted too early, a generator waiting for that frame's flush would continue
-//!   before the frame reached the kernel.
+//!   if a flush were counted too early, a generator waiting for that frame to be flushed would
+//!   resume before the frame reached the kernel.
 //! - Take more than one frame from a body whose previous frame is still being written. This is
 //!   where backpressure begins.
 //! - Keep data after it has been sent, or keep a buffer for later data. Between two frames, a quiet

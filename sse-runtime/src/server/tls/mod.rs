@@ -58,7 +58,7 @@ impl Tls {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not end the thread that reads the files.
+    /// Dropping the future does not stop the thread that reads the files.
     pub(crate) async fn load_on_thread(cert: PathBuf, key: PathBuf) -> io::Result<Self> {
         let loading = on_thread(move || Self::load(&cert, &key));
         // If the thread panicked, the panic hook has already printed the message.
@@ -75,10 +75,9 @@ impl Tls {
     ///
     /// Returns a [`TlsError`] that names the unusable file and gives the reason.
     pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        // Use the provider installed for the process, if any, because that provider may have been
-        // installed for its certification. Otherwise, choose a default here. If the choice were
-        // left to rustls, rustls would panic as soon as another dependency enabled a second
-        // provider.
+        // Use the provider installed for the process, if any, because it may have been chosen for
+        // its certification. Otherwise, choose a default here. If the choice were left to rustls,
+        // it would panic as soon as another dependency enabled a second provider.
         let provider = CryptoProvider::get_default()
             .cloned()
             .unwrap_or_else(|| Arc::new(ring::default_provider()));
@@ -111,7 +110,7 @@ impl Tls {
         })
     }
 
-    /// Performs the handshake, without a timeout.
+    /// Performs the handshake without a timeout.
     ///
     /// # Errors
     ///
@@ -219,10 +218,10 @@ struct Pair {
 }
 
 impl Pair {
-    // Modification times are unreliable. If a symlink now points to a different file, that file may
-    // have an older modification time than the previous file. If a file is written twice within one
-    // tick, its modification time does not change. Therefore, each check reads the files. This is
-    // cheap because they are small.
+    // Modification times are unreliable. If a symlink is redirected, the new file may have an older
+    // modification time than the previous one. If a file is written twice within one tick, its
+    // modification time does not change. Therefore, each check reads the files, which is cheap
+    // because they are small.
     fn read(&self) -> Result<CertifiedKey, TlsError> {
         read(&self.cert, &self.key, &self.provider)
     }
@@ -232,8 +231,8 @@ impl Pair {
         Arc::clone(&current)
     }
 
-    /// Replaces the current pair if `found` is different, and returns whether the pair was
-    /// replaced. Comparing the chains is enough, because a certificate belongs to exactly one key.
+    /// Replaces the current pair if `found` is different, and returns whether it was replaced.
+    /// Comparing the chains is enough, because a certificate belongs to exactly one key.
     fn replace(&self, found: CertifiedKey) -> bool {
         let changed = found.cert != self.current().cert;
         if changed {

@@ -31,8 +31,8 @@ pub(super) fn read(
         })?;
     let pair = CertifiedKey::new(chain, signing);
     match pair.keys_match() {
-        // Some providers do not expose the public half of a key, so it remains unknown whether the
-        // key matches. In that case, the pair is accepted.
+        // Some providers do not expose the public half of a key. The pair is then accepted without
+        // checking that the key matches.
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
         Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
             cert: cert.to_owned(),

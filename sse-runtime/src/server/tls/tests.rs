@@ -436,7 +436,7 @@ fn blocked_file_does_not_delay_exit() {
         drop(runtime);
         ended.send(()).unwrap();
     });
-    // If one of the runtime's own threads were blocked, the runtime would never finish shutting
+    // If this blocked one of the runtime's own threads, the runtime would never finish shutting
     // down.
     is_ended.recv_timeout(Duration::from_secs(10)).unwrap();
 }
