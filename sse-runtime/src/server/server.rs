@@ -128,16 +128,16 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// # Graceful shutdown
 ///
-/// After SIGTERM, the [readiness probe](Self::readiness_path) fails. The server keeps accepting
-/// connections for the [`drain_delay`](Self::drain_delay), because load balancers take a moment to
-/// notice the failing probe. It then drains its streams. Each stream sends a `retry` field with a
-/// random reconnection time and ends at a random moment within the [`drain`](Self::drain) time, so
-/// that clients do not all reconnect at the same time. Streams with `on_shutdown = "finish"` run
-/// until they finish or the drain time is over. Close hooks then get another 2 seconds. With the
-/// default settings, the whole shutdown takes less than the 30 seconds that Kubernetes allows by
-/// default. After SIGINT, which usually comes from a terminal, the server drains within a second
-/// and without a delay. A second signal closes all open connections, but their close hooks still
-/// get 2 seconds.
+/// After SIGTERM, the [readiness probe](Self::readiness_path) begins to fail. The server keeps
+/// accepting connections for the [`drain_delay`](Self::drain_delay), because load balancers take a
+/// moment to notice the failing probe. It then drains its streams. Each stream sends a `retry`
+/// field with a random reconnection time and ends at a random moment within the
+/// [`drain`](Self::drain) time, so that clients do not all reconnect at the same time. Streams with
+/// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks then get
+/// another 2 seconds. With the default settings, the whole shutdown takes less than the 30 seconds
+/// that Kubernetes allows by default. After SIGINT, which usually comes from a terminal, the server
+/// skips the delay and drains within a second. A second signal closes all open connections, but
+/// their close hooks still get 2 seconds.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -216,9 +216,9 @@ impl Server {
         self
     }
 
-    /// Sets how many event streams may be open at the same time. By default, the number is
-    /// unlimited. The limit is enforced by a [`StreamLimit`] around the whole app; see its
-    /// documentation for the response to requests over the limit.
+    /// Sets how many event streams may be open at the same time. There is no limit by default. The
+    /// limit is enforced by a [`StreamLimit`] around the whole app; see its documentation for the
+    /// response to requests over the limit.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
@@ -329,8 +329,8 @@ impl Server {
     ///
     /// Once a process has started to listen for a signal, that signal no longer terminates the
     /// process by itself. With `true`, SIGINT and SIGTERM no longer terminate the process once the
-    /// server has started, not even after the server has stopped. Programs that outlive their
-    /// server, or that handle signals themselves, should pass `false` and stop the server with a
+    /// server has started, not even after it has stopped. Programs that outlive their server, or
+    /// that handle signals themselves, should pass `false` and stop the server with a
     /// [`shutdown`](Self::shutdown):
     ///
     /// ```no_run

@@ -112,8 +112,8 @@ struct RequestLine {
 }
 
 impl RequestLine {
-    /// Logs a panic in the app before it closes the connection. The log line omits the query and
-    /// the panic message, because they may contain secrets.
+    /// Logs a panic in the app before unwinding closes the connection. The log line omits the query
+    /// and the panic message, because they may contain secrets.
     fn log_panic<T>(&self, run: impl FnOnce() -> T) -> T {
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             tracing::error!(

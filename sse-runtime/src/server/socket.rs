@@ -1,8 +1,8 @@
 //! [`Socket`]: a connection's I/O, used by hyper and by the [`takeover`](crate::server::takeover).
 //!
 //! hyper does not report when a flush has finished, does not time out a client that stops reading,
-//! and does not notice a disconnect while its buffer contains bytes from the next request. The
-//! socket sees every read and write, so it reports flushes, enforces the timeout and notices
+//! and does not notice a disconnect while its buffer contains bytes from the next request. All
+//! reads and writes go through the socket, so it reports flushes, enforces the timeout and notices
 //! disconnects on hyper's behalf.
 
 use std::{
@@ -35,7 +35,7 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl Transport for TcpStream {
     fn forget_unsent(&self) {
-        // Setting the option fails only if the connection is already closed, in which case there is
+        // Setting the option fails only if the connection is already closed. In that case, there is
         // no unsent data.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
@@ -141,7 +141,7 @@ pub(crate) struct Socket<Io: Transport> {
     wire: Wire,
     /// Data read from the transport before hyper asked for it.
     ahead: BytesMut,
-    /// Whether hyper is waiting for data, in which case hyper itself notices a disconnect.
+    /// Whether hyper is waiting for data. If so, hyper itself notices a disconnect.
     hyper_reads: bool,
     send_timeout: Duration,
     /// Whether received data is being discarded because `ahead` was full.
@@ -229,9 +229,9 @@ impl<Io: Transport> Socket<Io> {
     }
 
     /// Returns the kernel's result unchanged. If the result is a timeout error and the client has
-    /// stopped reading, also marks it as stalled. Such an error comes from `TCP_USER_TIMEOUT`,
-    /// which may expire before `send_timeout`. The kernel starts the `TCP_USER_TIMEOUT` timer as
-    /// soon as the client's window closes, even if the server's buffers are not full yet.
+    /// stopped reading, also marks it as stalled. The timeout error comes from `TCP_USER_TIMEOUT`,
+    /// which may expire before `send_timeout`, because the kernel starts the timer as soon as the
+    /// client's window closes, even if the server's buffers are not full yet.
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::TimedOut

@@ -62,9 +62,9 @@ impl Closing {
         requested.or(is_over.then_some(self.deadline_reason))
     }
 
-    /// Called once the stream has received the signal. If the signal announces a shutdown, the
-    /// stream's deadline becomes the time at which the shutdown ends the stream, unless the current
-    /// deadline is earlier.
+    /// Called once the stream has received the signal. If it announces a shutdown, moves the
+    /// deadline to the time at which the shutdown ends the stream, unless the deadline is already
+    /// earlier.
     #[cold]
     fn begin_shutdown(
         &mut self,
@@ -90,8 +90,8 @@ impl Closing {
     }
 }
 
-/// Shortens the limit by a random amount of up to 20% so that clients that connected together don't
-/// all reconnect together.
+/// Shortens the limit by a random amount of up to 20% so that clients that connected at the same
+/// time do not all reconnect at the same time.
 fn spread(limit: Duration) -> Duration {
     limit.mul_f64(1.0 - 0.2 * fastrand::f64())
 }

@@ -136,8 +136,8 @@ impl Outgoing {
     }
 }
 
-/// The line before a chunk's data, with the chunk's size in hexadecimal. The line is formatted by
-/// hand, because `write!` would take up a tenth of the time needed to send an event.
+/// The line before a chunk's data, with the chunk's size in hexadecimal. Formatted by hand, because
+/// `write!` would account for a tenth of the time needed to send an event.
 #[derive(Debug, Default)]
 struct SizeLine([u8; 18]);
 

@@ -153,7 +153,7 @@ impl<Io: Transport> TakenOver<Io> {
 /// sent.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The same limit during a shutdown. Clients with a connection pool may not notice a closed
+/// Like [`LINGER`], but during a shutdown. Clients with a connection pool may not notice a closed
 /// connection until they need it, so a longer limit would delay the shutdown.
 const LINGER_IN_SHUTDOWN: Duration = Duration::from_millis(250);
 

@@ -29,10 +29,10 @@
 //!   ([`RequestProgress::has_arrived`](crate::server::body_timeout::RequestProgress::has_arrived)).
 //! - The body is the response body returned by the router, with all layers around it. The takeover
 //!   drops the body when the client disconnects, just as hyper would. The body learns about the
-//!   connection only from the [`Wire`](crate::lifecycle::wire::Wire) in the request's extensions,
-//!   where the takeover counts flushes.
-//! - [`Socket`] handles TLS and returns an error if a client stops reading, so the takeover needs
-//!   to do neither.
+//!   connection only through the [`Wire`](crate::lifecycle::wire::Wire) in the request's
+//!   extensions. The takeover counts flushes there.
+//! - [`Socket`] handles TLS and returns an error if a client stops reading, so the takeover does
+//!   not have to.
 //!
 //! # Invariants
 //!
