@@ -57,7 +57,7 @@ impl Candidate {
         Some(Self {
             slot: slot.clone(),
             is_http10,
-            // Over HTTP/1.0, the end of a stream is marked only by closing the connection.
+            // Over HTTP/1.0, the only way to end a stream is to close the connection.
             keeps_alive: !is_http10 && !requests_close(headers),
         })
     }

@@ -129,7 +129,7 @@ impl Tls {
     /// connections keep the certificate they started with. If the files cannot be used, a warning
     /// is logged, and the old certificate stays in use.
     ///
-    /// Requires a runtime with its timer enabled.
+    /// Requires a runtime with time enabled.
     ///
     /// # Cancel safety
     ///
@@ -184,9 +184,8 @@ pub(crate) fn is_h2<S>(stream: &TlsStream<S>) -> bool {
 
 /// Runs `read` on a separate thread.
 ///
-/// A file system may never respond. If `spawn_blocking` were used, such a file system could keep
-/// the process from ever exiting, because a runtime that is shutting down waits for its blocking
-/// tasks.
+/// A file system may never respond. With `spawn_blocking`, this could keep the process from ever
+/// exiting, because a runtime that is shutting down waits for its blocking tasks.
 fn on_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (sender, receiver) = oneshot::channel();
     thread::spawn(move || {

@@ -14,8 +14,8 @@ use tokio_rustls::rustls::{
 
 use super::error::TlsError;
 
-/// Reads both files. While the files are being replaced, one of them may be old and the other new,
-/// so this function returns an error if the key does not match the certificate.
+/// Reads both files. Returns an error if the key does not match the certificate, because one file
+/// may be new and the other still old while they are being replaced.
 pub(super) fn read(
     cert: &Path,
     key: &Path,

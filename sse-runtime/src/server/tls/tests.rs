@@ -408,7 +408,7 @@ fn provider_without_cipher_suites_is_rejected() {
     assert!(matches!(error, TlsError::Provider { .. }), "{error:?}");
 }
 
-/// Replaces `file` with a FIFO that has no writer. Reading the FIFO blocks, just as reading from an
+/// Replaces `file` with a FIFO that has no writer. Reading it blocks, just as reading from an
 /// unresponsive network file system does.
 #[cfg(unix)]
 fn block(file: &Path) {
