@@ -216,9 +216,9 @@ impl Server {
         self
     }
 
-    /// Sets how many event streams may be open at the same time. There is no limit by default. The
-    /// limit is enforced by a [`StreamLimit`] around the whole app; see its documentation for the
-    /// response to requests over the limit.
+    /// Sets how many event streams may be open at the same time. Unlimited by default. The limit is
+    /// enforced by a [`StreamLimit`] around the whole app; see its documentation for the response
+    /// to requests over the limit.
     pub fn max_streams(mut self, max: usize) -> Self {
         self.max_streams = Some(StreamLimit::new(max));
         self
