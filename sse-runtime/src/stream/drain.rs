@@ -1,9 +1,9 @@
-//! [`BodyDrain`]: reads and discards the part of a request body left unread by the handler.
+//! [`BodyDrain`]: reads and discards the part of a request body that the handler did not read.
 //!
-//! hyper detects a disconnect by reading from the connection, but hyper cannot read past an unread
-//! request body. If a handler ignored the body of a POST, hyper would not notice when the client
-//! disconnects, and the generator would keep running. If the extractors drop a body without reading
-//! it, the body is therefore handed back to the stream, which reads and discards the data while the
+//! hyper detects a disconnect by reading from the connection, but it cannot read past an unread
+//! request body. If a handler ignored the body of a POST request, hyper would not notice the client
+//! disconnecting, and the generator would keep running. To prevent this, a body that the extractors
+//! drop before reading it to the end is handed back to the stream, which drains it while the
 //! generator runs.
 
 use std::{
@@ -20,16 +20,16 @@ use tokio::time::{Sleep, sleep};
 
 use crate::poll::poll_unconstrained;
 
-/// The maximum number of bytes to discard. If the rest of the body is larger, a disconnect is
-/// noticed only at the next write. Once the stream has ended, hyper closes the connection instead
-/// of reusing it.
+/// The maximum number of bytes to discard. If the rest of the body is larger, a disconnect is not
+/// noticed until the next write. In that case, hyper also closes the connection after the stream
+/// ends instead of reusing it.
 const LIMIT: usize = 8 * 1024 * 1024;
 
 /// How long an ended stream waits for the rest of an unread request body.
 ///
 /// If part of the request body is still unread when the response ends, hyper closes the connection.
-/// If the client then sends more of the body, the kernel replies with a reset. The reset makes the
-/// client discard any data it has not read yet, such as the stream's last events.
+/// If the client then sends more of the body, the kernel replies with a reset, and the client loses
+/// any data that it has not read yet, such as the stream's last events.
 const LINGER: Duration = Duration::from_secs(2);
 
 type Slot = Arc<Mutex<Dropped>>;
@@ -37,7 +37,7 @@ type Slot = Arc<Mutex<Dropped>>;
 #[derive(Debug, Default)]
 struct Dropped {
     body: Option<Body>,
-    /// Wakes the task that is waiting for `body`.
+    /// Wakes the task waiting for `body`.
     drainer: Option<Waker>,
 }
 
@@ -56,8 +56,8 @@ struct Draining {
 }
 
 impl BodyDrain {
-    /// Returns the body to pass to the extractors, and a drain that takes over the body if the
-    /// extractors drop it. Does not allocate if the request has no body.
+    /// Returns the body to pass to the extractors, and a drain that takes over the body if they
+    /// drop it. Does not allocate if the request has no body.
     pub(crate) fn watch(body: Body) -> (Body, Self) {
         if body.is_end_stream() {
             return (body, Self::default());
@@ -93,8 +93,8 @@ impl BodyDrain {
     ///
     /// Returns an error if the body ends early because the client has disconnected, or if the
     /// body's framing is invalid. The stream must then end immediately: after such an error, hyper
-    /// stops reading from the connection and therefore cannot notice a disconnect.
-    // Inlined because this is called for every event, and usually there is nothing to drain.
+    /// stops reading from the connection and can no longer notice a disconnect.
+    // Inlined because it is called for every event and there is usually nothing to drain.
     #[inline]
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
         match self.0 {
@@ -121,7 +121,7 @@ impl Draining {
             let mut dropped = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
             self.body = dropped.body.take();
             // The handler may drop the body later, while this task is waiting for something else.
-            // Register the waker so that the drop wakes the task.
+            // Register the waker so that the task is woken when that happens.
             if self.body.is_none() {
                 dropped.drainer = Some(cx.waker().clone());
             }

@@ -17,8 +17,8 @@ use crate::{config::Flush, generator::frame_buffer::DUE, lifecycle::wire::InFlig
 /// A gate that closes after each frame and opens once the frame has been flushed.
 #[derive(Debug)]
 pub(crate) struct FlushGate {
-    /// The connection, if it counts its flushes. The connection considers the stream active as long
-    /// as this value exists.
+    /// The connection, if it counts its flushes. The connection considers the stream active until
+    /// this value is dropped.
     wire: Option<InFlight>,
     state: GateState,
 }
@@ -26,12 +26,12 @@ pub(crate) struct FlushGate {
 #[derive(Debug)]
 enum GateState {
     Open,
-    /// Closed until the body has returned `Pending` once with budget left, which lets hyper write
+    /// Closed until the body has returned `Pending` once with budget left, so that hyper can write
     /// the head.
     Head,
     /// Closed until more than this many flushes have finished.
     Flush(u64),
-    /// Closed until the body has returned `Pending` once, which lets hyper write the frame.
+    /// Closed until the body has returned `Pending` once, so that hyper can write the frame.
     Turn,
 }
 
@@ -54,10 +54,10 @@ impl FlushGate {
 
     /// Closes the gate if the chunk must reach the kernel before the generator is resumed.
     ///
-    /// If flushes are counted, the gate closes after every chunk. Closing the gate costs nothing,
-    /// and the body is still polled while the client isn't reading. If the gate stayed open, hyper
-    /// would take the next frame, find that it cannot write the frame, and stop polling the body
-    /// until the client reads again. In the meantime, the body could not check its deadline.
+    /// If flushes are counted, the gate closes after every chunk. This costs nothing, and the body
+    /// is still polled while the client isn't reading. If the gate stayed open, hyper would take
+    /// the next frame, find that it cannot write it, and stop polling the body until the client
+    /// reads again. In the meantime, the body could not check its deadline.
     ///
     /// If flushes are not counted, the gate closes after each event under [`Flush::Each`] and after
     /// large chunks. If the generator waits after a small chunk, the gate can stay open: the body
@@ -72,8 +72,8 @@ impl FlushGate {
     pub(crate) fn close(&mut self) {
         self.state = match &self.wire {
             // hyper encodes a frame into its buffer before it polls or flushes again, and a flush
-            // finishes only when that buffer is empty. The next flush that finishes has therefore
-            // written this frame.
+            // finishes only when that buffer is empty. Therefore, once the next flush finishes,
+            // this frame has been written.
             Some(wire) => GateState::Flush(wire.flushes()),
             None => GateState::Turn,
         };
@@ -93,9 +93,9 @@ impl FlushGate {
             }
             None => {
                 // If the task's budget is exhausted, the write to the socket returns `Pending`, so
-                // hyper cannot write the head. Keep the gate closed and wake the task, which gets a
-                // new budget. If the gate opened here, a generator that exhausts the budget in
-                // every poll would prevent the head from ever being sent.
+                // hyper cannot write the head. Keep the gate closed and wake the task so that it is
+                // polled again with a new budget. If the gate opened here, a generator that
+                // exhausts the budget on every poll would keep the head from ever being sent.
                 let may_write =
                     !matches!(self.state, GateState::Head) || coop::has_budget_remaining();
                 if may_write {

@@ -18,8 +18,8 @@ pub(crate) struct Beat {
     pub(crate) frame: Bytes,
 }
 
-/// A timer that yields the keep-alive frame whenever one is due. To avoid a reset after every
-/// event, the timer is reset only when it fires.
+/// A timer that yields the keep-alive frame whenever one is due. The timer is reset only when it
+/// fires, which avoids a reset after every event.
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
     beat: Arc<Beat>,
@@ -41,7 +41,7 @@ impl KeepAlive {
         }
     }
 
-    /// Records that a frame has just been sent, and polls the timer. The call usually costs no more
+    /// Records that a frame has just been sent, and polls the timer. This usually costs no more
     /// than reading the clock.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         self.last = Instant::now();
@@ -60,8 +60,8 @@ impl KeepAlive {
     }
 
     /// Called once the timer has fired. Sending a frame does not reset the timer, so the timer may
-    /// fire before a keep-alive is due. In that case, the timer is reset to the time at which the
-    /// keep-alive will be due.
+    /// fire before a keep-alive is due. In that case, the timer is reset to fire when the
+    /// keep-alive is due.
     #[inline(never)]
     fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         loop {

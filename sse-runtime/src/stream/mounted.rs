@@ -12,8 +12,8 @@ use crate::{
     stream::keep_alive::Beat,
 };
 
-/// Returns the keep-alive with `id` added. A keep-alive event gets an `id` field. A keep-alive
-/// comment is replaced by a frame with only the id.
+/// Returns the keep-alive with `id` added. An event gains an `id` field, while a comment is
+/// replaced by a frame that contains only the id.
 pub(crate) fn with_id(id: &EventId, keep_alive: &Bytes) -> Bytes {
     let event = keep_alive.as_ref();
     let name_line = event
@@ -56,8 +56,8 @@ impl Frames {
 
 fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
     match endpoint.keep_alive_event {
-        // The comment is not followed by a blank line. If an `id` or `retry` field preceded the
-        // comment, some decoders would emit an event at the blank line.
+        // No blank line follows the comment, because some decoders would emit an event there if an
+        // `id` or `retry` field preceded the comment.
         None => Bytes::from_static(b":\n"),
         Some(name) => Bytes::from(format!("event: {name}\ndata: null\n\n")),
     }
@@ -68,9 +68,9 @@ fn keep_alive_frame(endpoint: &Endpoint) -> Bytes {
 pub(crate) struct MountedEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) frames: Frames,
-    /// The metrics of each route. A route's metrics are created on its first request, because an
-    /// application may mount the endpoint before it installs its metrics recorder. An endpoint
-    /// usually has one route, but has two if its router is nested under two paths.
+    /// The metrics of each route. A route's metrics are created on the route's first request,
+    /// because an application may mount the endpoint before installing its metrics recorder. An
+    /// endpoint usually has one route, but it has two if its router is nested under two paths.
     instruments: Mutex<Vec<Arc<Instruments>>>,
 }
 

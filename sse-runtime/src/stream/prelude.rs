@@ -23,7 +23,7 @@ use crate::{
 
 /// The number of task polls after which the head is sent even if the generator does not wait. A
 /// generator that awaits only ready futures uses up the task's budget but never counts as waiting.
-/// Without this limit, its head would never be sent.
+/// Without this limit, the response head would never be sent.
 pub(super) const TURNS_BEFORE_HEAD: u32 = 64;
 
 /// How the statements that precede the response ended.
@@ -33,7 +33,7 @@ pub(super) enum Before {
     Ended(Ending),
     /// The client has already received the end of the stream.
     Done,
-    /// The stream was closed from outside.
+    /// The stream was closed externally.
     Closed(CloseReason),
     ClientGone,
     Panicked(Box<dyn Any + Send>),
@@ -50,7 +50,7 @@ pub(super) struct Prelude<'a> {
     /// Whether the generator has reached the point where the response begins. The generator pauses
     /// there once.
     passed_mark: bool,
-    /// How many more turns the generator gets before it is considered to be waiting.
+    /// The number of turns left before the generator is considered to be waiting.
     turns: u32,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Prelude<'a> {
                 Poll::Ready(Before::Done)
             }
             // The generator is not waiting but has used up the task's budget, so poll it again in
-            // another turn.
+            // the next turn.
             Returning::Unknown => {
                 self.turns -= 1;
                 cx.waker().wake_by_ref();

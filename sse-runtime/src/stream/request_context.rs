@@ -21,8 +21,8 @@ use crate::{
     stream::mounted::MountedEndpoint,
 };
 
-/// A stream's context. The context is created before the extractors run, because the extractors may
-/// remove parts of the request.
+/// A stream's context. It is created before the extractors run, because they may remove parts of
+/// the request.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) version: Version,
@@ -33,8 +33,8 @@ pub(crate) struct RequestContext {
     pub(crate) last_id: Option<EventId>,
     /// The id of a finished stream, if the client sent one.
     pub(crate) done: Option<SentDone>,
-    /// The HTTP/1 connection, if it counts its flushes. As long as this value exists, the
-    /// connection watches for a disconnect.
+    /// The HTTP/1 connection, if it counts its flushes. The connection watches for a disconnect
+    /// until this value is dropped.
     pub(crate) wire: Option<InFlight>,
     /// Ends the stream when dropped, unless the stream has already ended.
     pub(crate) guard: CloseGuard,
@@ -45,7 +45,7 @@ impl RequestContext {
     ///
     /// # Errors
     ///
-    /// Returns the rejection's response if one of the limits has been reached.
+    /// Returns the rejection response if one of the limits has been reached.
     pub(crate) fn new(parts: &Parts, mounted: &MountedEndpoint) -> Result<Self, Box<Response>> {
         let sent = last_event_id::sent(parts);
         let instruments = mounted.instruments(parts);
@@ -67,8 +67,8 @@ impl RequestContext {
         Ok(Self {
             version: parts.version,
             // A request with both `transfer-encoding` and `content-length` may be an attack, so
-            // hyper closes the connection after responding. hyper has already removed one of the
-            // two headers by now, so assume that every request with `transfer-encoding` had both.
+            // hyper closes the connection after responding. By now, hyper has already removed one
+            // of them, so assume that every request with `transfer-encoding` had both.
             closes: requests_close(&parts.headers)
                 || parts.headers.contains_key(header::TRANSFER_ENCODING),
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),

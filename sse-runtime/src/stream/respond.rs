@@ -93,7 +93,7 @@ pub(crate) async fn respond(
             status(CloseReason::Finished, StatusCode::NO_CONTENT)
         }
         // The client has probably disconnected and will not read this response. axum's own
-        // extractors use the same status.
+        // extractors respond with the same status.
         Before::ClientGone => status(CloseReason::ClientGone, StatusCode::BAD_REQUEST),
         Before::Closed(reason) => status(reason, refusal(reason)),
         Before::Panicked(panic) => {

@@ -30,7 +30,7 @@ pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if context.version == Version::HTTP_11 {
         // Set the header here instead of leaving it to hyper, which might not notice the shutdown
-        // until later, or might add a second `connection` header.
+        // until later or might add a second `connection` header.
         let shutdown = context.guard.connection().shutdown();
         if shutdown.is_some_and(Shutdown::has_begun) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

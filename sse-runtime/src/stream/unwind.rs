@@ -1,4 +1,4 @@
-//! Polls and drops generators and catches their panics.
+//! Polls and drops generators, catching their panics.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,9 +15,9 @@ use crate::{
     },
 };
 
-/// Polls the generator and settles the stream once the generator has ended.
-// Inlined because this function runs for every event. Without the attribute, the compiler might not
-// inline the function, because a second call site starts the generator.
+/// Polls the generator and settles the stream once it has ended.
+// Inlined because it is called for every event. Without the attribute, the compiler might not
+// inline it, because it has a second call site, which starts the generator.
 #[inline]
 pub(super) fn poll(
     coroutine: &mut Coroutine,
@@ -26,8 +26,8 @@ pub(super) fn poll(
     endpoint: &Endpoint,
     cx: &mut Context<'_>,
 ) -> Poll<Settled> {
-    // Unwind safety: a panic may leave the generator's state inconsistent, but that state is never
-    // used again before it is dropped. The frames already written are complete.
+    // Unwind safety: a panic may leave the generator's state inconsistent, but the generator is
+    // never polled again, only dropped. The frames already written are complete.
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let ended = coroutine.poll(guard.connection(), cx);
         ended.map(|ending| settle::generator_ended(ending, handoff, endpoint))

@@ -20,8 +20,8 @@ use crate::lifecycle::connection::Alive;
 /// A client that calls a [`Router`] directly, without a socket.
 ///
 /// A client panics on mistakes that should fail a test, such as an invalid header or invalid JSON.
-/// Without a socket, a request has no peer address. If a handler extracts `ConnectInfo`, add axum's
-/// `MockConnectInfo` layer.
+/// Because there is no socket, a request has no peer address. If a handler extracts `ConnectInfo`,
+/// add axum's `MockConnectInfo` layer.
 #[derive(Clone, Debug)]
 pub struct Client {
     app: Router,
@@ -33,17 +33,17 @@ impl Client {
         Self { app }
     }
 
-    /// Creates a `GET` request, which is sent when it is awaited.
+    /// Creates a `GET` request, which is sent when awaited.
     pub fn get(&self, uri: &str) -> Request {
         self.request(Method::GET, uri)
     }
 
-    /// Creates a `POST` request, which is sent when it is awaited.
+    /// Creates a `POST` request, which is sent when awaited.
     pub fn post(&self, uri: &str) -> Request {
         self.request(Method::POST, uri)
     }
 
-    /// Creates a request with the given method, which is sent when it is awaited.
+    /// Creates a request with the given method, which is sent when awaited.
     ///
     /// # Panics
     ///
@@ -62,7 +62,7 @@ impl Client {
     }
 }
 
-/// A request that is sent when it is awaited.
+/// A request that is sent when awaited.
 #[derive(Debug)]
 #[must_use = "a request is only sent when it is awaited"]
 pub struct Request {
@@ -169,8 +169,8 @@ impl Response {
         self.headers().get(name)?.to_str().ok()
     }
 
-    /// Returns whether a browser would accept the response as a stream. The status must be `200`,
-    /// and the content type must be `text/event-stream`.
+    /// Returns whether a browser would accept the response as a stream, which requires the status
+    /// `200` and the content type `text/event-stream`.
     pub fn is_stream(&self) -> bool {
         let content_type = self.header("content-type").unwrap_or_default();
         self.status() == StatusCode::OK

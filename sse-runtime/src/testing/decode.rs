@@ -98,8 +98,7 @@ impl ReceivedEvent {
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     line: Vec<u8>,
-    /// Whether the last byte was a CR. In that case, a subsequent LF is part of the same line
-    /// break.
+    /// Whether the last byte was a CR. If so, an LF that follows is part of the same line break.
     after_cr: bool,
     /// Whether a line has been read. Only the first line can begin with a byte order mark.
     has_read_line: bool,

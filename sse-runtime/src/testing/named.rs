@@ -18,7 +18,7 @@ pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) ->
         Shape::Struct(named) if is_named(named, event) => match named.data {
             NamedData::Json => serde_json::from_str(data),
             // Pass the text as a JSON string. `Deserialize` then creates either a newtype or a unit
-            // struct from that string.
+            // struct from it.
             NamedData::Text => T::deserialize(serde_json::Value::from(data)),
             NamedData::Empty => empty(data).and_then(|()| serde_json::from_str("null")),
         },
@@ -113,7 +113,7 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
 }
 
 impl<'de> Content<'de> {
-    /// Parses the data as a JSON value and checks that nothing follows that value.
+    /// Parses the data as a JSON value and checks that nothing follows it.
     fn json<T>(
         self,
         read: impl FnOnce(&mut serde_json::Deserializer<StrRead<'de>>) -> Result<T, Error>,

@@ -9,12 +9,12 @@ use std::{
 
 use tokio::time::{Instant as Clock, sleep};
 
-/// The maximum time that a test waits in real time. With a paused clock, a test waits in steps of
+/// The maximum amount of real time that a test waits. With a paused clock, a test waits in steps of
 /// this length.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The maximum number of steps that a test waits with a paused clock. Together, these steps amount
-/// to a week, which passes in less than a second of real time.
+/// The maximum number of steps that a test waits with a paused clock. Together, they amount to a
+/// week, which passes in less than a second of real time.
 const STEPS: u32 = 7 * 24 * 60 * 2;
 
 /// Awaits `future`. In the panic message, `what` describes the future's output.

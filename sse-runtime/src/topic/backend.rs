@@ -63,9 +63,9 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Returns the number of bytes needed to hold the event. The heap data that the value owns
-    /// cannot be measured. If the value may own heap data, the length of the frame without its `id`
-    /// line serves as an estimate.
+    /// Returns the number of bytes needed to hold the event. Heap data owned by the value cannot be
+    /// measured. If the value may own any, the length of the frame without its `id` line serves as
+    /// an estimate.
     pub(crate) fn cost(&self) -> usize {
         let heap = match mem::needs_drop::<T>() {
             true => self.frame.len() - self.id_line.len(),
@@ -75,8 +75,8 @@ impl<T> Entry<T> {
     }
 }
 
-/// Returns the combined length of a frame's comment lines and `event` line. The `id` line follows
-/// them.
+/// Returns the combined length of a frame's comment lines and `event` line, which precede the `id`
+/// line.
 fn name_len(frame: &[u8]) -> usize {
     let mut len = 0;
     // Most events have no name.
@@ -99,8 +99,8 @@ fn name_len(frame: &[u8]) -> usize {
 #[derive(Debug)]
 pub(crate) struct Delivery<T> {
     pub(crate) entry: Arc<Entry<T>>,
-    /// The id to send instead of the entry's id, if any. This field is set for a reader whose ids
-    /// contain more than an event number, such as a reader of several topics.
+    /// The id to send instead of the entry's id, if any. Set for readers whose ids contain more
+    /// than an event number, such as readers of several topics.
     pub(crate) id: Option<EventId>,
 }
 
@@ -235,8 +235,8 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// Returns the number of bytes that the back end holds.
     fn held_bytes(&self) -> usize;
 
-    /// Adds the number of bytes held by this back end to `sum` and updates `sum` whenever that
-    /// number changes. Several topics share a sum.
+    /// Adds the number of bytes held by this back end to `sum`, which several topics share, and
+    /// updates `sum` whenever that number changes.
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 
     /// Finishes the topic. No more events can be published.
@@ -248,7 +248,7 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     fn is_finished(&self) -> bool;
 }
 
-/// A cursor into a topic. A reader does not have its own queue of events.
+/// A cursor into a topic. Readers do not have their own event queues.
 pub(crate) trait Reader<T>: fmt::Debug + Send {
     /// Reads the next events.
     ///
@@ -257,9 +257,9 @@ pub(crate) trait Reader<T>: fmt::Debug + Send {
     /// No event is lost. Events not returned by this call are returned by a later one.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>>;
 
-    /// Takes the initial gap, if there is one. Unlike later gaps, the initial gap is known before
-    /// the first read, and [`position`](Self::position) already points past it. If the initial gap
-    /// is not taken, the first read returns it.
+    /// Takes the initial gap, if any. Unlike later gaps, the initial gap is known before the first
+    /// read, and [`position`](Self::position) already points past it. If the initial gap is not
+    /// taken, the first read returns it.
     fn take_gap(&mut self) -> Option<Gap>;
 
     /// Returns the id of the position after the last event read.

@@ -21,7 +21,7 @@ pub(crate) const BYTES: usize = 32 * 1024;
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     deliveries: Vec<Delivery<T>>,
-    /// A single buffer with the frames of all events. It is created when a reader first sends the
+    /// A single buffer containing the frames of all events, created when a reader first sends the
     /// whole batch.
     frames: OnceLock<Bytes>,
 }
@@ -35,9 +35,8 @@ impl<T> Batch<T> {
         let mut bytes = 0;
         for delivery in from {
             let len = delivery.len();
-            // Put a large event into a batch of its own so that all readers share the bytes of its
-            // frame. In a batch with other events, the frame would be copied into the batch's
-            // buffer.
+            // Put a large event into a batch of its own so that all readers share its frame. In a
+            // batch with other events, the frame would be copied into the batch's buffer.
             if len >= SHARED {
                 if deliveries.is_empty() {
                     deliveries.push(delivery);

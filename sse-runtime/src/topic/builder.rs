@@ -47,8 +47,8 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// Sets the maximum number of bytes to hold. The default is 64 MiB. The newest event is held
     /// regardless of its size.
     ///
-    /// An event's size includes its value, its frame and about 200 bytes of overhead. The heap data
-    /// that a value owns, such as the contents of its strings and collections, cannot be measured,
+    /// An event's size includes its value, its frame and about 200 bytes of overhead. Heap data
+    /// owned by a value, such as the contents of its strings and collections, cannot be measured,
     /// so the size of the frame is used as an estimate. With [`latest_by`](Self::latest_by), the
     /// newest event of each key also counts towards the limit but is never removed.
     pub fn bytes(mut self, bytes: usize) -> Self {
@@ -62,19 +62,19 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Sends a [`Gap`](super::Gap) to a reader when the reader's next event is no longer held. The
-    /// reader then continues with the newest event. By default, it continues with the oldest event
-    /// still held.
+    /// Sends a [`Gap`](super::Gap) to a reader when its next event is no longer held. The reader
+    /// then continues with the newest event. By default, it continues with the oldest event still
+    /// held.
     pub fn latest(mut self) -> Self {
         self.overflow = Overflow::Latest;
         self
     }
 
-    /// Sends a [`Gap`](super::Gap) to a reader when the reader's next event is no longer held. The
-    /// reader then continues with the newest event of each key, except for events that it has
-    /// already read. Use this setting if only the latest state matters, such as the current price
-    /// of each symbol. The topic holds the newest event of each key forever, so the number of keys
-    /// should be small. The topic's lock is held while `key` and the `Hash`, `Eq` and `Drop`
+    /// Sends a [`Gap`](super::Gap) to a reader when its next event is no longer held. The reader
+    /// then continues with the newest event of each key, except for events that it has already
+    /// read. Use this setting if only the latest state matters, such as the current price of each
+    /// symbol. The topic holds the newest event of each key forever, so the number of keys should
+    /// be small. The topic's lock is held while `key` and the `Hash`, `Eq` and `Drop`
     /// implementations of its return value run, so none of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
@@ -85,11 +85,11 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Stops a reader when the reader's next event is no longer held. The reader's stream then
-    /// closes with [`CloseReason::Lagged`](crate::CloseReason::Lagged). This setting is useful if
-    /// the events are also stored elsewhere and the client can fetch the missed ones from there
-    /// after it reconnects. An in-memory topic no longer holds the missed events, so a client that
-    /// resumes from the topic receives a gap.
+    /// Stops a reader when its next event is no longer held. The reader's stream then closes with
+    /// [`CloseReason::Lagged`](crate::CloseReason::Lagged). This setting is useful if the events
+    /// are also stored elsewhere and the client can fetch the missed ones from there after it
+    /// reconnects. An in-memory topic no longer holds the missed events, so a client that resumes
+    /// from the topic receives a gap.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;
         self

@@ -1,5 +1,5 @@
-//! The bytes on the wire. The output for common pitfalls is compared byte for byte, and independent
-//! parsers decode arbitrary sequences of events.
+//! The bytes on the wire. These tests compare the output for common pitfalls byte for byte and
+//! decode arbitrary sequences of events with independent parsers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -196,7 +196,7 @@ struct Seen {
     id: String,
 }
 
-/// Converts line breaks to LF, since a client decodes every line break as LF.
+/// Converts line breaks to LF, because clients decode every line break as LF.
 fn as_lf(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
@@ -312,8 +312,8 @@ fn model() -> impl Strategy<Value = Model> {
         })
 }
 
-/// Splits the body into pieces of `size` bytes. A parser that relies on receiving whole frames then
-/// fails.
+/// Splits the body into pieces of `size` bytes so that a parser that relies on receiving whole
+/// frames fails.
 fn pieces(bytes: &str, size: usize) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> + Unpin {
     let pieces: Vec<_> = bytes
         .as_bytes()
@@ -382,8 +382,8 @@ proptest! {
                 .await;
             assert_same(&seen, &expected, "sseer");
 
-            // The test client uses our own decoder. The decoder must return the same events, and
-            // the comments too.
+            // The test client uses our own decoder. It must return the same events, along with the
+            // comments.
             let mut events = client.get("/events").await.events();
             let (mut seen, mut comments) = (Vec::new(), Vec::new());
             while let Some(frame) = events.next_frame().await.unwrap() {

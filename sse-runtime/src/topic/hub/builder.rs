@@ -72,12 +72,13 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     }
 
     /// Sets how many bytes the topics may hold in total before unused topics are dropped. The
-    /// default is 256 MiB. Finished topics are dropped first, followed by the topics that have been
+    /// default is 256 MiB. Finished topics are dropped first, followed by those that have been
     /// unused the longest.
     ///
-    /// Bytes are counted as in [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics
-    /// in use are never dropped, but while the total exceeds this limit, no new topics are created.
-    /// Each topic's own limits still apply.
+    /// Bytes are counted as described in
+    /// [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics in use are never dropped,
+    /// but while the total exceeds this limit, no new topics are created. Each topic's own limits
+    /// still apply.
     pub fn max_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;
         self
@@ -85,7 +86,7 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
 
     /// Sets how long a [run](Hub::spawn) continues without a reader. By default, there is no limit.
     ///
-    /// The timer starts with the run and restarts whenever the last reader disconnects. An
+    /// The timer starts when the run does and restarts whenever the last reader disconnects. An
     /// abandoned run is stopped at its next `.await` and counts as failed. A client that reconnects
     /// later receives the events published by the run, followed by an error without details.
     pub fn abandon_after(mut self, after: Duration) -> Self {

@@ -49,7 +49,7 @@ impl IntoResponse for HubError {
 }
 
 /// Logs, at most once per second, that requests for topics were rejected. Logging every rejected
-/// request would put more load on a server that is already at its limit.
+/// request would put more load on a server already at its limit.
 fn warn_once_a_second(error: HubError) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     static SINCE: AtomicUsize = AtomicUsize::new(0);

@@ -126,7 +126,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.0.state().topics.len()
     }
 
-    /// Returns the total number of bytes held by all topics, counted as in
+    /// Returns the total number of bytes held by all topics, counted as described in
     /// [`max_bytes`](HubBuilder::max_bytes).
     pub fn held_bytes(&self) -> usize {
         self.0.freed().bytes.load(Ordering::Relaxed)
@@ -147,10 +147,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// A client may reconnect with a different set of names. If a topic is missing from the
     /// client's id, the client reads that topic from the same position as a client without an id.
     /// For example, with `last.or(Start::Latest(50))`, the client first receives up to 50 held
-    /// events. The same applies if the client stops requesting a name and later requests that name
-    /// again. In that case, the events that the client missed in the meantime are not reported as a
-    /// gap. Held events are replayed topic by topic, not in the order of publication. If that order
-    /// matters, include timestamps in your events and sort by them.
+    /// events. The same applies if the client stops requesting a name and later requests it again.
+    /// The events that the client missed in the meantime are then not reported as a gap. Held
+    /// events are replayed topic by topic, not in the order of publication. If that order matters,
+    /// include timestamps in your events and sort by them.
     ///
     /// # Errors
     ///
@@ -178,8 +178,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             is_resumed,
             ..
         } = cursor.into();
-        // Make room for all topics before creating any of them, so that a call that fails creates
-        // none.
+        // Make room for all topics before creating any of them, so that a failed call creates none.
         let mut state = self.state_with_room(&names)?;
         let topics = names.iter().map(|name| self.lease(&mut state, name));
         let topics: Vec<_> = topics.collect();
@@ -202,7 +201,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// In either case, subscribes to the topic, starting at `cursor`.
     ///
     /// The run is not tied to a client. For example, if the user reloads the page, a language model
-    /// continues to write its answer, and any tab that requests the same name receives that answer.
+    /// continues to write its answer, and any tab that requests the same name receives it.
     /// Everything else that this crate runs for a client stops when the client disconnects. When
     /// the run ends, its topic is [finished](Topic::finish). The run can then be replayed for the
     /// hub's [`idle`](crate::topic::HubBuilder::idle) time. After that, the name can be used for
@@ -211,12 +210,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id
     /// starts with the oldest event in the topic, unless [`last.or(…)`](crate::LastEventId::or)
     /// specifies another starting point. Give the topic enough capacity for a whole run. **A client
-    /// that has an id never starts a run**. Such a client resumes the run that it was reading. If
-    /// no run with this name exists, the client receives a [`Gap`](crate::topic::Gap). The stream
-    /// then ends, and the client does not reconnect. If a run exists but the id is invalid or
-    /// belongs to another run, the client receives a gap and then reads the current run from the
-    /// oldest event still held. If the client sends its id in another way, for example in the
-    /// request body, pass an [`EventId`](crate::EventId) as the cursor. To start a run without
+    /// that has an id never starts a run**. Instead, the client resumes the run that it was
+    /// reading. If no run with this name exists, the client receives a [`Gap`](crate::topic::Gap).
+    /// The stream then ends, and the client does not reconnect. If a run exists but the id is
+    /// invalid or belongs to another run, the client receives a gap and then reads the current run
+    /// from the oldest event still held. If the client sends its id in another way, for example in
+    /// the request body, pass an [`EventId`](crate::EventId) as the cursor. To start a run without
     /// reading it, pass [`Start::First`](crate::Start::First) and drop the subscription.
     ///
     /// The run is started only once, even if many clients request it at the same time. A run that
@@ -224,23 +223,22 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// the same name starts until the topic of the ended run has been dropped.
     ///
     /// If the run returns an error or panics, the failure is logged. Every reader's stream delivers
-    /// the published events and then ends with the event that the endpoint's `error_event` key
-    /// names. If the error implements [`Serialize`](serde::Serialize), the event's data is the
-    /// error as JSON. Otherwise, the data is an RFC 9457 problem without details. With `events =
-    /// "own"`, which is the default for every method except `GET`, an error that implements
-    /// `Serialize` is sent without the id that stops a client from reconnecting. With this setting,
-    /// any other failure aborts the response. Values that a handler yields after it has read a
-    /// failed run to the end are not sent, so a marker such as `[DONE]` cannot make a partial
-    /// answer look complete. If the handler returns an error, that error is sent instead of the
-    /// run's error. The stream closes with the reason [`Failed`](crate::CloseReason::Failed) or
+    /// the published events and then ends with the event named by the endpoint's `error_event` key.
+    /// If the error implements [`Serialize`](serde::Serialize), the event's data is the error as
+    /// JSON. Otherwise, the data is an RFC 9457 problem without details. With `events = "own"`,
+    /// which is the default for every method except `GET`, an error that implements `Serialize` is
+    /// sent without the id that stops a client from reconnecting. With this setting, any other
+    /// failure aborts the response. Values that a handler yields after it has read a failed run to
+    /// the end are not sent, so a marker such as `[DONE]` cannot make a partial answer look
+    /// complete. If the handler returns an error, that error is sent instead of the run's error.
+    /// The stream closes with the reason [`Failed`](crate::CloseReason::Failed) or
     /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. If a client reconnects
     /// with the error event's id, it receives a `204` and stops reconnecting.
     ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
     /// because the topic is finished when the run ends. Use a separate hub for runs.
     ///
-    /// The future that `producer` returns resolves to `()` or a `Result<(), E>`, or never
-    /// completes.
+    /// The future returned by `producer` resolves to `()` or a `Result<(), E>`, or never completes.
     ///
     /// # Errors
     ///
@@ -362,8 +360,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Returns a handle to the topic with this name, creating the topic if it does not exist. The
-    /// caller must make room for the topic first. The topic is in use until the handle, its clones
-    /// and its subscriptions are dropped.
+    /// caller must make room for the topic first. The topic remains in use until the handle, its
+    /// clones and its subscriptions are dropped.
     fn lease(&self, state: &mut State<T>, name: &str) -> Topic<T> {
         let slot = self.slot(state, name);
         Topic {
