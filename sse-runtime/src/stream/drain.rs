@@ -144,8 +144,8 @@ impl Draining {
     }
 }
 
-/// A request body that is handed back to its [`BodyDrain`] if it is dropped before it has been
-/// fully read.
+/// A request body that is handed back to its [`BodyDrain`] if dropped before it has been fully
+/// read.
 struct DrainOnDrop {
     /// The body, or `None` once it has ended.
     body: Option<Body>,

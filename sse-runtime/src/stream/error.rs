@@ -5,8 +5,8 @@ use crate::{
     lifecycle::close_reason::CloseReason,
 };
 
-/// The error that aborts a response. The client sees only an incomplete body. The error itself goes
-/// to the server's log.
+/// The error that aborts a response. The client only sees an incomplete body, while the error
+/// itself is written to the server's log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
     #[error("failed to encode a value yielded by the `{endpoint}` endpoint")]

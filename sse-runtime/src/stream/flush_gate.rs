@@ -4,8 +4,8 @@
 //! once isn't enough: if the socket is not writable at that point, the generator is polled again
 //! before the frame has been written. Under [`serve`](crate::serve()), the socket counts its
 //! finished flushes, and the body waits for the count to change. Without such a count, the body
-//! returns `Pending` once so that hyper can write. This best-effort fallback is used under other
-//! servers, over HTTP/2 (where streams share a socket), and if a layer polls the body outside the
+//! returns `Pending` once so that hyper can write. This best-effort fallback is used with other
+//! servers, over HTTP/2 (where streams share a socket), and when a layer polls the body outside the
 //! connection's task.
 
 use std::task::{Context, Poll};

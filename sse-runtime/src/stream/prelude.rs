@@ -135,7 +135,7 @@ impl<'a> Prelude<'a> {
             Returning::Unknown if coop::has_budget_remaining() || self.turns == 0 => {
                 Poll::Ready(Before::Done)
             }
-            // The generator is not waiting but has used up the task's budget, so poll it again in
+            // The generator is not waiting but has used up the task's budget, so poll it again on
             // the next turn.
             Returning::Unknown => {
                 self.turns -= 1;

@@ -68,7 +68,7 @@ impl RequestContext {
             version: parts.version,
             // A request with both `transfer-encoding` and `content-length` may be an attack, so
             // hyper closes the connection after responding. By now, hyper has already removed one
-            // of them, so assume that every request with `transfer-encoding` had both.
+            // of the headers, so assume that every request with `transfer-encoding` had both.
             closes: requests_close(&parts.headers)
                 || parts.headers.contains_key(header::TRANSFER_ENCODING),
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),

@@ -29,8 +29,8 @@ use crate::{
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops the generator. If the client disconnects before the response begins,
-/// the generator is therefore dropped at its current `.await`.
+/// Dropping the future drops the generator. Therefore, if the client disconnects before the
+/// response begins, the generator is dropped at its current `.await`.
 pub(crate) async fn respond(
     generator: Generator,
     mut context: RequestContext,
@@ -133,8 +133,8 @@ async fn begin(
     mounted: &Arc<MountedEndpoint>,
 ) -> Response {
     let (head, version) = (response::head(&context), context.version);
-    // Let the generator make its initial subscriptions first so that a client that has read the
-    // head can rely on them.
+    // Let the generator create its initial subscriptions first, so that they are in place by the
+    // time the client reads the head.
     let mut turns = if context.is_head {
         0
     } else {

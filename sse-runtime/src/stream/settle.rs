@@ -42,7 +42,7 @@ impl Settled {
 
 /// Settles a stream whose generator has ended.
 pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
-    // A stream that failed to send a value does not count as finished, even if its generator has
+    // A stream that failed to send a value isn't considered finished, even if its generator has
     // returned.
     if let Some(failed) = unsent_value(handoff, endpoint) {
         return failed;

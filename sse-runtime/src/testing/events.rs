@@ -10,7 +10,7 @@ use super::{
     patience::or_give_up,
 };
 
-/// The events of a stream. The generator runs only while an event is being awaited.
+/// The events of a stream. The generator only runs while an event is being awaited.
 ///
 /// Like an `EventSource`, this type keeps track of the [last event ID](Self::last_event_id) and the
 /// [reconnection time](Self::retry).
@@ -175,8 +175,8 @@ impl Events {
     /// generator has spawned.
     pub async fn disconnect(mut self) {
         drop(self.body);
-        // Nothing is ever sent on this channel, so `recv` returns only once all senders have been
-        // dropped.
+        // Nothing is ever sent on this channel, so `recv` does not return until all senders have
+        // been dropped.
         let what = format!("the generator of {} to be dropped", self.request_line);
         or_give_up(what, self.dropped.recv()).await;
     }

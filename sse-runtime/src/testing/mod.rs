@@ -1,10 +1,9 @@
 //! An in-process client for testing your endpoints. Requires the `testing` feature.
 //!
 //! The client calls a [`Router`](axum::Router) directly, without a socket. It sends a request and
-//! reads the response. If the response is a stream, the client reads its events one by one. A
-//! generator runs only while its next event is being awaited, so a test can also read the first few
-//! events of an endless stream. With tokio's clock paused, an hour of streaming takes almost no
-//! real time.
+//! reads the response. If the response is a stream, its events are read one by one. The generator
+//! only runs while its next event is being awaited, so a test can also read the first few events of
+//! an endless stream. With tokio's clock paused, an hour of streaming takes almost no real time.
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -38,7 +37,7 @@
 //!
 //! To test how a stream ends when the server cuts it off, add a [`Shutdown`](crate::Shutdown) layer
 //! to the router and begin the shutdown. For example, the response to a `POST` request continues
-//! until the drain time has elapsed and is then cut off:
+//! until the drain time has elapsed, at which point it is cut off:
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,8 +1,8 @@
 //! [`Backend`], which stores a topic's events, and [`Reader`], which reads them.
 //!
-//! The in-memory ring is currently the only back end. The traits also allow for other back ends,
-//! such as an on-disk log or another server. For this reason, publishing is asynchronous, ids are
-//! opaque, and readers are polled.
+//! The in-memory ring is currently the only back end. Publishing is asynchronous, ids are opaque,
+//! and readers are polled so that other back ends, such as an on-disk log or another server, can be
+//! added.
 
 use std::{
     fmt,
@@ -41,8 +41,8 @@ pub(crate) struct Entry<T> {
     pub(crate) id_line: Range<usize>,
 }
 
-/// The estimated number of bytes that an event occupies beyond its entry and its frame. This number
-/// covers the `Arc`'s reference counts, the padding that the allocator adds to the event's two
+/// The estimated number of bytes that an event occupies beyond its entry and its frame. It covers
+/// the `Arc`'s reference counts, the padding that the allocator adds to the event's two
 /// allocations, and the event's slot in the ring. The slot is counted twice, because up to half of
 /// the ring's slots may be unused.
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;

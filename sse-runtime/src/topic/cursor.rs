@@ -29,8 +29,8 @@ pub struct Cursor {
     pub(super) start: Start,
     /// Whether the position depends on the client's id, or on whether the client sent one.
     pub(super) is_resumed: bool,
-    /// Whether a client without an id starts at the default position, because the caller has not
-    /// specified another one.
+    /// Whether a client without an id starts at the default position because the caller did not
+    /// specify one.
     pub(super) is_default: bool,
 }
 

@@ -77,7 +77,7 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     ///
     /// Bytes are counted as described in
     /// [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics in use are never dropped,
-    /// but while the total exceeds this limit, no new topics are created. Each topic's own limits
+    /// but no new topics are created while the total exceeds this limit. Each topic's own limits
     /// still apply.
     pub fn max_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;

@@ -51,9 +51,9 @@ use state::{Slot, State};
 /// ```
 ///
 /// A topic with a handle or a subscription is in use and is not dropped. If a dropped topic is
-/// requested again, a new, empty topic is created. A client that reconnects with an id from the old
-/// topic receives a gap. Do not use a hub as persistent storage. To preserve a topic's events, or
-/// to ensure that the topic stays [finished](Topic::finish), hold a clone of the topic, or set
+/// requested again, a new, empty topic is created, and a client that reconnects with an id from the
+/// old topic receives a gap. Do not use a hub as persistent storage. To preserve a topic's events,
+/// or to ensure that the topic stays [finished](Topic::finish), hold a clone of the topic, or set
 /// `idle(Duration::MAX)` so that unused topics are never dropped.
 ///
 /// Memory is bounded. When there are [too many](HubBuilder::max_topics) topics, or they [hold too
@@ -283,9 +283,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Like [`spawn`](Self::spawn), but starts a new run if the run with this name has ended and
-    /// the client has no id. For example, the second message in a conversation then gets a new
-    /// answer instead of a replay of the first one. If the run is still in progress, the client
-    /// joins it, and `producer` is not called.
+    /// the client has no id. This way, the second message in a conversation gets a new answer
+    /// instead of a replay of the first one. If the run is still in progress, the client joins it,
+    /// and `producer` is not called.
     ///
     /// Clients that are still reading the old run can read it to the end. If a client reconnects
     /// with an id from the old run, it receives a [`Gap`](crate::topic::Gap) and then reads the new
@@ -332,7 +332,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         true
     }
 
-    /// Locks the state and makes room for the topics with these names.
+    /// Locks the state and makes room for topics with these names.
     fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
         if names.iter().any(|name| name.len() > MAX_NAME_LEN) {
             return Err(HubError::NameTooLong);
@@ -408,7 +408,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
         // A user's `make` may panic while the lock is held, which poisons the lock. The state is
-        // still valid in that case, because `make` is called before the state is changed.
+        // still valid, because `make` is called before the state is changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
