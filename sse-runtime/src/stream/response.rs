@@ -45,8 +45,8 @@ pub(crate) fn stream(version: Version, head: HeaderMap, body: SseBody) -> Respon
     let mut response = Response::new(Body::new(body));
     *response.headers_mut() = head;
     if version == Version::HTTP_10 {
-        // If the response kept the default version (HTTP/1.1), hyper would add `connection:
-        // keep-alive` for a client that requested it.
+        // If the response kept the default version (HTTP/1.1), hyper would add a `keep-alive`
+        // header for a client that requested it.
         *response.version_mut() = version;
     }
     response

@@ -20,8 +20,8 @@ use crate::lifecycle::connection::Alive;
 /// A client that calls a [`Router`] directly, without a socket.
 ///
 /// A client panics on mistakes that should fail a test, such as an invalid header or invalid JSON.
-/// Because there is no socket, a request has no peer address. If a handler extracts `ConnectInfo`,
-/// add axum's `MockConnectInfo` layer.
+/// Without a socket, requests have no peer address. If a handler extracts `ConnectInfo`, add axum's
+/// `MockConnectInfo` layer.
 #[derive(Clone, Debug)]
 pub struct Client {
     app: Router,
