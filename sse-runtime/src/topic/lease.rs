@@ -1,5 +1,5 @@
-//! [`Lease`]: keeps a hub's topic in use. A hub counts each topic's leases to determine which
-//! topics are unused and since when.
+//! [`Lease`]: keeps a hub's topic in use. A hub counts each topic's leases to determine whether the
+//! topic is unused, and since when.
 
 use std::{
     fmt,
@@ -21,20 +21,19 @@ use crate::{
     generator::run_failure::Failure,
 };
 
-/// A claim on a hub's topic, held by a handle or a subscription. The topic is in use as long as it
-/// has at least one lease.
+/// A claim on a hub's topic, held by a handle or a subscription. A topic is in use while it has at
+/// least one lease.
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<Usage>);
 
-/// The back end of a topic handle returned by a hub. The topic is in use until the handle, its
-/// clones and their subscriptions are dropped. Topics that do not belong to a hub do not have
-/// leases.
+/// The back end of a topic handle returned by a hub. The topic stays in use until the handle, its
+/// clones and their subscriptions are dropped. Topics that do not belong to a hub have no leases.
 pub(crate) struct InUse<T> {
     backend: Arc<dyn Backend<T>>,
     _lease: Lease,
 }
 
-/// A reader of a hub's topic. It holds a lease.
+/// A reader of a hub's topic, along with its lease.
 struct Reading<T> {
     reader: Box<dyn Reader<T>>,
     _topic: Arc<InUse<T>>,
@@ -142,15 +141,15 @@ pub(crate) struct Usage {
 }
 
 /// A hub's topics that have become unused. The list has its own lock, because a lease may be
-/// dropped while the hub's lock, or any other lock, is held.
+/// dropped while the hub's lock (or any other lock) is held.
 #[derive(Debug)]
 pub(crate) struct Freed {
     list: Mutex<Vec<Arc<Usage>>>,
     /// The total number of bytes held by the hub's topics.
     pub(crate) bytes: Arc<AtomicUsize>,
     max_bytes: usize,
-    /// Notified when a topic becomes unused while the hub's topics hold too many bytes in total, so
-    /// that the topic can be dropped immediately.
+    /// Notified when a topic becomes unused while the hub's topics hold too many bytes in total.
+    /// The topic can then be dropped immediately.
     pub(crate) is_over: Notify,
 }
 
@@ -164,15 +163,15 @@ impl Freed {
         }
     }
 
-    /// Returns the number of bytes by which the topics exceed the maximum.
+    /// Returns the number of bytes by which the hub's topics exceed `max_bytes`.
     pub(crate) fn excess(&self) -> usize {
         self.bytes
             .load(Ordering::Relaxed)
             .saturating_sub(self.max_bytes)
     }
 
-    /// Takes the topics that have become unused since the last call. Some of them may be in use
-    /// again.
+    /// Takes the topics that have become unused since the last call. Some of them may already be in
+    /// use again.
     pub(crate) fn take(&self) -> Vec<Arc<Usage>> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         for usage in &*list {
@@ -193,9 +192,8 @@ impl Usage {
         })
     }
 
-    /// Creates a lease. Only the hub calls this method, and only while holding its lock. The hub
-    /// also holds that lock while it removes unused topics, so no lease can be created for a topic
-    /// that is being removed.
+    /// Creates a lease. The caller must hold the hub's lock. The lock is also held while unused
+    /// topics are removed, so no lease can be created for a topic that is being removed.
     pub(crate) fn lease(self: &Arc<Self>) -> Lease {
         self.users.fetch_add(1, Ordering::Relaxed);
         Lease(Arc::clone(self))

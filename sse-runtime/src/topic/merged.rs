@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The maximum length of an id in bytes. The length is limited because clients send the id back in
-/// a header, and servers reject requests with overlong headers.
+/// a header, and servers reject requests whose headers are too long.
 const LONGEST: usize = 4_000;
 
 /// Readers of several topics, polled in turn.
@@ -30,8 +30,8 @@ pub(crate) struct Merged<T> {
     readers: Vec<Named<T>>,
     /// The index of the reader to poll next.
     turn: usize,
-    /// The part of a batch that has not been returned yet. Merged ids are longer than the original
-    /// ids, so a batch may have to be split after its ids are replaced.
+    /// The part of a batch that has not been returned yet. Merged ids are longer than the ids they
+    /// replace, so a batch may have to be split.
     rest: Option<Rest<T>>,
     /// The failure of an aborted run, if any.
     stop: Option<Arc<Failure>>,
@@ -68,10 +68,10 @@ pub(crate) fn fits(names: &[String]) -> bool {
     MERGED_PREFIX.len() + lengths.sum::<usize>() <= LONGEST
 }
 
-/// Returns whether the client's id is a merged id that lacks at least one of these names. Such a
-/// client must be sent its new position immediately. If it disconnected before receiving the
-/// position, it would reconnect with the same id and lose the events published to the missing
-/// topics in the meantime.
+/// Returns whether the client's id is a merged id that lacks at least one of these names. If so,
+/// the client must be sent its new position immediately. If it disconnected before receiving the
+/// position, it would reconnect with the same id and miss the events published to the other topics
+/// in the meantime.
 pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;
@@ -94,8 +94,8 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
     };
     let is_done = matches!(from, StartAt::Done(_));
     let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
-        // If there is only one topic, the client may have sent an id of that topic instead of a
-        // merged id.
+        // If there is only one topic, the client may have sent one of its ids instead of a merged
+        // id.
         let is_one = names.len() == 1;
         return each(if is_one { from } else { &StartAt::Unknown });
     };
@@ -132,7 +132,7 @@ impl<T> Merged<T> {
             let separator = if number == 0 { "" } else { "&" };
             id.push_str(&format!("{separator}{name}={position}"));
         }
-        // This cannot fail, because the names are escaped and `fits` has checked the length.
+        // This cannot fail: the names are escaped, and `fits` has checked the length.
         EventId::new(id).unwrap_or_default()
     }
 }
@@ -148,9 +148,8 @@ impl<T> Merged<T> {
                 ..delivery.clone()
             }
         }));
-        // `Batch::of` may have taken one more event, which did not fit into the batch. In that
-        // case, the reader's position is too far ahead. Reset the position to the last event in the
-        // batch.
+        // `Batch::of` may have consumed one more event than fits into the batch. The reader's
+        // position is then too far ahead, so reset it to the last event in the batch.
         if let Some(last) = rest
             .batch
             .deliveries()
@@ -228,7 +227,7 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
             }
         }
         // A subscription without topics does not end. If it did, the client would not reconnect,
-        // even though the client's next request might name some topics.
+        // even though its next request might name some topics.
         if !self.readers.is_empty() && self.readers.iter().all(|named| named.has_ended) {
             return Poll::Ready(match &self.stop {
                 None => Read::End,
@@ -238,10 +237,10 @@ impl<T: Send + Sync> Reader<T> for Merged<T> {
         Poll::Pending
     }
 
-    /// Merges the initial gaps of all topics into one. If the gaps were reported one by one, the
-    /// first gap's id would already contain the positions after the other gaps. A client that
-    /// disconnected after the first gap would then reconnect with this id and never receive the
-    /// other gaps.
+    /// Merges the initial gaps of all topics into one. If they were reported one by one, the first
+    /// gap's id would already contain the positions after the other gaps. A client that
+    /// disconnected after the first gap would then reconnect with that id and never receive the
+    /// others.
     fn take_gap(&mut self) -> Option<Gap> {
         let mut gaps: Option<Gap> = None;
         for named in &mut self.readers {

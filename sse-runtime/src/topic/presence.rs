@@ -36,9 +36,9 @@ use crate::SseEvent;
 /// let presence: Presence<String> = Presence::new(Duration::from_secs(10));
 /// ```
 ///
-/// A member that is present twice, such as a user with two tabs, is counted only once. If a member
-/// returns within the grace time, for example because a browser reconnects, no events are
-/// published. All clones refer to the same presence.
+/// A member that is present more than once, such as a user with two tabs, is counted only once. No
+/// events are published if a member returns within the grace time, for example because a browser
+/// reconnects. All clones refer to the same presence.
 pub struct Presence<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
@@ -62,8 +62,7 @@ struct Present {
     left: u64,
 }
 
-/// A change in presence, which is sent as a `joined` or `left` event with the data
-/// `{"who":…,"count":…}`.
+/// A change in presence, sent as a `joined` or `left` event with the data `{"who":…,"count":…}`.
 #[derive(Clone, Debug, PartialEq, Eq, SseEvent)]
 #[sse(crate = crate)]
 #[non_exhaustive]
@@ -104,14 +103,13 @@ where
         }))
     }
 
-    /// Adds a member. The member leaves when the grace time has passed after its last guard was
+    /// Adds a member. The member leaves once the grace time has passed since its last guard was
     /// dropped. `who` must stay the same across reconnects. For example, use a user id or a session
-    /// id rather than [`Connection::id`](crate::Connection::id), which is different for each
-    /// stream.
+    /// id rather than [`Connection::id`](crate::Connection::id), which differs for each stream.
     ///
     /// If this method is called outside of a tokio runtime, there is no grace time.
     pub fn join(&self, who: K) -> PresenceGuard<K> {
-        // Create the guard before acquiring the lock, because dropping the guard acquires the lock.
+        // Create the guard before acquiring the lock, because dropping the guard acquires it again.
         // If a user's `Hash`, `Eq` or `Clone` implementation panics, the lock is then released
         // before the guard is dropped.
         let here = PresenceGuard {
@@ -125,8 +123,8 @@ where
         state.present.entry(who.clone()).or_default().guards += 1;
         if is_new {
             let count = state.present.len();
-            // Publish while holding the lock so that the events are in the same order as the
-            // changes to the count.
+            // Publish while holding the lock so that the events are published in the order in which
+            // the count changes.
             self.0.publish(&PresenceEvent::Joined {
                 who: who.clone(),
                 count,
@@ -247,7 +245,7 @@ where
         runtime.spawn(async move {
             sleep(leaving.inner.grace).await;
             // If the runtime shuts down before the grace time has passed, it drops this task along
-            // with `leaving`, so the member is still removed.
+            // with `leaving`, which still removes the member.
             drop(leaving);
         });
     }

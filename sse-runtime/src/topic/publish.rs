@@ -1,4 +1,4 @@
-//! [`PublishError`]: the error returned if an event was not published.
+//! [`PublishError`]: the error returned if an event could not be published.
 
 use axum::{
     http::StatusCode,
@@ -10,7 +10,7 @@ use crate::event::{
     frame::{EncodeError, Fields},
 };
 
-/// The error returned if an event was not published. No reader has received the event.
+/// The error returned if an event could not be published. No reader has received it.
 ///
 /// [`Finished`](Self::Finished) is converted into a `410` response. Any other error is logged and
 /// converted into a `500` response.
@@ -30,8 +30,8 @@ pub enum PublishError {
         /// The part of the event that cannot be published.
         what: &'static str,
     },
-    /// The back end would have to wait, but [`Topic::try_publish`](super::Topic::try_publish) never
-    /// waits.
+    /// The back end would have to wait, which [`Topic::try_publish`](super::Topic::try_publish)
+    /// never does.
     #[error("the topic's back end would have to wait to publish the event; use `publish` instead")]
     TakesTime,
 }
@@ -46,7 +46,7 @@ impl IntoResponse for PublishError {
     }
 }
 
-/// Splits an event into its fields and its value. All readers of a topic share this value.
+/// Splits an event into its fields and the value that all readers of the topic share.
 ///
 /// # Errors
 ///

@@ -73,8 +73,8 @@ impl RunResult<Nothing> for Infallible {
     }
 }
 
-/// The result of a run that never ends. If an `async` block ends in a `loop` without a `break`, its
-/// output type is `!`.
+/// The result of a run that never ends. An `async` block that ends in a `loop` without a `break`
+/// has the output type `!`.
 impl RunResult<Nothing> for Never {
     fn outcome(self) -> Result<(), RunError> {
         self

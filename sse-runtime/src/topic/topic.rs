@@ -46,15 +46,15 @@ use crate::{
 ///
 /// A subscriber is a cursor, not a queue. A slow subscriber holds only events that it has read but
 /// not handled (up to 256 events and 32 KiB of frames) and never delays other subscribers. The body
-/// of the endpoint above could also be `yield_all!(prices.subscribe(last));`. In that case, streams
-/// at the same position send the same bytes without copying them.
+/// of the endpoint above could also be `yield_all!(prices.subscribe(last));`. Streams at the same
+/// position then send the same bytes without copying them.
 ///
 /// # Resuming
 ///
 /// Each event has an id, which a browser sends back when it reconnects.
 /// [`subscribe`](Self::subscribe) accepts this id. The reader receives all later events that are
-/// still held, followed by new events as they are published. No event is lost or repeated in
-/// between. If events after the id are no longer held, the reader receives a `gap` event (see
+/// still held, followed by new events as they are published. No event in between is lost or
+/// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
 /// [`Gap`](super::Gap)). An id also contains the topic's epoch, which changes when the process
 /// restarts, so ids from before a restart are not mistaken for current ones.
 ///
@@ -67,8 +67,8 @@ pub struct Topic<T> {
 pub(super) type Encode<T> = Arc<Item<T>>;
 
 impl<T: Send + Sync + 'static> Topic<T> {
-    /// Creates an in-memory topic. For replay, the topic holds the newest `events` events, up to a
-    /// total of 64 MiB.
+    /// Creates an in-memory topic that holds the newest `events` events for replay, up to a total
+    /// of 64 MiB.
     pub fn in_memory<Kind>(events: usize) -> Self
     where
         T: Payload<Kind>,
@@ -126,9 +126,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     }
 
     /// Publishes an event without waiting. An in-memory topic never has to wait. Use this method in
-    /// synchronous code, or while holding a lock if you must check a condition and publish
-    /// atomically. For example, an auction must publish a bid only if it is higher than every
-    /// earlier one.
+    /// synchronous code, or to check a condition and publish atomically while holding a lock. For
+    /// example, an auction must publish a bid only if it is higher than every earlier bid.
     ///
     /// # Errors
     ///
@@ -162,9 +161,9 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// [`last.or(Start::…)`](crate::LastEventId::or) to change this.
     ///
     /// If the cursor is an id, the subscription starts with the events after that id that are still
-    /// held, followed by all events published later. If events after the id are no longer held, or
-    /// if the id does not belong to this topic, the subscription starts with a [`Gap`](super::Gap)
-    /// and continues with the oldest event still held.
+    /// held, followed by new events as they are published. If events after the id are no longer
+    /// held, or if the id does not belong to this topic, the subscription starts with a
+    /// [`Gap`](super::Gap) and continues with the oldest event still held.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
             from, is_resumed, ..
@@ -184,9 +183,9 @@ impl<T: Send + Sync + 'static> Topic<T> {
 
     /// Finishes the topic. The topic's readers receive the remaining events, and then their streams
     /// end. A client that reconnects with its last id receives the events that it missed, and then
-    /// its stream ends as well. If the client reconnects once more, it receives a `204`.
+    /// its stream ends as well. If it reconnects once more, it receives a `204`.
     ///
-    /// If a stream has read the topic to the end, it automatically sends a `done` event when the
+    /// A stream that has read the topic to the end automatically sends a `done` event when the
     /// handler returns, unless `events = "own"` applies to the endpoint.
     pub fn finish(&self) {
         self.backend.finish();

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Determines what happens if a client without an id requests a name whose run has ended.
+/// Determines whether a run that has ended is replayed or restarted for a client without an id.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
     Replay,
@@ -36,8 +36,8 @@ pub(super) enum Run {
     Starting,
     /// The run was aborted before it started.
     Stopped,
-    /// The run has started. The topic's slot keeps this value after the run ends, so the run is not
-    /// started again until the topic is dropped.
+    /// The run has started. The topic's slot keeps this value after the run ends so that the run is
+    /// not started again until the topic is dropped.
     Started(AbortHandle),
 }
 
@@ -69,8 +69,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             replaced = Some((old, mem::replace(&mut topic, new)));
         }
         let slot = self.slot(&mut state, name);
-        // A run finishes its topic when it ends, so a finished topic is treated as an ended run and
-        // replayed.
+        // A run finishes its topic when it ends, so treat a finished topic as a run that has ended,
+        // and replay it.
         if !matches!(slot.run, Run::None) || topic.is_finished() {
             drop(state);
             return Ok(topic.subscribe(cursor));
@@ -90,7 +90,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let run = producer(topic);
         let run = async move { run.await.outcome() };
         let run = runtime.spawn(run_to_end(end, run, abandon_after));
-        // By now, the run may already have ended, and the topic's slot may have been dropped or
+        // The run may already have ended by now, and the topic's slot may have been dropped or
         // replaced.
         if let Some(slot) = self.0.state().topics.get_mut(name)
             && Arc::ptr_eq(&slot.usage, &usage)
@@ -103,15 +103,15 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Subscribes to an existing run without starting one. Used for clients with an id, because
-    /// they have already read from a run.
+    /// Subscribes to an existing run without starting one. Used for clients that send an id,
+    /// because they have already read from a run.
     fn resume(&self, name: &str, cursor: Cursor) -> Result<Subscription<T>, HubError> {
         if name.len() > MAX_NAME_LEN {
             return Err(HubError::NameTooLong);
         }
         let mut state = self.0.state();
         // A topic with this name may exist even without a run, because other code may have created
-        // the topic to publish to it or to read from it.
+        // it to publish or subscribe to it.
         let has_run = |slot: &Slot<T>| !matches!(slot.run, Run::None) || slot.topic.is_finished();
         let topic = state
             .topics
@@ -146,7 +146,7 @@ async fn run_to_end<T: Send + Sync + 'static>(
     }
 }
 
-/// Completes once a run has had no readers for the duration `after`.
+/// Completes once a run has had no readers for `after`.
 async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
     let Some(after) = after else {
         return pending().await;

@@ -10,8 +10,8 @@ use crate::topic::{Topic, lease::Usage};
 
 pub(super) struct State<T> {
     pub(super) topics: HashMap<String, Slot<T>>,
-    /// The unused topics that are finished, starting with the one that has been unused the longest.
-    /// `unfinished` contains the other unused topics.
+    /// The unused topics that are finished, longest unused first. The other unused topics are in
+    /// `unfinished`.
     pub(super) finished: Unused,
     pub(super) unfinished: Unused,
     /// The number for the next [`UnusedKey`]. These numbers distinguish topics that became unused

@@ -20,8 +20,7 @@ use crate::topic::lease::Freed;
 /// Topic names, ordered by when the topics became unused.
 pub(super) type Unused = BTreeMap<UnusedKey, String>;
 
-/// The time at which a topic became unused, and a number that distinguishes topics that became
-/// unused at the same time.
+/// The time at which a topic became unused, and a number that breaks ties.
 pub(super) type UnusedKey = (Instant, u64);
 
 impl<T: Send + Sync + 'static> State<T> {
@@ -52,7 +51,7 @@ impl<T: Send + Sync + 'static> State<T> {
         }
     }
 
-    /// Removes a topic that was recorded as unused, unless it is in use again.
+    /// Removes a topic recorded as unused, unless it is in use again.
     fn take_unused(&mut self, name: &str) -> Option<Slot<T>> {
         let slot = self.topics.get_mut(name)?;
         if let Some(unused) = slot.unused.take() {
@@ -66,10 +65,10 @@ impl<T: Send + Sync + 'static> State<T> {
 
 impl<T: Send + Sync + 'static> Inner<T> {
     /// Removes at least `topics` unused topics that hold at least `bytes` bytes in total. Finished
-    /// topics are removed first, followed by those that have been unused the longest. Returns
-    /// `None` if there are not enough unused topics. The topics named in `except` are kept. The
-    /// caller must drop the removed topics after releasing the lock, because the destructors of
-    /// their values may use the hub.
+    /// topics are removed before unfinished ones, and within each group, topics that have been
+    /// unused the longest are removed first. The topics named in `except` are kept. Returns `None`
+    /// if there are not enough unused topics. The caller must drop the removed topics after
+    /// releasing the lock, because the destructors of their values may use the hub.
     pub(super) fn make_room(
         &self,
         state: &mut State<T>,
@@ -102,8 +101,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
         Some(old.collect())
     }
 
-    /// Removes topics that have been unused for the idle time. If the remaining topics still hold
-    /// too many bytes, other unused topics are removed as well. The caller must drop the removed
+    /// Removes topics that have been unused for at least the idle time. If the remaining topics
+    /// still hold too many bytes, more unused topics are removed. The caller must drop the removed
     /// topics after releasing the lock, because the destructors of their values may use the hub.
     #[must_use = "the topics must be dropped after the lock is released"]
     fn sweep(&self, state: &mut State<T>) -> Vec<Slot<T>> {
@@ -145,7 +144,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         if state.is_swept {
             return;
         }
-        // Outside of a runtime, no task can be spawned, so unused topics are dropped only when the
+        // No task can be spawned outside of a runtime. Unused topics are then dropped only when the
         // hub is full.
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -182,7 +181,8 @@ impl<T: Send + Sync + 'static> Inner<T> {
 }
 
 /// A guard owned by the task that sweeps a hub. If the task is cancelled, for example because the
-/// runtime shuts down, the guard allows another task to be started when the next topic is created.
+/// runtime shuts down, dropping the guard allows another task to be started when the next topic is
+/// created.
 struct Sweeping<T: Send + Sync + 'static> {
     hub: Weak<Inner<T>>,
     is_done: bool,

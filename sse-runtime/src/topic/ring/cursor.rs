@@ -37,8 +37,8 @@ pub(crate) struct RingCursor<T> {
     stage: Stage<T>,
     /// The sequence number of the last event read.
     number: u64,
-    /// How many of the events after `number` have already been reported to the client as missed,
-    /// according to the client's id.
+    /// The number of events after `number` that have already been reported to the client as missed,
+    /// as stated in its id.
     reported: u32,
     /// The reader's slot in the ring's waiters.
     slot: usize,
@@ -58,7 +58,7 @@ pub(crate) enum Stage<T> {
 /// The position at which a reader continues if its next event is no longer held.
 struct Detour<T> {
     number: u64,
-    /// The events up to `number` that the reader still receives, along with their sequence numbers.
+    /// The events up to `number` that the reader still receives, with their sequence numbers.
     kept: Vec<(u64, Arc<Entry<T>>)>,
     /// Whether the ids sent to the client also state how many later events have already been
     /// reported as missed.
@@ -126,9 +126,9 @@ impl<T> RingCursor<T> {
         } = detour;
         let superseded = resume_at - self.number - kept.len() as u64;
         let missed = superseded - u64::from(mem::take(&mut self.reported));
-        // If a client disconnects while receiving the kept events, it receives the rest of them
-        // after it reconnects. By then, the superseded events have already been reported as missed.
-        // To prevent them from being counted again, the client's id states how many there are.
+        // If a client disconnects while it is catching up on the kept events, it receives the rest
+        // of them after it reconnects. By then, the superseded events have already been reported as
+        // missed. The client's id states how many there are so that they are not counted again.
         let position = match counts_reported {
             true => self.ring.id_with_reported(self.number, superseded),
             false => self.ring.id(resume_at),
@@ -189,21 +189,21 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         let _waker;
         let _replaced;
         let mut state = self.ring.state();
-        // Publishing evicts old events, but events can also become too old while nothing is
-        // published, so reads evict them as well.
+        // Old events are evicted on each publish, but events can also become too old while nothing
+        // is published, so evict them on each read as well.
         if self.ring.capacity.age.is_some() {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
-        // Assign the stage only if it changes, because each assignment drops the previous stage,
-        // which takes time.
+        // Assign the stage only if it changes, because each assignment has to drop the previous
+        // stage.
         let is_resuming = matches!(self.stage, Stage::Resuming);
         if is_resuming {
             self.stage = Stage::Following;
         }
-        // If `reported` is not 0, the client disconnected while receiving the newest event of each
-        // key. This reader continues with the remaining ones. The superseded events have already
-        // been reported as missed.
+        // If `reported` is nonzero, the client disconnected while it was catching up on the newest
+        // event of each key. This reader continues with the events that remain. The superseded
+        // events have already been reported as missed.
         if self.number < state.before_oldest() || self.reported > 0 {
             let reason = match is_resuming {
                 true => GapReason::TooOld,
@@ -219,8 +219,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             };
         }
         let count = state.last - self.number;
-        // The most common case: the reader has one event left to read and then waits for the next
-        // one.
+        // The most common case: the reader has one event left to read and then waits for the next.
         let read = if count == 1
             && let Some((_, entry)) = state.held.back()
         {
@@ -281,8 +280,8 @@ impl<T> fmt::Debug for RingCursor<T> {
 impl<T> Drop for RingCursor<T> {
     fn drop(&mut self) {
         let left = self.ring.state().leave(self.slot);
-        // Drop these values after releasing the lock, because dropping a waker may drop a task, and
-        // the task's destructors may acquire the lock.
+        // Drop these values after releasing the lock, because dropping a waker may drop a task
+        // whose destructors acquire the lock.
         drop(left);
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Ring<T> {
     epoch: Epoch,
     pub(crate) capacity: Capacity,
     state: Mutex<State<T>>,
-    /// The total number of bytes held by all topics of the hub, if this topic belongs to a hub.
+    /// The total number of bytes held by the hub's topics, if this topic belongs to a hub.
     sum: OnceLock<Arc<AtomicUsize>>,
 }
 
@@ -75,8 +75,8 @@ impl<T> Ring<T> {
         gone
     }
 
-    /// Creates a stand-in for the topic of a run that no longer exists. Readers of the stand-in
-    /// receive a gap, followed by the end of the topic.
+    /// Creates a stand-in for the topic of a run that no longer exists. Its readers receive a gap,
+    /// followed by the end of the topic.
     pub(crate) fn gone() -> Self {
         let nothing = Capacity {
             events: 0,
@@ -91,8 +91,7 @@ impl<T> Ring<T> {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<T>> {
         // A user's key function may panic while the lock is held, which poisons the lock. The state
-        // is still valid in that case, because the key function is called before the state is
-        // changed.
+        // is still valid, because the key function is called before anything is changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,8 +140,8 @@ impl<T> Ring<T> {
         let batch = state.batch.take();
         let waiting = state.waiters.take_waiting();
         drop(state);
-        // Wake the readers only after releasing the lock. A woken reader acquires the lock
-        // immediately, so it would have to wait if the lock were still held.
+        // Wake the readers only after releasing the lock, because a woken reader tries to acquire
+        // it immediately.
         for waker in waiting {
             waker.wake();
         }

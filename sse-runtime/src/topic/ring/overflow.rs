@@ -4,7 +4,7 @@ use std::{any::type_name, collections::HashMap, fmt, hash::Hash, sync::Arc, time
 
 use crate::topic::backend::Entry;
 
-/// The limits on held events. If any limit is exceeded, the oldest events are removed.
+/// The limits on held events. The oldest events are evicted if any limit is exceeded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
     pub(crate) events: usize,
@@ -26,12 +26,12 @@ pub(crate) enum Overflow<T> {
 
 /// Tracks the newest event of each key.
 pub(crate) trait NewestOf<T>: Send {
-    /// Records a new event. Returns the event that the new one supersedes, if any, along with the
-    /// superseded event's sequence number.
+    /// Records a new event. Returns the event that it supersedes, if any, along with that event's
+    /// sequence number.
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)>;
 
-    /// Returns the newest event of each key, excluding events up to `number`. The events are in
-    /// order and are returned with their sequence numbers.
+    /// Returns the newest event of each key and its sequence number, in order. Events up to
+    /// `number` are excluded.
     fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;

@@ -36,9 +36,9 @@ pub(crate) struct State<T> {
     /// The failure that finished the topic, if any.
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) waiters: Waiters,
-    /// The last batch built for a lagging reader, kept so that other readers at the same position
-    /// can share it. After a deployment, for example, many clients resume from the same position.
-    /// The batch is dropped when the next event is published or the last reader leaves.
+    /// The last batch built for a lagging reader. It is kept so that other readers at the same
+    /// position can share it, for example when many clients resume after a deployment. The batch is
+    /// dropped when the next event is published or the last reader leaves.
     pub(crate) batch: Option<CachedBatch<T>>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct CachedBatch<T> {
 }
 
 /// Events that are no longer held. They must be dropped after the lock is released, because the
-/// destructors of users' values may acquire the lock.
+/// destructors of users' values may acquire it.
 #[must_use = "drop it after the lock is released"]
 pub(crate) struct Evicted<T> {
     _entries: Vec<Arc<Entry<T>>>,
@@ -57,7 +57,7 @@ pub(crate) struct Evicted<T> {
 }
 
 impl<T> State<T> {
-    /// Returns the sequence number of the oldest held event, minus one.
+    /// Returns the sequence number before that of the oldest held event.
     #[inline]
     pub(crate) fn before_oldest(&self) -> u64 {
         self.last - self.held.len() as u64
@@ -73,9 +73,9 @@ impl<T> State<T> {
         Some(entry)
     }
 
-    /// Returns a batch of the events after `number`, along with the cached batch that the new batch
-    /// replaces, if any. There must be at least one event after `number`. The caller must drop the
-    /// replaced batch after the lock is released.
+    /// Returns a batch of the events after `number`, along with the cached batch that it replaces,
+    /// if any. There must be at least one event after `number`. The caller must drop the replaced
+    /// batch after releasing the lock.
     #[inline]
     pub(crate) fn batch_after(&mut self, number: u64) -> (Arc<Batch<T>>, Option<CachedBatch<T>>) {
         if let Some(cached) = &self.batch

@@ -140,7 +140,7 @@ async fn cached_batch_is_dropped_when_no_reader_needs_it() {
     assert!(!is_held(), "the batch's events are too old");
 }
 
-/// Records whether its topic's lock is held at the time it is dropped.
+/// Records whether its topic's lock is held when it is dropped.
 struct LockProbe {
     ring: Weak<Ring<LockProbe>>,
     was_locked: Arc<AtomicBool>,

@@ -5,11 +5,11 @@ use std::{
     task::{Context, Waker},
 };
 
-/// One waker slot per reader. Each publish iterates over every slot once.
+/// One waker slot per reader. Each publish iterates over all slots once.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     pub(super) waiting: Vec<Option<Waker>>,
-    /// The slots without a reader. The last slot always has a reader.
+    /// The slots without a reader. The last slot is never free.
     free: BTreeSet<usize>,
 }
 
@@ -25,8 +25,8 @@ impl Waiters {
     pub(crate) fn leave(&mut self, slot: usize) -> Option<Waker> {
         let waker = self.waiting[slot].take();
         self.free.insert(slot);
-        // Remove the free slots at the end. Otherwise, after many readers have left, each publish
-        // would still iterate over their slots.
+        // Remove the trailing free slots. Otherwise, each publish would still iterate over the
+        // slots of readers that have left.
         while let Some(last) = self.waiting.len().checked_sub(1)
             && self.free.remove(&last)
         {
@@ -49,8 +49,8 @@ impl Waiters {
 
     #[inline]
     pub(crate) fn take_waiting(&mut self) -> Vec<Waker> {
-        // Create the vector with enough capacity for all wakers so that each publish allocates only
-        // once, regardless of the number of readers.
+        // Reserve capacity for all wakers up front so that each publish allocates only once,
+        // regardless of the number of readers.
         let mut waiting = Vec::with_capacity(self.waiting.len());
         waiting.extend(self.waiting.iter_mut().filter_map(Option::take));
         waiting

@@ -29,8 +29,8 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// Returns the position after all updates read so far, including updates that did not pass the
-    /// filter. See [`Subscription::position`].
+    /// Returns the position after all updates read so far, including those rejected by the filter.
+    /// See [`Subscription::position`].
     pub fn position(&self) -> EventId {
         self.updates.position()
     }
@@ -56,8 +56,8 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
                         self.updates.unreported = update.gap;
                     }
                     // If events are published continuously and the filter rejects all of them, this
-                    // loop never waits. Yield to the runtime from time to time. Otherwise, other
-                    // tasks could not run, and the stream could not be closed.
+                    // loop never waits. Yield to the runtime from time to time so that other tasks
+                    // can run and the stream can be closed.
                     ready!(coop::poll_proceed(cx)).made_progress();
                 }
                 passed => return Poll::Ready(passed),

@@ -30,15 +30,15 @@ pub use update::Update;
 /// A reader of a [`Topic`](super::Topic). It is a stream of [`Update`]s.
 ///
 /// In an endpoint, the client is automatically notified of gaps (see [`Gap`]) and of the end of a
-/// [finished](super::Topic::finish) topic. After the end of the topic, the client does not
-/// reconnect. Elsewhere, use [`recv`](Self::recv), which returns gaps, or [`next`](Self::next),
-/// which attaches a gap to the following update. A client that receives this update also receives
-/// the gap.
+/// [finished](super::Topic::finish) topic. Once the topic has ended, the client does not reconnect.
+/// Elsewhere, use [`recv`](Self::recv), which returns gaps, or [`next`](Self::next), which attaches
+/// each gap to the update that follows it. A client that receives this update also receives the
+/// gap.
 ///
-/// Polling for the next update marks the previous one as handled, even if the previous one was not
-/// yielded. If the most recent updates were not sent to the client, the next keep-alive contains
-/// the id of the last one. Even a client that receives few of a topic's events therefore reconnects
-/// with a recent id.
+/// Polling for the next update marks the previous one as handled, even if it was not yielded. If
+/// the most recent updates were not sent to the client, the next keep-alive contains the id of the
+/// last one. As a result, even a client that receives few of the topic's events reconnects with a
+/// recent id.
 pub struct Subscription<T> {
     reader: Box<dyn Reader<T>>,
     state: State<T>,
@@ -48,17 +48,16 @@ pub struct Subscription<T> {
     /// This subscription's registration with the endpoint's stream. How the subscription ends
     /// determines how the stream ends.
     reading: Option<Reading>,
-    /// A gap that was read outside of an endpoint, where there is no stream to write the gap to.
-    /// The gap is attached to the next update instead.
+    /// A gap read outside of an endpoint, where there is no stream to write it to. It is attached
+    /// to the next update instead.
     unreported: Option<Box<Gap>>,
 }
 
 /// Whether the position has been reported to the endpoint's stream. Keep-alives contain the
 /// reported position.
 ///
-/// If the start position depends on whether the client has an id, or on the id itself, the stream
-/// must send an id with which the client can reconnect, even if the stream does not send any
-/// events.
+/// If the start position depends on the client's id, or on whether it has one, the stream must send
+/// an id with which the client can reconnect, even if no events are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Report {
     /// The start position does not depend on the client's id.
@@ -87,8 +86,8 @@ impl<T> Subscription<T> {
                 false => Report::NotNeeded,
             },
             // Register the subscription immediately so that the topic counts as read by the stream
-            // even if the subscription is dropped before it is polled. This can happen, for
-            // example, if another branch of a `select!` completes first.
+            // even if the subscription is dropped before it is polled. This happens, for example,
+            // if another branch of a `select!` completes first.
             reading: Handoff::with_current(Handoff::read_topic),
             unreported: None,
         }
@@ -108,8 +107,8 @@ impl<T> Subscription<T> {
         poll_fn(|cx| self.poll_update(cx)).await
     }
 
-    /// Returns the next update, or the gap before it. A gap returned by this method is not sent to
-    /// the client.
+    /// Returns the next update, or the gap that precedes it. A gap returned by this method is not
+    /// sent to the client.
     ///
     /// # Errors
     ///
@@ -228,11 +227,11 @@ impl<T> Subscription<T> {
     }
 
     /// Writes the next update, along with other updates from the same read, until the outgoing
-    /// frames are full. This method acquires the lock only once and can write a whole batch without
+    /// frames are full. The lock is acquired only once, and a whole batch can be written without
     /// copying it. Returns whether the generator must then stop, or `None` once the topic is
     /// finished.
     ///
-    /// The resulting state is the same as if every update had been passed to `yield_!`.
+    /// The effect is the same as passing every update to `yield_!`.
     pub(crate) fn poll_push(
         &mut self,
         handoff: &Handoff,

@@ -31,8 +31,7 @@ pub(super) enum State<T> {
     Idle(Next),
     Batch {
         batch: Arc<Batch<T>>,
-        /// The number of events handed out so far. This is always less than the length of the
-        /// batch.
+        /// The number of events handed out so far. Always less than the length of the batch.
         handed_out: usize,
         /// Describes what follows the batch.
         next: Next,
@@ -88,7 +87,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Clears the record of a registered waker, because that waker belongs to an earlier poll.
+    /// Clears the record of a registered waker, because the waker belongs to an earlier poll.
     pub(super) fn forget_waker(&mut self) {
         if let Self::Idle(next) | Self::Batch { next, .. } = self
             && *next == Next::Wait

@@ -11,12 +11,12 @@ use crate::{
     topic::backend::Delivery,
 };
 
-/// An event from a topic, as read by a subscription. An update contains the event's value and its
-/// frame, which was encoded when the event was published.
+/// An event from a topic, as read by a subscription. It contains the event's value and its frame,
+/// which was encoded when the event was published.
 ///
 /// In a stream of `T`, `yield_!` accepts an update or a reference to one and sends the update's id
-/// along with the value. `yield_!(&*update)` passes only the `T` inside the update. In that case,
-/// the event has no id, so a client cannot resume after it.
+/// along with the value. `yield_!(&*update)` passes only the `T` inside the update. The event then
+/// has no id, so a client cannot resume after it.
 pub struct Update<T> {
     pub(super) delivery: Delivery<T>,
     /// Whether more updates can be read without waiting.
