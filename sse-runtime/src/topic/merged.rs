@@ -70,8 +70,8 @@ pub(crate) fn fits(names: &[String]) -> bool {
 
 /// Returns whether the client's id is a merged id that lacks at least one of these names. If so,
 /// the client must be sent its new position immediately. If it disconnected before receiving the
-/// position, it would reconnect with the same id and miss the events published to the other topics
-/// in the meantime.
+/// position, it would reconnect with the same id and lose the events published to the missing
+/// topics in the meantime.
 pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
     let (StartAt::After(id) | StartAt::Done(id)) = from else {
         return false;
@@ -94,8 +94,8 @@ pub(crate) fn split(from: &StartAt, start: Start, names: &[&str]) -> Vec<StartAt
     };
     let is_done = matches!(from, StartAt::Done(_));
     let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
-        // If there is only one topic, the client may have sent one of its ids instead of a merged
-        // id.
+        // If there is only one topic, the client may have sent an id of that topic instead of a
+        // merged id.
         let is_one = names.len() == 1;
         return each(if is_one { from } else { &StartAt::Unknown });
     };

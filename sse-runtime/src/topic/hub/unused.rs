@@ -144,7 +144,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
         if state.is_swept {
             return;
         }
-        // No task can be spawned outside of a runtime. Unused topics are then dropped only when the
+        // Outside of a runtime, no task can be spawned, and unused topics are dropped only when the
         // hub is full.
         let Ok(runtime) = Handle::try_current() else {
             return;
