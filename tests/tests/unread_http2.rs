@@ -204,7 +204,7 @@ async fn unread_tls_connection_costs_at_most_64_mib() {
 }
 
 /// If the unread streams filled their windows, they would exceed their connection's memory limit. A
-/// stream that the client reads must still continue.
+/// stream that the client does read must still make progress.
 #[tokio::test]
 async fn unread_streams_do_not_block_others() {
     const UNREAD: usize = 100;

@@ -244,8 +244,8 @@ async fn measure(endpoint: &str, cause: &str) -> (String, CloseReason) {
     for (stack, http) in STACKS {
         let ended = run_cause(stack, http, endpoint, cause).await;
         let is_cut_off = if ended.finish == Finish::Clean {
-            // If a cut-off looks like a clean end with this server, only the other servers' results
-            // count.
+            // If a truncated response is indistinguishable from a complete one on this server, only
+            // the other servers' results count.
             (cut_off(stack, http) != Finish::Clean).then_some(false)
         } else {
             assert_eq!(
