@@ -170,7 +170,7 @@ fn docs_page_lists_every_case() {
 fn page(cases: &[Case]) -> String {
     let mut page = String::from(
         "The mistakes that the compiler finds, and its messages.\n\n\
-         Each mistake causes one message, which points to your own code and says how to fix the mistake. This page is \
+         Each mistake produces a single message that points at your own code and says how to fix it. This page is \
          generated from the messages in the tests, and includes rustc's own messages. A warning ends with the \
          `allow(…)` that silences it.\n",
     );

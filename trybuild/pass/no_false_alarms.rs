@@ -376,7 +376,7 @@ async fn in_a_loop() -> Result<impl Stream<Item = Result<u32, String>>, String> 
     yield_!(four);
 }
 
-/// None of these errors end the endpoint, because each `?` is in a closure, an `async` block or a nested function.
+/// None of these errors end the stream, because each `?` is in a closure, an `async` block or a nested function.
 #[sse_endpoint("/fails_elsewhere")]
 async fn fails_elsewhere() -> Result<impl Stream<Item = Result<u32, String>>, String> {
     yield_!(0);

@@ -35,8 +35,8 @@ pub(crate) fn below(path: &Path) -> Option<String> {
     })
 }
 
-/// Returns a message that explains why an endpoint can never have an attribute, or `None` if it
-/// can.
+/// Returns a message explaining why the attribute is never allowed on an endpoint, or `None` if it
+/// is allowed.
 fn without_place(path: &Path) -> Option<String> {
     let names = names(path);
     let first_is = |crates: &[&str]| crates.iter().any(|name| names[0] == *name);

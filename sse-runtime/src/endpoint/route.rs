@@ -157,7 +157,8 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
 /// An [`SseRoute`] that can be mounted on a router with state `S`, because all of the endpoint's
 /// arguments are extractors for `S`.
 ///
-/// `M` distinguishes the argument lists and is inferred. The implementations of this trait are
+/// `M` is a marker type that keeps the implementations for different argument lists from
+/// overlapping. It is inferred. The implementations of this trait are
 /// deliberately not marked `do_not_recommend`, so that compiler errors also mention axum's traits
 /// and show why an argument is not an extractor.
 #[diagnostic::on_unimplemented(

@@ -3,8 +3,8 @@
 //!
 //! Checking a cancellation token takes a lock and touches two otherwise cold cache lines, and
 //! streams are polled far more often than they are stopped. [`signal_stop`] therefore also updates
-//! a process-wide counter. A stream checks its token only while some token is being cancelled, and
-//! once more after the counter has changed.
+//! a process-wide counter. A stream checks its own token only while a cancellation is in
+//! progress anywhere in the process, plus once after the counter changes.
 
 use std::{
     mem,

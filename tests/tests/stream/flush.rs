@@ -238,7 +238,7 @@ async fn generator_waits_while_client_does_not_read() {
     let taken = until_stalled(&mut flood.yielded).await;
     assert!(
         taken < 100 * KIB,
-        "{taken} bytes were yielded although the client does not read"
+        "{taken} bytes were yielded even though the client was not reading"
     );
     flood.assert_polls_for(taken / KIB + 1);
     flood.read_past(taken).await;

@@ -32,8 +32,9 @@ const UNSENT_OF_STREAM: Bound = Bound {
     bytes: 64 * 1024,
 };
 
-/// Limit on the data held by hyper for all of a connection's streams combined. Even once this limit
-/// has been reached, a stream can hand over a piece if hyper holds none of its other pieces.
+/// Limit on the data held by hyper for all of a connection's streams combined. A stream may still
+/// hand a piece to hyper after this limit has been reached, as long as hyper isn't holding any of
+/// that stream's pieces.
 ///
 /// If the client keeps reading, hyper holds only the data being passed from the stream tasks to the
 /// connection task, so the limit does not slow the client down. The number of pieces is also

@@ -66,8 +66,8 @@ async fn head_matches_the_head_from_hyper() {
         lines_of_ours.sort();
         lines_of_hypers.sort();
         assert_eq!(lines_of_ours, lines_of_hypers, "{request}");
-        // The names of weekdays and months always have three letters, so two dates have the same
-        // format if their digits are at the same positions.
+        // Weekday and month abbreviations are always three letters long, so two dates have the same
+        // format if their digits are in the same positions.
         let form = |date: &str| -> Vec<bool> { date.chars().map(|c| c.is_ascii_digit()).collect() };
         assert_eq!(form(&date), form(&date_of_hypers), "{date}");
         let day = |date: &str| date[.."date: Sun, 06 Nov 1994".len()].to_owned();
