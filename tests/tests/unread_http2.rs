@@ -1,5 +1,5 @@
-//! The server memory that an HTTP/2 client can occupy by never reading. The client's flow-control
-//! windows are as large as possible.
+//! The server memory that an HTTP/2 client can occupy by never reading, or by sending a flood of
+//! control frames. The flow-control windows of a client that never reads are as large as possible.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,10 @@ use sse_runtime::{Connection, SseRouterExt as _, Stream, sse_endpoint};
 use support::{serve, within};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Interest},
+    io::{
+        AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+        Interest,
+    },
     net::{TcpSocket, TcpStream},
     process::{Child, Command},
     sync::mpsc,
@@ -180,6 +183,60 @@ fn certificate() -> (TempDir, TlsConnector) {
         .with_no_client_auth();
     config.alpn_protocols.push(b"h2".to_vec());
     (files, TlsConnector::from(Arc::new(config)))
+}
+
+/// The client reads the server's replies, so nothing ends the flood.
+#[tokio::test]
+async fn flood_of_control_frames_costs_constant_memory() {
+    const PRIORITY: u8 = 2;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+    const FRAMES: usize = 400_000;
+    /// Buffers grow to about 2 MiB, however many frames follow.
+    const MOST: usize = 4 * 1024;
+    let preface = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(SETTINGS, 0, 0, b""),
+    ]
+    .concat();
+    for (name, flood) in [
+        ("PING", frame(PING, 0, 0, &[0; 8])),
+        ("SETTINGS", frame(SETTINGS, 0, 0, b"")),
+        ("PRIORITY", frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 15])),
+    ] {
+        let server = Server::start(None).await;
+        let mut socket = TcpStream::connect(server.addr).await.unwrap();
+        let (mut reads, mut writes) = socket.split();
+        let frames = flood.repeat(1_000);
+        let last = frame(PING, 0, 0, b"the last");
+        let answer = frame(PING, ACK, 0, b"the last");
+        let send = async {
+            writes.write_all(&preface).await.unwrap();
+            writes.write_all(&frames).await.unwrap();
+            // The buffers have their full size by now.
+            let before = server.peak();
+            for _ in 0..FRAMES / 1_000 {
+                writes.write_all(&frames).await.unwrap();
+            }
+            writes.write_all(&last).await.unwrap();
+            before
+        };
+        let read = async {
+            let mut tail = Vec::new();
+            while !tail.ends_with(&answer) {
+                tail.drain(..tail.len().saturating_sub(answer.len()));
+                let read = reads.read_buf(&mut tail).await.unwrap();
+                assert!(read > 0, "{name}: the server closed the connection");
+            }
+        };
+        let (before, ()) = within("the flood to be answered", async {
+            tokio::join!(send, read)
+        })
+        .await;
+        let grown = server.peak() - before;
+        assert!(grown < MOST, "{name}: {grown} KiB");
+    }
 }
 
 /// The connection is reset in time, even though rustls could buffer everything that the
