@@ -158,7 +158,8 @@ fn replay(criterion: &mut Criterion) {
     for seq in 0..EVENTS {
         topic.try_publish(&tick(seq as u64)).expect("an open topic");
     }
-    topic.finish();
+    let finishing = topic.finish();
+    runtime.block_on(finishing).expect("an in-memory topic");
     let app = Router::new().sse(ticks).with_state(topic);
     let mut group = criterion.benchmark_group("replay");
     group.throughput(Throughput::Elements(EVENTS as u64));

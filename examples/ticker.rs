@@ -3,12 +3,16 @@
 //!
 //! ```sh
 //! cargo run --example ticker         # a page at http://127.0.0.1:3000; restart it while the page is open
+//! cargo run --example ticker -- --store ticker.redb      # prices survive a restart, even `kill -9`
 //! curl -N 'http://127.0.0.1:3000/prices?symbol=ACME,HOOLI'
 //! curl http://127.0.0.1:3000/prices --json '{"symbol":"ACME","cents":9999}'
 //! ```
 #![allow(clippy::print_stdout, reason = "an example prints its address")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     Json, Router,
@@ -17,9 +21,13 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
+use clap::Parser;
+use sse_log::Log;
 use sse_runtime::{
-    Hub, LastEventId, SseRouterExt, Start, Stream, Topic, sse_endpoint, topic::HubError,
+    Hub, LastEventId, SseRouterExt, Start, Stream, Topic, sse_endpoint,
+    topic::{HubError, PublishError},
 };
+use tokio::time::{interval, timeout};
 
 /// The traded symbols, with their initial prices in cents.
 const SYMBOLS: [(&str, u32); 4] = [
@@ -35,9 +43,9 @@ const HELD: usize = 300;
 /// The number of prices per symbol that a new client receives. The page draws the same number.
 const DRAWN: usize = 120;
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Price {
-    symbol: &'static str,
+    symbol: String,
     cents: u32,
     /// Milliseconds since 1970, like JavaScript's `Date.now()`.
     at: u64,
@@ -61,7 +69,9 @@ async fn prices(
     // and does not create a topic.
     let symbols = query.symbol.split(',').map(listed);
     let symbols = symbols.collect::<Result<Vec<_>, _>>()?;
-    let updates = market.subscribe(symbols, last.or(Start::Latest(DRAWN)))?;
+    let updates = market
+        .subscribe(symbols, last.or(Start::Latest(DRAWN)))
+        .await?;
     // If prices that a client missed are no longer available, `yield_all!` sends a `gap` event.
     yield_all!(updates);
 }
@@ -77,26 +87,33 @@ async fn set_price(
     State(market): State<Hub<Price>>,
     Json(offer): Json<Offer>,
 ) -> Result<Json<String>, Refused> {
+    let symbol = listed(&offer.symbol)?;
     let price = Price {
-        symbol: listed(&offer.symbol)?,
+        symbol: symbol.to_owned(),
         cents: offer.cents,
         at: now(),
     };
-    let topic = market.topic(price.symbol)?;
-    let id = topic.publish(&price).await.map_err(|_| Refused::Closed)?;
+    let topic = market.topic(symbol).await?;
+    let id = topic.publish(&price).await?;
     Ok(Json(id.to_string()))
 }
 
 /// The reasons why a request is rejected.
 enum Refused {
     NotListed,
-    Full(HubError),
-    Closed,
+    Hub(HubError),
+    Publish(PublishError),
 }
 
 impl From<HubError> for Refused {
     fn from(error: HubError) -> Self {
-        Self::Full(error)
+        Self::Hub(error)
+    }
+}
+
+impl From<PublishError> for Refused {
+    fn from(error: PublishError) -> Self {
+        Self::Publish(error)
     }
 }
 
@@ -104,8 +121,8 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
             Self::NotListed => StatusCode::NOT_FOUND.into_response(),
-            Self::Full(error) => error.into_response(),
-            Self::Closed => StatusCode::GONE.into_response(),
+            Self::Hub(error) => error.into_response(),
+            Self::Publish(error) => error.into_response(),
         }
     }
 }
@@ -124,10 +141,20 @@ fn now() -> u64 {
     })
 }
 
-/// Publishes random price movements.
+/// Publishes random price movements, starting with the newest prices.
 async fn trade(market: Hub<Price>) {
     let mut prices = SYMBOLS;
-    let mut interval = tokio::time::interval(Duration::from_millis(150));
+    for (symbol, cents) in &mut prices {
+        let Ok(topic) = market.topic(symbol).await else {
+            continue;
+        };
+        let mut held = topic.subscribe(Start::Latest(1));
+        // If there is no price yet, `recv` waits.
+        if let Ok(Some(Ok(newest))) = timeout(Duration::ZERO, held.recv()).await {
+            *cents = newest.cents;
+        }
+    }
+    let mut interval = interval(Duration::from_millis(150));
     loop {
         interval.tick().await;
         let (symbol, cents) = &mut prices[fastrand::usize(..SYMBOLS.len())];
@@ -136,21 +163,33 @@ async fn trade(market: Hub<Price>) {
             .saturating_sub(step)
             .max(100);
         let price = Price {
-            symbol,
+            symbol: symbol.to_string(),
             cents: *cents,
             at: now(),
         };
-        match market.topic(symbol) {
-            Ok(topic) => drop(topic.publish(&price).await),
-            Err(error) => tracing::warn!(%error, "failed to publish a price"),
+        let published = async {
+            let topic = market
+                .topic(symbol)
+                .await
+                .map_err(|error| error.to_string())?;
+            topic
+                .publish(&price)
+                .await
+                .map_err(|error| error.to_string())
+        };
+        if let Err(error) = published.await {
+            tracing::warn!(error, "failed to publish a price");
         }
     }
 }
 
-fn market() -> Hub<Price> {
-    Hub::builder(|| Topic::in_memory(HELD))
-        .max_topics(SYMBOLS.len())
-        .build()
+/// Creates a topic per symbol, in memory or in a log.
+fn market(log: Option<&Log>) -> Hub<Price> {
+    let market = Hub::builder(|| Topic::builder().keep(HELD)).max_topics(SYMBOLS.len());
+    match log {
+        None => market.build(),
+        Some(log) => market.engine(log, "prices").build(),
+    }
 }
 
 fn app(market: Hub<Price>) -> Router {
@@ -161,14 +200,28 @@ fn app(market: Hub<Price>) -> Router {
         .with_state(market)
 }
 
+#[derive(clap::Parser)]
+struct Args {
+    /// The file in which to store the prices. Without it, prices are lost when the program stops.
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+    #[arg(long, env, default_value_t = 3000)]
+    port: u16,
+}
+
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
-    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args = Args::parse();
+    let log = match args.store {
+        None => None,
+        Some(file) => Some(Log::open(file).await?),
+    };
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", args.port)).await?;
     println!("http://{}", listener.local_addr()?);
-    let market = market();
+    let market = market(log.as_ref());
     tokio::spawn(trade(market.clone()));
-    sse_runtime::serve(listener, app(market)).await
+    sse_runtime::serve(listener, app(market)).await?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -190,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn new_clients_get_earlier_and_later_prices() {
-        let client = Client::new(app(market()));
+        let client = Client::new(app(market(None)));
         assert_eq!(set(&client, "ACME", 1).await, StatusCode::OK);
         assert_eq!(set(&client, "HOOLI", 2).await, StatusCode::OK);
         let mut events = client.get("/prices?symbol=ACME").await.events();
@@ -202,7 +255,7 @@ mod tests {
 
     #[tokio::test]
     async fn reconnecting_clients_get_what_they_missed() {
-        let client = Client::new(app(market()));
+        let client = Client::new(app(market(None)));
         let path = "/prices?symbol=ACME,HOOLI";
         set(&client, "ACME", 1).await;
         let mut events = client.get(path).await.events();
@@ -221,12 +274,12 @@ mod tests {
 
     #[tokio::test]
     async fn clients_get_a_gap_after_a_server_restart() {
-        let before = Client::new(app(market()));
+        let before = Client::new(app(market(None)));
         set(&before, "ACME", 1).await;
         let mut events = before.get("/prices?symbol=ACME").await.events();
         let seen = events.expect_event().await;
 
-        let after = Client::new(app(market()));
+        let after = Client::new(app(market(None)));
         set(&after, "ACME", 2).await;
         let again = after.get("/prices?symbol=ACME").last_event_id(&seen.id);
         let mut events = again.await.events();
@@ -238,8 +291,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn stored_prices_survive_a_server_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ticker.redb");
+        let path = "/prices?symbol=ACME";
+        let log = Log::open(&file).await.unwrap();
+        let before = Client::new(app(market(Some(&log))));
+        set(&before, "ACME", 1).await;
+        set(&before, "ACME", 2).await;
+        let mut events = before.get(path).await.events();
+        let seen = events.expect_event().await;
+        events.disconnect().await;
+        drop((before, log));
+
+        let log = Log::open(&file).await.unwrap();
+        let after = Client::new(app(market(Some(&log))));
+        set(&after, "ACME", 3).await;
+        let mut events = after.get(path).last_event_id(&seen.id).await.events();
+        assert_eq!(price(&events.expect_event().await), ("ACME".into(), 2));
+        assert_eq!(price(&events.expect_event().await), ("ACME".into(), 3));
+    }
+
+    #[tokio::test]
     async fn unlisted_symbols_are_not_found() {
-        let client = Client::new(app(market()));
+        let client = Client::new(app(market(None)));
         let watched = client.get("/prices?symbol=ACME,ENRON").await;
         assert_eq!(watched.status(), StatusCode::NOT_FOUND);
         assert_eq!(set(&client, "ENRON", 1).await, StatusCode::NOT_FOUND);
@@ -247,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn page_reads_the_endpoint() {
-        let page = Client::new(app(market())).get("/").await.text().await;
+        let page = Client::new(app(market(None))).get("/").await.text().await;
         assert!(page.contains(&format!("new EventSource(`{}?symbol=", prices().path())));
         for (symbol, _) in SYMBOLS {
             assert!(page.contains(symbol));

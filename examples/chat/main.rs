@@ -5,6 +5,7 @@
 //!
 //! ```sh
 //! cargo run --example chat           # a page at http://127.0.0.1:3000
+//! cargo run --example chat -- --store chat.redb    # answers survive a restart, even `kill -9`
 //! curl -i http://127.0.0.1:3000/answers/1 \
 //!   --json '{"model": "parrot-1", "messages": [{"role": "user", "content": "What is SSE?"}]}'
 //! curl -N http://127.0.0.1:3000/answers/1      # as often as you like
@@ -26,7 +27,10 @@
     reason = "an example prints its address and what it is doing"
 )]
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     Json, Router,
@@ -35,7 +39,9 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
+use clap::Parser;
 use serde::{Deserialize, Serialize};
+use sse_log::Log;
 use sse_runtime::{
     Event, Hub, LastEventId, SseEvent, SseRouterExt, Start, Stream, Topic, sse_endpoint,
     topic::{HubError, PublishError},
@@ -46,8 +52,7 @@ use model::{Model, Words};
 
 /// The events of an answer at `/answers/{id}`. There is one `word` event per word, followed by
 /// `finished`.
-#[derive(Clone, Debug, SseEvent)]
-#[cfg_attr(test, derive(Deserialize))]
+#[derive(Clone, Debug, Deserialize, SseEvent)]
 enum Piece {
     Word(String),
     Finished,
@@ -74,7 +79,7 @@ async fn start_answer(
     };
     let producer = |answer| write(model.answer(&question.content), answer);
     // The run does not need this subscription, since clients subscribe in `answer`.
-    drop(answers.spawn(&id, Start::First, producer)?);
+    drop(answers.spawn(&id, Start::First, producer).await?);
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -88,16 +93,19 @@ async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishErro
 }
 
 /// Streams an answer from the beginning, or from the event after the client's last event ID.
-/// Responds with a 404 if the answer does not exist.
+/// Responds with a 404 if the answer does not exist. If the program was restarted while it was writing
+/// the answer, the stream ends with a `close` event.
 #[sse_endpoint("/answers/{id}", retry = "1s")]
 async fn answer(
     Path(id): Path<String>,
     State(answers): State<Hub<Piece>>,
     last: LastEventId,
-) -> Result<impl Stream<Item = Piece>, StatusCode> {
-    let answer = answers.get(&id).ok_or(StatusCode::NOT_FOUND)?;
+) -> Result<impl Stream<Item = Piece>, Response> {
+    let answer = answers.resume(&id, last).await;
+    let answer = answer.map_err(IntoResponse::into_response)?;
+    let answer = answer.ok_or_else(|| StatusCode::NOT_FOUND.into_response())?;
     // The stream ends with `done`, or with `error` if the run failed.
-    yield_all!(answer.subscribe(last.or(Start::First)));
+    yield_all!(answer);
 }
 
 /// Stops writing an answer. Its readers receive the words written so far, then `done`. Does nothing if
@@ -364,14 +372,17 @@ struct App {
     answers: Hub<Piece>,
 }
 
-fn app() -> Router {
-    app_with(Model::default())
+/// Keeps the answers in memory or in a log. In memory, an answer stays readable for five minutes after
+/// it has ended, which is the default for `idle`.
+fn answers(log: Option<&Log>) -> Hub<Piece> {
+    let answers = Hub::builder(|| Topic::builder().keep(HELD));
+    match log {
+        None => answers.build(),
+        Some(log) => answers.engine(log, "answers").build(),
+    }
 }
 
-fn app_with(model: Model) -> Router {
-    // After an answer has ended, it stays readable for five minutes, which is the default for
-    // `idle`.
-    let answers = Hub::new(|| Topic::in_memory(HELD));
+fn app(model: Model, answers: Hub<Piece>) -> Router {
     Router::new()
         .route("/", get(Html(include_str!("chat.html"))))
         .route("/answers/{id}", post(start_answer).delete(stop_answer))
@@ -380,12 +391,27 @@ fn app_with(model: Model) -> Router {
         .with_state(App { model, answers })
 }
 
+#[derive(clap::Parser)]
+struct Args {
+    /// The file in which to store the answers. Without it, answers are lost when the program stops.
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+    #[arg(long, env, default_value_t = 3000)]
+    port: u16,
+}
+
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
-    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
-    let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args = Args::parse();
+    let log = match args.store {
+        None => None,
+        Some(file) => Some(Log::open(file).await?),
+    };
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", args.port)).await?;
     println!("http://{}", listener.local_addr()?);
-    sse_runtime::serve(listener, app()).await
+    let app = app(Model::default(), answers(log.as_ref()));
+    sse_runtime::serve(listener, app).await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ fn ask(model: &Model, stream: bool) -> Request {
         { "role": "user", "content": "What is an event stream?" },
     ]);
     let request = json!({ "model": "parrot-1", "messages": messages, "stream": stream });
-    Client::new(app_with(model.clone()))
+    Client::new(app(model.clone(), answers(None)))
         .post(PATH)
         .json(&request)
 }
@@ -112,7 +112,7 @@ async fn rejected(response: Response) -> Value {
 
 #[tokio::test]
 async fn bad_requests_are_rejected_in_openai_format() {
-    let client = Client::new(app());
+    let client = Client::new(app(Model::default(), answers(None)));
     let post = || client.post(PATH);
 
     let broken = post().header("content-type", "application/json").body("{");
@@ -195,7 +195,7 @@ async fn rest(events: &mut Events) -> (String, bool) {
 #[tokio::test(start_paused = true)]
 async fn answers_continue_without_readers() {
     let model = Model::default();
-    let client = Client::new(app_with(model.clone()));
+    let client = Client::new(app(model.clone(), answers(None)));
     start(&client).await;
     let mut events = read(&client).await;
     word(&mut events).await;
@@ -211,7 +211,7 @@ async fn answers_continue_without_readers() {
 
 #[tokio::test(start_paused = true)]
 async fn two_readers_get_the_same_events() {
-    let client = Client::new(app());
+    let client = Client::new(app(Model::default(), answers(None)));
     start(&client).await;
     let mut first = read(&client).await;
     let first_words = word(&mut first).await + &word(&mut first).await;
@@ -224,7 +224,7 @@ async fn two_readers_get_the_same_events() {
 
 #[tokio::test(start_paused = true)]
 async fn reconnecting_client_gets_exactly_the_rest() {
-    let client = Client::new(app());
+    let client = Client::new(app(Model::default(), answers(None)));
     start(&client).await;
     let mut events = read(&client).await;
     let first_words = word(&mut events).await + &word(&mut events).await;
@@ -240,7 +240,7 @@ async fn reconnecting_client_gets_exactly_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn stopping_ends_the_answer_for_all_readers() {
     let model = Model::default();
-    let client = Client::new(app_with(model.clone()));
+    let client = Client::new(app(model.clone(), answers(None)));
     start(&client).await;
     let (mut first, mut second) = (read(&client).await, read(&client).await);
     let first_words = word(&mut first).await + &word(&mut first).await;
@@ -259,7 +259,7 @@ async fn stopping_ends_the_answer_for_all_readers() {
 #[tokio::test(start_paused = true)]
 async fn answers_posted_twice_are_written_once() {
     let model = Model::default();
-    let client = Client::new(app_with(model.clone()));
+    let client = Client::new(app(model.clone(), answers(None)));
     tokio::join!(start(&client), start(&client));
     assert_eq!(model.busy(), 1);
     let mut events = read(&client).await;
@@ -274,7 +274,7 @@ async fn answers_posted_twice_are_written_once() {
 
 #[tokio::test]
 async fn unknown_answers_are_not_found() {
-    let client = Client::new(app());
+    let client = Client::new(app(Model::default(), answers(None)));
     let response = client.get("/answers/1").await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     let empty = json!({ "model": "parrot-1", "messages": [] });
@@ -286,7 +286,7 @@ async fn unknown_answers_are_not_found() {
 
 #[tokio::test(start_paused = true)]
 async fn finished_answers_are_replayed_then_end_with_204() {
-    let client = Client::new(app());
+    let client = Client::new(app(Model::default(), answers(None)));
     start(&client).await;
     let first = rest(&mut read(&client).await).await;
     let mut events = read(&client).await;
@@ -298,7 +298,53 @@ async fn finished_answers_are_replayed_then_end_with_204() {
 
 #[tokio::test]
 async fn page_reads_the_endpoint() {
-    let page = Client::new(app()).get("/").await.text().await;
+    let page = Client::new(app(Model::default(), answers(None)))
+        .get("/")
+        .await
+        .text()
+        .await;
     let url = answer().path().replace("{id}", "${answer.id}");
     assert!(page.contains(&format!("`{url}`")), "{url}");
+}
+
+/// The first runtime is shut down in the middle of an answer, like a server that is restarted.
+#[test]
+fn interrupted_answer_ends_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("chat.redb");
+    let open = async || {
+        let log = Log::open(&file).await.unwrap();
+        Client::new(app(Model::default(), answers(Some(&log))))
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let last = runtime.block_on(async {
+        let client = open().await;
+        let question = json!({
+            "model": "parrot-1",
+            "messages": [{ "role": "user", "content": "What is an event stream?" }],
+        });
+        let started = client.post("/answers/1").json(&question).await;
+        assert_eq!(started.status(), StatusCode::ACCEPTED);
+        let mut events = client.get("/answers/1").await.events();
+        events.expect_event().await.id
+    });
+    drop(runtime);
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = open().await;
+        let request = client.get("/answers/1").last_event_id(&last);
+        let mut events = request.await.events();
+        let mut event = events.expect_event().await;
+        while event.event == "word" {
+            event = events.expect_event().await;
+        }
+        assert_eq!(event.event, "close");
+        assert_eq!(event.data, r#"{"reason":"producer_lost"}"#);
+        events.expect_end().await;
+        let again = client.get("/answers/1").last_event_id(&event.id).await;
+        assert_eq!(again.status(), StatusCode::NO_CONTENT);
+        let unknown = client.get("/answers/2").await;
+        assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+    });
 }

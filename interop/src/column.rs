@@ -95,7 +95,7 @@ impl Column {
         use Property as P;
 
         match (self, property) {
-            (_, P::Resume | P::IdAlone | P::Retry | P::Restart) if !self.reconnects() => {
+            (_, P::Resume | P::IdAlone | P::Retry | P::Restart | P::Log) if !self.reconnects() => {
                 Some(NotApplicable(NO_RECONNECT))
             }
             (Self::Chromium | Self::Firefox | Self::NodeEventSource, P::Post) => {

@@ -26,9 +26,16 @@ pub(crate) struct Example {
 impl Example {
     /// Starts the example on this port. Port `0` selects a free port.
     pub(crate) async fn start(name: &str, port: &str) -> Result<Self, String> {
+        Self::start_with(name, port, None).await
+    }
+
+    /// Like `start`, but stores the events in `file`, if it is not `None`.
+    async fn start_with(name: &str, port: &str, file: Option<&Path>) -> Result<Self, String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/examples");
         let mut child = Command::new(path.join(name))
             .env("PORT", port)
+            .args(file.map(|_| "--store"))
+            .args(file)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -41,6 +48,13 @@ impl Example {
         };
         example.url = example.line().await?;
         Ok(example)
+    }
+
+    /// Kills the server and starts it again on the same port.
+    async fn restart(mut self, name: &str, file: Option<&Path>) -> Result<Self, String> {
+        let port = self.url.rsplit(':').next().unwrap_or_default().to_owned();
+        self.child.kill().await.map_err(|error| error.to_string())?;
+        Self::start_with(name, &port, file).await
     }
 
     async fn line(&mut self) -> Result<String, String> {
@@ -76,10 +90,7 @@ pub(crate) async fn restart(client: &Client) -> Result<(), String> {
     before.set_price(2).await?;
     expect_prices(&mut reading, 2..3).await?;
 
-    let port = before.url.rsplit(':').next().unwrap_or_default().to_owned();
-    let mut child = before.child;
-    child.kill().await.map_err(|error| error.to_string())?;
-    let after = Example::start("ticker", &port).await?;
+    let after = before.restart("ticker", None).await?;
     after.set_price(3).await?;
     after.set_price(4).await?;
     loop {
@@ -101,6 +112,25 @@ pub(crate) async fn restart(client: &Client) -> Result<(), String> {
     }
     after.set_price(5).await?;
     expect_prices(&mut reading, 3..6).await
+}
+
+/// Kills the server with `SIGKILL` and restarts it. The server stores its events in a log, so a
+/// client that reconnects must receive every price once, without a gap.
+pub(crate) async fn restart_with_log(client: &Client) -> Result<(), String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let file = directory.path().join("ticker.redb");
+    let before = Example::start_with("ticker", "0", Some(&file)).await?;
+    before.set_price(1).await?;
+    let url = format!("{}/prices?symbol=ACME", before.url);
+    let mut reading = client.read(Ask::get(url)).await?;
+    expect_prices(&mut reading, 1..2).await?;
+    // The client may or may not receive this price before the server is killed.
+    before.set_price(2).await?;
+    let after = before.restart("ticker", Some(&file)).await?;
+    after.set_price(3).await?;
+    expect_prices(&mut reading, 2..4).await?;
+    after.set_price(4).await?;
+    expect_prices(&mut reading, 4..5).await
 }
 
 /// Expects these prices in order, ignoring the example's own prices.

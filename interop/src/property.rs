@@ -37,10 +37,11 @@ pub(crate) enum Property {
     Stop,
     Refused,
     Restart,
+    Log,
 }
 
 impl Property {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Order,
         Self::Many,
         Self::Large,
@@ -62,6 +63,7 @@ impl Property {
         Self::Stop,
         Self::Refused,
         Self::Restart,
+        Self::Log,
     ];
 
     /// The groups of properties that the summary table combines into one column each.
@@ -87,7 +89,13 @@ impl Property {
         ("disconnect noticed", &[Self::Leaving]),
         (
             "resumes",
-            &[Self::Resume, Self::IdAlone, Self::Retry, Self::Restart],
+            &[
+                Self::Resume,
+                Self::IdAlone,
+                Self::Retry,
+                Self::Restart,
+                Self::Log,
+            ],
         ),
         ("stops at the end", &[Self::Done, Self::Stop]),
     ];
@@ -116,6 +124,7 @@ impl Property {
             Self::Stop => "stops at `end = \"stop\"`",
             Self::Refused => "when rejected by a limit, reconnects or receives a `503`",
             Self::Restart => "lost events are reported after a restart",
+            Self::Log => "nothing is lost after a restart with a log",
         }
     }
 
@@ -143,6 +152,7 @@ impl Property {
             Self::Stop => "stop",
             Self::Refused => "refused",
             Self::Restart => "prices",
+            Self::Log => "stored_prices",
         }
     }
 }
@@ -193,6 +203,7 @@ pub(crate) async fn judge(
         Property::Done | Property::Stop => trial.done().await,
         Property::Refused => trial.refused().await,
         Property::Restart => examples::restart(client).await,
+        Property::Log => examples::restart_with_log(client).await,
     }
 }
 

@@ -90,7 +90,7 @@ async fn lags(
     axum::Extension(told): axum::Extension<Told>,
 ) -> impl Stream<Item = u32> {
     watch(&connection, told);
-    let topic: Topic<u32> = Topic::builder().events(2).disconnect().build();
+    let topic: Topic<u32> = Topic::builder().keep(2).disconnect().build();
     let updates = topic.subscribe(Start::Now);
     for number in 0..10 {
         if let Err(error) = topic.publish(&number).await {
@@ -129,12 +129,14 @@ async fn runs(
     axum::Extension(told): axum::Extension<Told>,
 ) -> Result<impl Stream<Item = u32>, HubError> {
     watch(&connection, told);
-    let hub: Hub<u32> = Hub::new(|| Topic::in_memory(4));
-    let run = hub.spawn("run", Start::First, async move |topic| {
-        topic.publish(&1).await.map_err(|error| error.to_string())?;
-        assert_ne!(how, "panicked", "on purpose");
-        Err("on purpose".to_owned())
-    })?;
+    let hub: Hub<u32> = Hub::new(|| Topic::builder().keep(4));
+    let run = hub
+        .spawn("run", Start::First, async move |topic| {
+            topic.publish(&1).await.map_err(|error| error.to_string())?;
+            assert_ne!(how, "panicked", "on purpose");
+            Err("on purpose".to_owned())
+        })
+        .await?;
     yield_all!(run);
 }
 

@@ -13,17 +13,17 @@ async fn ticks(hub: Hub<u32>) -> Result<(), sse_runtime::topic::HubError> {
                 drop(error);
             }
         }
-    })?;
-    hub.spawn("pending", Start::First, |_| async { std::future::pending::<Infallible>().await })?;
-    hub.spawn("never", Start::First, |_| async { panic!("never") })?;
+    }).await?;
+    hub.spawn("pending", Start::First, |_| async { std::future::pending::<Infallible>().await }).await?;
+    hub.spawn("never", Start::First, |_| async { panic!("never") }).await?;
     hub.spawn("fails", Start::First, |topic| async move {
         loop {
             topic.publish(&1).await?;
         }
         #[allow(unreachable_code)]
         Ok::<(), sse_runtime::topic::PublishError>(())
-    })?;
-    hub.spawn("infallible", Start::First, |_| async { Ok::<(), Infallible>(()) })?;
+    }).await?;
+    hub.spawn("infallible", Start::First, |_| async { Ok::<(), Infallible>(()) }).await?;
     Ok(())
 }
 

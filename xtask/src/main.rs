@@ -17,7 +17,11 @@ mod repository;
 mod steps;
 mod tool;
 
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use steps::{Report, Step};
 
@@ -26,6 +30,7 @@ cargo xtask test            run everything that CI runs
 cargo xtask test STEP…      run the steps whose names start with one of these
 cargo xtask fuzz [SECONDS]  fuzz the wire format, guided by coverage (60 seconds)
 cargo xtask soak [SECONDS]  run under full load with random faults (600 seconds)
+cargo xtask model [SECONDS] run topics against a simulated engine with faults (600 seconds)
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
 cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`
 cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)
@@ -44,12 +49,14 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz("60"),
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => fuzz(seconds),
         ["soak"] => soak("600"),
+        ["model"] => model(600),
         ["interop", only @ ..] => {
             let mut report = Report::default();
             report.run(&steps::interop(only));
             report.print()
         }
         ["soak", seconds] if seconds.parse::<u32>().is_ok() => soak(seconds),
+        ["model", seconds] => seconds.parse().map_or_else(|_| usage(), model),
         ["ide"] => ide::run(),
         ["guard"] => guard::run(false),
         ["guard", "--bless"] => guard::run(true),
@@ -83,6 +90,16 @@ fn test(only: &[&str]) -> ExitCode {
 fn soak(seconds: &str) -> ExitCode {
     let mut report = Report::default();
     report.run(&steps::soak(&["--release"], seconds));
+    report.print()
+}
+
+/// Runs the model with new random cases until the time is over.
+fn model(seconds: u64) -> ExitCode {
+    let mut report = Report::default();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(seconds) && report.has_passed() {
+        report.run(&steps::model());
+    }
     report.print()
 }
 

@@ -125,6 +125,8 @@ pub(crate) fn tests() -> Vec<Step> {
                 "sse-macros",
                 "--package",
                 "sse-runtime",
+                "--package",
+                "sse-log",
             ],
         ),
         Step::cargo(
@@ -137,6 +139,8 @@ pub(crate) fn tests() -> Vec<Step> {
                 "sse-macros",
                 "--package",
                 "sse-runtime",
+                "--package",
+                "sse-log",
                 "--package",
                 "xtask",
             ],
@@ -243,6 +247,23 @@ pub(crate) fn interop(only: &[&str]) -> Step {
         .needs("varnishd", "varnish")
 }
 
+/// Returns the step that runs topics against a simulated engine, with 50,000 random cases.
+pub(crate) fn model() -> Step {
+    Step::cargo(
+        "model",
+        &[
+            "test",
+            "--locked",
+            "--release",
+            "--package",
+            "tests",
+            "--test",
+            "engine",
+        ],
+    )
+    .env("CASES", "50000")
+}
+
 /// Returns the step that runs the soak test, with full load and random faults, for the given number
 /// of seconds.
 pub(crate) fn soak(profile: &[&str], seconds: &str) -> Step {
@@ -326,6 +347,11 @@ impl Report {
     pub(crate) fn skip(&mut self, step: &Step) {
         self.rows
             .push((step.name, Outcome::Skipped("not selected".to_owned())));
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        let failed = |(_, outcome): &(_, Outcome)| matches!(outcome, Outcome::Failed(_));
+        !self.rows.iter().any(failed)
     }
 
     /// Prints the report. Returns a failure code if any step failed.

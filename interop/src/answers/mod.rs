@@ -142,7 +142,7 @@ async fn finished_topic<T: Payload<Kind> + Clone + Send + Sync + 'static, Kind>(
     for event in &events {
         topic.publish(event).await?;
     }
-    topic.finish();
+    topic.finish().await.expect("an in-memory topic");
     Ok(topic)
 }
 

@@ -35,6 +35,11 @@ pub enum GapReason {
     Unknown,
     /// The publisher was faster than the reader, and the reader's next event is no longer retained.
     Overtaken,
+    /// The engine that stores the topic has lost events, which this reader may have received, and
+    /// other events have taken their place.
+    RolledBack,
+    /// The event cannot be decoded, because a newer deployment has published it.
+    Unreadable,
 }
 
 impl GapReason {
@@ -45,6 +50,8 @@ impl GapReason {
             Self::OtherEpoch => "other_epoch",
             Self::Unknown => "unknown",
             Self::Overtaken => "overtaken",
+            Self::RolledBack => "rolled_back",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -62,7 +69,8 @@ impl Gap {
     }
 
     /// Returns the number of missed events, or `None` if it is unknown. The number is known only if
-    /// the reason is [`TooOld`](GapReason::TooOld) or [`Overtaken`](GapReason::Overtaken).
+    /// the reason is [`TooOld`](GapReason::TooOld), [`Overtaken`](GapReason::Overtaken) or
+    /// [`Unreadable`](GapReason::Unreadable).
     pub fn missed(&self) -> Option<u64> {
         self.missed
     }

@@ -160,6 +160,16 @@ impl EventId {
     pub(crate) fn position(position: Position) -> Self {
         Self(Repr::Position(position))
     }
+
+    /// Returns the position of a topic's event.
+    pub(crate) fn as_position(&self) -> Position {
+        match self.0 {
+            Repr::Position(position) => position,
+            Repr::Number(_) | Repr::Text(_) => {
+                unreachable!("a topic's event has a position as its id")
+            }
+        }
+    }
 }
 
 impl fmt::Display for EventId {

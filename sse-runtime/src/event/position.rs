@@ -1,27 +1,99 @@
 //! [`Position`]: a reader's position in a topic, and the id that encodes it.
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    num::NonZeroU32,
+};
 
 /// The prefix of an id that contains positions in several topics.
 pub(crate) const MERGED_PREFIX: &str = "m1:";
 
+/// The digits of an epoch and of a mark. They are case-sensitive.
+const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
 /// Identifies one of a topic's successive lifetimes. The epoch lets a topic recognize ids that were
-/// issued before the process was restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Epoch([u8; EPOCH]);
+/// issued before the process was restarted or before the engine lost the topic.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch([u8; EPOCH]);
 
 impl Epoch {
+    /// The number of digits in an epoch.
+    pub const LEN: usize = EPOCH;
+
+    /// Creates a random epoch. The probability that another topic has the same epoch is 2⁻⁶⁰.
+    pub fn random() -> Self {
+        Self(std::array::from_fn(|_| {
+            BASE32[fastrand::usize(..BASE32.len())]
+        }))
+    }
+
+    /// Restores a stored epoch. Returns `None` if the bytes are not an epoch.
+    pub fn from_bytes(bytes: [u8; Self::LEN]) -> Option<Self> {
+        let is_valid = bytes.iter().all(|byte| BASE32.contains(byte));
+        is_valid.then_some(Self(bytes))
+    }
+
+    /// Returns the bytes to store.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        self.0
+    }
+
     /// The epoch shared by all runs that no longer exist. A client that requests one of these runs
     /// receives a gap whose id belongs to this epoch. When the client reconnects, it sends that id
     /// back.
     pub(crate) const GONE: Self = Self([b'0'; EPOCH]);
+}
 
-    /// Creates a random epoch. The probability that another topic has the same epoch is 2⁻⁶⁰.
-    pub(crate) fn new() -> Self {
-        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        Self(std::array::from_fn(|_| {
-            DIGITS[fastrand::usize(..DIGITS.len())]
-        }))
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// Thirty random bits that identify an event in an engine's log. If an engine loses its newest
+/// events and then stores others under the same numbers, the marks differ.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mark(NonZeroU32);
+
+/// The number of digits in a mark.
+const MARK: usize = 6;
+
+impl Mark {
+    const BITS: u32 = 30;
+
+    /// Creates a mark from the lowest 30 bits.
+    pub(crate) fn new(bits: u32) -> Self {
+        // The bit above the mark makes the number nonzero, so an `Option<Mark>` takes no more
+        // space.
+        const ABOVE: NonZeroU32 = NonZeroU32::new(1 << Mark::BITS).unwrap();
+        Self(ABOVE | (bits & ((1 << Self::BITS) - 1)))
+    }
+
+    fn parse(digits: &str) -> Option<Self> {
+        if digits.len() != MARK {
+            return None;
+        }
+        let mut bits = 0;
+        for digit in digits.bytes() {
+            let value = BASE32.iter().position(|known| *known == digit)?;
+            bits = bits << 5 | u32::try_from(value).ok()?;
+        }
+        Some(Self::new(bits))
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (0..MARK).rev().try_for_each(|place| {
+            let digit = self.0.get() >> (5 * place) & 31;
+            f.write_char(BASE32[digit as usize].into())
+        })
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -37,7 +109,11 @@ pub(crate) struct Position {
     /// key, and prevents the same events from being counted again if the client disconnects and
     /// reconnects. If it is 0, it is omitted from the id.
     reported: u32,
-    pub(crate) number: u64,
+    /// The halves of the number, which keep an [`EventId`](crate::EventId) 8 bytes smaller than an
+    /// aligned number would.
+    number: [u32; 2],
+    /// The event's mark. In-memory topics have no marks, and neither does number 0.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// The maximum combined length of `number`, `reported` and the separator before `reported` in an
@@ -45,29 +121,45 @@ pub(crate) struct Position {
 const DIGITS: usize = 20;
 
 impl Position {
-    /// The maximum length of an id in bytes.
+    /// The maximum length of an id without a mark, in bytes.
     pub(crate) const LONGEST: usize = EPOCH + "-".len() + DIGITS;
 
+    /// The maximum length of an id, in bytes.
+    pub(crate) const LONGEST_WITH_MARK: usize = Self::LONGEST + ".".len() + MARK;
+
     pub(crate) fn new(epoch: Epoch, number: u64) -> Self {
+        Self::with_mark(epoch, number, None)
+    }
+
+    pub(crate) fn with_mark(epoch: Epoch, number: u64, mark: Option<Mark>) -> Self {
         Self {
             epoch,
             reported: 0,
-            number,
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the number is split into halves"
+            )]
+            number: [(number >> 32) as u32, number as u32],
+            mark,
         }
     }
 
-    /// Creates a position after which `reported` events have already been reported to the client as
-    /// missed.
+    pub(crate) fn number(&self) -> u64 {
+        let [high, low] = self.number;
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    /// Returns this position, after which `reported` events have already been reported to the client
+    /// as missed.
     ///
     /// The count is omitted if it would make the id too long, which can happen only if it is at
     /// least a billion. In that case, the events are reported again when the client reconnects.
-    pub(crate) fn with_reported(epoch: Epoch, number: u64, reported: u64) -> Self {
+    pub(crate) fn with_reported(self, reported: u64) -> Self {
         let digits = |number: u64| number.checked_ilog10().unwrap_or_default() as usize + 1;
-        let fits = digits(number) + "-".len() + digits(reported) <= DIGITS;
+        let fits = digits(self.number()) + "-".len() + digits(reported) <= DIGITS;
         Self {
-            epoch,
             reported: u32::try_from(reported).ok().filter(|_| fits).unwrap_or(0),
-            number,
+            ..self
         }
     }
 }
@@ -81,14 +173,16 @@ pub(crate) struct ParsedId<'a> {
     pub(crate) epoch: &'a str,
     pub(crate) number: u64,
     pub(crate) reported: u32,
+    pub(crate) mark: Option<Mark>,
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             epoch,
-            number,
             reported,
+            mark,
+            ..
         } = self;
         for digit in epoch.0 {
             f.write_char(digit.into())?;
@@ -96,7 +190,11 @@ impl fmt::Display for Position {
         if *reported > 0 {
             write!(f, ".{reported}")?;
         }
-        write!(f, "-{number}")
+        write!(f, "-{}", self.number())?;
+        match mark {
+            Some(mark) => write!(f, ".{mark}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -110,6 +208,10 @@ impl<'a> ParsedId<'a> {
     /// Parses an id. Returns `None` if the text is not a position that a topic could have written.
     pub(crate) fn parse(id: &'a str) -> Option<Self> {
         let (epoch, number) = id.split_once('-')?;
+        let (number, mark) = match number.split_once('.') {
+            None => (number, None),
+            Some((number, mark)) => (number, Some(Mark::parse(mark)?)),
+        };
         let number = parse(number)?;
         let (epoch, reported) = match epoch.split_once('.') {
             None => (epoch, 0),
@@ -124,6 +226,7 @@ impl<'a> ParsedId<'a> {
             epoch,
             number,
             reported,
+            mark,
         })
     }
 }
@@ -141,7 +244,7 @@ mod tests {
 
     #[test]
     fn parse_reads_every_position_that_is_written() {
-        let epoch = Epoch::new();
+        let epoch = Epoch::random();
         for (number, count, read) in [
             (42, 0, 0),
             (42, 7, 7),
@@ -152,11 +255,19 @@ mod tests {
             (u64::MAX, 1, 0),
             (1, 1 << 32, 0),
         ] {
-            let id = Position::with_reported(epoch, number, count).to_string();
-            assert!(id.len() <= Position::LONGEST);
-            let sent = ParsedId::parse(&id).unwrap();
-            assert!(epoch.is(sent.epoch));
-            assert_eq!((sent.number, sent.reported), (number, read));
+            for mark in [None, Some(Mark::new(0)), Some(Mark::new(u32::MAX))] {
+                let position = Position::with_mark(epoch, number, mark).with_reported(count);
+                let id = position.to_string();
+                let longest = match mark {
+                    None => Position::LONGEST,
+                    Some(_) => Position::LONGEST_WITH_MARK,
+                };
+                assert!(id.len() <= longest);
+                let sent = ParsedId::parse(&id).unwrap();
+                assert!(epoch.is(sent.epoch));
+                assert_eq!((sent.number, sent.reported), (number, read));
+                assert_eq!(sent.mark, mark);
+            }
         }
     }
 
@@ -178,6 +289,11 @@ mod tests {
             "0123456789ab.7.7-7",
             "0123456789ab-7-7",
             "0123456789ab-18446744073709551616",
+            "0123456789ab-7.",
+            "0123456789ab-7.00000",
+            "0123456789ab-7.0000000",
+            "0123456789ab-7.00000l",
+            "0123456789ab-7.000000.000000",
             "0123456789a-7",
             "0123456789é-7",
         ] {

@@ -55,6 +55,15 @@ impl Failure {
         }
     }
 
+    /// Returns the failure of a stored run whose process has stopped.
+    pub(crate) fn lost() -> Self {
+        Self {
+            reason: CloseReason::ProducerLost,
+            is_stop: false,
+            error: None,
+        }
+    }
+
     /// Returns a failure whose error is hidden from clients.
     pub(crate) fn hidden() -> Self {
         Self {

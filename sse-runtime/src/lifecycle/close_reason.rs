@@ -36,6 +36,8 @@ pub enum CloseReason {
     /// A newer stream with the same key replaced this one. See
     /// [`StreamLimit::newest_wins`](crate::StreamLimit::newest_wins).
     Superseded,
+    /// The process in which a stored [run](crate::Hub::spawn) was in progress has stopped.
+    ProducerLost,
     /// The generator panicked.
     Panicked,
 }
@@ -43,7 +45,7 @@ pub enum CloseReason {
 impl CloseReason {
     /// The reasons why a stream can be closed after it has begun.
     #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Finished,
         Self::Failed,
         Self::ClientGone,
@@ -54,6 +56,7 @@ impl CloseReason {
         Self::Stalled,
         Self::Lagged,
         Self::Superseded,
+        Self::ProducerLost,
         Self::Panicked,
     ];
 
@@ -71,6 +74,7 @@ impl CloseReason {
             Self::Stalled => "stalled",
             Self::Lagged => "lagged",
             Self::Superseded => "superseded",
+            Self::ProducerLost => "producer_lost",
             Self::Panicked => "panicked",
         }
     }

@@ -63,7 +63,9 @@ impl StreamEnd {
             | CloseReason::Expired
             | CloseReason::Revoked
             | CloseReason::Lagged => (Some(LastFrame::Close), cut),
-            CloseReason::Superseded => (Some(LastFrame::CloseForGood), cut),
+            CloseReason::Superseded | CloseReason::ProducerLost => {
+                (Some(LastFrame::CloseForGood), cut)
+            }
             CloseReason::ClientGone | CloseReason::Stalled => (None, true),
         };
         // The reconnection time is a field rather than an event, so it is sent to an `EventSource`

@@ -142,6 +142,9 @@ fn write_failure_event(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint
 /// Ends a stream whose run failed or was stopped. If no event reports the failure, the response is
 /// aborted so that the client does not mistake a partial response for a complete one.
 fn run_failed(failure: &Failure, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
+    if failure.reason == CloseReason::ProducerLost {
+        return closed(CloseReason::ProducerLost, false, handoff, endpoint);
+    }
     if !failure.is_stop && write_failure_event(failure, handoff, endpoint) {
         return Settled::cleanly(failure.reason);
     }

@@ -1,15 +1,14 @@
 //! [`Backend`], which stores a topic's events, and [`Reader`], which reads them.
 //!
-//! The in-memory ring is currently the only back end. Publishing is asynchronous, ids are opaque,
-//! and readers are polled so that other back ends, such as an on-disk log or another server, can be
-//! added.
+//! A back end is either a [`Ring`](super::ring::Ring) in memory, or a
+//! [`Follower`](super::engine::Follower), which keeps a ring equal to the newest part of an engine's
+//! log.
 
 use std::{
     fmt,
-    future::Future,
+    future::ready,
     mem,
     ops::{Deref, Range},
-    pin::Pin,
     sync::{Arc, atomic::AtomicUsize},
     task::{Context, Poll},
 };
@@ -17,9 +16,13 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::{batch::Batch, publish::PublishError};
+use super::{Key, OpenError, batch::Batch, engine::BoxFuture, publish::PublishError};
 use crate::{
-    event::{gap::Gap, id::EventId},
+    event::{
+        gap::{Gap, GapReason},
+        id::EventId,
+        position::Position,
+    },
     generator::{outgoing::Outgoing, run_failure::Failure},
 };
 
@@ -29,16 +32,20 @@ pub(crate) struct Encoded<T> {
     pub(crate) value: T,
     /// The frame without its `id` line, which the back end adds.
     pub(crate) frame: BytesMut,
+    /// The key under which the event is stored at most once, if the publisher has set one.
+    pub(crate) key: Option<Key>,
 }
 
 /// A published event as stored by a back end.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
     pub(crate) id: EventId,
-    pub(crate) value: T,
+    /// `None` if the event was read from an engine and cannot be decoded.
+    pub(crate) value: Option<T>,
     pub(crate) frame: Bytes,
     /// The byte range of the `id` line within the frame. The line follows the event name.
     pub(crate) id_line: Range<usize>,
+    pub(crate) key: Option<Key>,
 }
 
 /// The estimated number of bytes that an event occupies beyond its entry and its frame. It covers
@@ -48,9 +55,19 @@ pub(crate) struct Entry<T> {
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
 
 impl<T> Entry<T> {
-    pub(crate) fn new(id: EventId, Encoded { value, frame }: Encoded<T>) -> Self {
+    pub(crate) fn new(position: Position, Encoded { value, frame, key }: Encoded<T>) -> Self {
+        Self {
+            key,
+            ..Self::stored(position, Some(value), &frame)
+        }
+    }
+
+    /// Creates the entry of an event that an engine has stored. `value` is `None` if it cannot be
+    /// decoded.
+    pub(crate) fn stored(position: Position, value: Option<T>, frame: &[u8]) -> Self {
+        let id = EventId::position(position);
         let id_line = format!("id: {id}\n");
-        let (name, rest) = frame.split_at(name_len(&frame));
+        let (name, rest) = frame.split_at(name_len(frame));
         let mut whole = BytesMut::with_capacity(id_line.len() + frame.len());
         whole.put_slice(name);
         whole.put_slice(id_line.as_bytes());
@@ -60,7 +77,19 @@ impl<T> Entry<T> {
             value,
             frame: whole.freeze(),
             id_line: name.len()..name.len() + id_line.len(),
+            key: None,
         }
+    }
+
+    /// Creates the entry of an event of which nothing can be decoded. Its frame is a gap, for readers
+    /// that pass on frames.
+    pub(crate) fn unreadable(position: Position) -> Self {
+        let gap = b"event: gap\ndata: {\"reason\":\"unreadable\",\"missed\":1}\n\n";
+        Self::stored(position, None, gap)
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.id.as_position()
     }
 
     /// Returns the number of bytes needed to hold the event. Heap data owned by the value cannot be
@@ -122,6 +151,15 @@ impl<T> Delivery<T> {
         }
     }
 
+    /// Returns the gap that a reader of values receives if the value cannot be decoded.
+    pub(crate) fn unreadable(&self) -> Option<Gap> {
+        self.entry.value.is_none().then(|| Gap {
+            reason: GapReason::Unreadable,
+            missed: Some(1),
+            position: self.id().clone(),
+        })
+    }
+
     pub(crate) fn id(&self) -> &EventId {
         self.id.as_ref().unwrap_or(&self.entry.id)
     }
@@ -167,8 +205,10 @@ impl<T> Delivery<T> {
 impl<T> Deref for Delivery<T> {
     type Target = T;
 
+    /// Events without a value are only handed out as a gap or as bytes.
     fn deref(&self) -> &T {
-        &self.entry.value
+        let value = self.entry.value.as_ref();
+        value.expect("an event that is handed out has a value")
     }
 }
 
@@ -213,11 +253,17 @@ pub(crate) enum StartAt {
     Unknown,
 }
 
-pub(crate) type Publishing<'a> =
-    Pin<Box<dyn Future<Output = Result<EventId, PublishError>> + Send + 'a>>;
+pub(crate) type Publishing<'a> = BoxFuture<'a, Result<EventId, PublishError>>;
+
+pub(crate) type Finishing<'a> = BoxFuture<'a, Result<(), PublishError>>;
 
 /// A store for a topic's events.
 pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
+    /// Waits until the topic has been opened. An in-memory topic is open from the start.
+    fn opened(&self) -> BoxFuture<'_, Result<(), OpenError>> {
+        Box::pin(ready(Ok(())))
+    }
+
     /// Appends an event.
     fn publish(&self, event: Encoded<T>) -> Publishing<'_>;
 
@@ -239,11 +285,16 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// updates `sum` whenever that number changes.
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 
-    /// Finishes the topic. No more events can be published.
-    fn finish(&self);
+    /// Finishes the topic. No more events can be published. An in-memory topic is finished by the
+    /// first poll.
+    fn finish(&self) -> Finishing<'_>;
 
-    /// Finishes the topic after its run has failed.
-    fn fail(&self, failure: Arc<Failure>);
+    /// Finishes the topic after its run has failed. An in-memory topic is finished by the first
+    /// poll.
+    fn fail(&self, failure: Arc<Failure>) -> Finishing<'_>;
+
+    /// Returns whether nothing has ever been published to the topic.
+    fn is_new(&self) -> bool;
 
     fn is_finished(&self) -> bool;
 }

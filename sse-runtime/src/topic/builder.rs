@@ -2,8 +2,11 @@
 
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use super::{
-    Topic,
+    OpenError, Topic,
+    engine::{Codec, Follower, Keep, Node},
     ring::{
         Ring,
         overflow::{Capacity, NewestByKey, Overflow},
@@ -24,9 +27,9 @@ pub(super) const BYTES: usize = 64 * 1024 * 1024;
 /// use sse_runtime::Topic;
 ///
 /// let prices: Topic<u64> = Topic::builder()
-///     .events(10_000)
-///     .bytes(8 * 1024 * 1024)
-///     .age(Duration::from_secs(600))
+///     .keep(10_000)
+///     .keep_bytes(8 * 1024 * 1024)
+///     .keep_for(Duration::from_secs(600))
 ///     .build();
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
@@ -38,8 +41,8 @@ pub struct TopicBuilder<T> {
 
 impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// Sets the maximum number of events to hold. The default is 1024. The newest event is always
-    /// held, unless it is older than the maximum [`age`](Self::age).
-    pub fn events(mut self, events: usize) -> Self {
+    /// held, unless it is older than the maximum [age](Self::keep_for).
+    pub fn keep(mut self, events: usize) -> Self {
         self.capacity.events = events;
         self
     }
@@ -51,13 +54,13 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// owned by a value, such as the contents of its strings and collections, cannot be measured,
     /// so the size of the frame is used as an estimate. With [`latest_by`](Self::latest_by), the
     /// newest event of each key also counts towards the limit but is never removed.
-    pub fn bytes(mut self, bytes: usize) -> Self {
+    pub fn keep_bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self
     }
 
     /// Sets the maximum age of the events to hold. There is no maximum by default.
-    pub fn age(mut self, age: Duration) -> Self {
+    pub fn keep_for(mut self, age: Duration) -> Self {
         self.capacity.age = Some(age);
         self
     }
@@ -95,7 +98,46 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Creates the topic.
+    /// Opens a topic that `engine` stores, and creates it if it does not exist. In contrast to an
+    /// in-memory topic, it survives a restart of the process.
+    ///
+    /// If the topic is already open in this process, the other handle's limits apply.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the engine does not respond within 5 seconds, if the name is longer than
+    /// 1,024 bytes or contains a NUL or a line break, or if the topic is already open in this
+    /// process with another type of value.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the topic is not opened.
+    pub async fn open(self, engine: &impl AsRef<Node>, name: &str) -> Result<Topic<T>, OpenError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let topic = self.start(engine.as_ref(), name, Codec::new())?;
+        topic.backend.opened().await?;
+        Ok(topic)
+    }
+
+    /// Starts to open a topic.
+    pub(super) fn start(
+        self,
+        node: &Node,
+        name: &str,
+        codec: Codec<T>,
+    ) -> Result<Topic<T>, OpenError> {
+        let Capacity { events, bytes, age } = self.capacity;
+        let keep = Keep { events, bytes, age };
+        let ring = Ring::new(self.capacity, self.overflow);
+        Ok(Topic {
+            backend: Follower::start(node, name, ring, codec, keep)?,
+            encode: self.encode,
+        })
+    }
+
+    /// Creates an in-memory topic.
     pub fn build(self) -> Topic<T> {
         Topic {
             backend: Arc::new(Ring::new(self.capacity, self.overflow)),

@@ -13,8 +13,9 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    PublishError,
-    backend::{Backend, Encoded, Publishing, Read, Reader, StartAt},
+    OpenError, PublishError,
+    backend::{Backend, Encoded, Finishing, Publishing, Read, Reader, StartAt},
+    engine::BoxFuture,
 };
 use crate::{
     event::{gap::Gap, id::EventId},
@@ -55,6 +56,10 @@ impl<T> fmt::Debug for InUse<T> {
 }
 
 impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
+    fn opened(&self) -> BoxFuture<'_, Result<(), OpenError>> {
+        self.backend.opened()
+    }
+
     fn publish(&self, event: Encoded<T>) -> Publishing<'_> {
         self.backend.publish(event)
     }
@@ -86,12 +91,16 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
         self.backend.count_in(sum);
     }
 
-    fn finish(&self) {
-        self.backend.finish();
+    fn finish(&self) -> Finishing<'_> {
+        self.backend.finish()
     }
 
-    fn fail(&self, failure: Arc<Failure>) {
-        self.backend.fail(failure);
+    fn fail(&self, failure: Arc<Failure>) -> Finishing<'_> {
+        self.backend.fail(failure)
+    }
+
+    fn is_new(&self) -> bool {
+        self.backend.is_new()
     }
 
     fn is_finished(&self) -> bool {

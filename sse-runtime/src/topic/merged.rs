@@ -61,10 +61,13 @@ pub(crate) fn escape(name: &str) -> String {
 }
 
 /// Returns whether an id with these escaped names is guaranteed not to exceed the maximum length.
-pub(crate) fn fits(names: &[String]) -> bool {
-    let lengths = names
-        .iter()
-        .map(|name| name.len() + "=&".len() + Position::LONGEST);
+/// `is_marked` states whether the positions have marks.
+pub(crate) fn fits(names: &[String], is_marked: bool) -> bool {
+    let longest = match is_marked {
+        true => Position::LONGEST_WITH_MARK,
+        false => Position::LONGEST,
+    };
+    let lengths = names.iter().map(|name| name.len() + "=&".len() + longest);
     MERGED_PREFIX.len() + lengths.sum::<usize>() <= LONGEST
 }
 
@@ -305,7 +308,11 @@ mod tests {
         let mut merged = Merged::new(named);
         for value in 0..EVENTS {
             let frame = BytesMut::zeroed(10);
-            let published = rings[7].try_publish(Encoded { value, frame });
+            let published = rings[7].try_publish(Encoded {
+                value,
+                frame,
+                key: None,
+            });
             published.unwrap().unwrap();
         }
 

@@ -1,19 +1,25 @@
 //! [`PublishError`]: the error returned if an event could not be published.
 
+use std::error::Error;
+
 use axum::{
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
+use super::Key;
 use crate::event::{
     event::{Data, Event},
     frame::{EncodeError, Fields},
 };
 
-/// The error returned if an event could not be published. No reader has received it.
+/// The error returned if an event could not be published. No reader has received it, and none will,
+/// unless the error is [`Unknown`](Self::Unknown).
 ///
-/// [`Finished`](Self::Finished) is converted into a `410` response. Any other error is logged and
-/// converted into a `500` response.
+/// [`Finished`](Self::Finished) is converted into a `410` response, [`TooLarge`](Self::TooLarge)
+/// into a `413` response, and [`Unavailable`](Self::Unavailable) and [`Unknown`](Self::Unknown) are
+/// logged and converted into a `503` response with a `Retry-After` header. Any other error is logged
+/// and converted into a `500` response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -34,15 +40,58 @@ pub enum PublishError {
     /// never does.
     #[error("the topic's back end would have to wait to publish the event; use `publish` instead")]
     TakesTime,
+    /// The engine that stores the topic is not available. The event is not stored.
+    #[error(
+        "the engine that stores the topic is not available, so the event was not stored: {source}"
+    )]
+    #[non_exhaustive]
+    Unavailable {
+        /// The engine's error.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The engine that stores the topic did not confirm the event. The event may or may not be
+    /// stored. If you [publish it again with this key](super::Topic::publish_with_key), it is stored
+    /// once.
+    #[error("the engine did not confirm the event; publish it again with the key {key}: {source}")]
+    #[non_exhaustive]
+    Unknown {
+        /// The event's key.
+        key: Key,
+        /// The engine's error.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Another producer has taken over the topic, for example because this process did not respond
+    /// for some time.
+    #[error("another producer has taken over the topic; stop publishing to it")]
+    Fenced,
+    /// The event is larger than the engine that stores the topic accepts.
+    #[error(
+        "the event is {len} bytes long, but the engine that stores the topic accepts at most {max}"
+    )]
+    #[non_exhaustive]
+    TooLarge {
+        /// The event's size, in bytes.
+        len: usize,
+        /// The maximum size, in bytes.
+        max: usize,
+    },
 }
 
 impl IntoResponse for PublishError {
     fn into_response(self) -> Response {
-        if let Self::Finished = self {
-            return StatusCode::GONE.into_response();
+        match self {
+            Self::Finished => return StatusCode::GONE.into_response(),
+            Self::TooLarge { .. } => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            _ => tracing::error!(error = %self, "failed to publish an event"),
         }
-        tracing::error!(error = %self, "failed to publish an event");
-        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        match self {
+            Self::Unavailable { .. } | Self::Unknown { .. } => {
+                let after = HeaderValue::from(fastrand::u64(2..8));
+                let headers = [(header::RETRY_AFTER, after)];
+                (StatusCode::SERVICE_UNAVAILABLE, headers).into_response()
+            }
+            _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use bytes::BytesMut;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Cursor, PublishError, Subscription,
+    Cursor, Key, OpenError, PublishError, Subscription,
     backend::{Backend, Encoded},
     builder::{BYTES, EVENTS, TopicBuilder},
+    engine::Node,
     publish,
     ring::overflow::{Capacity, Overflow},
 };
@@ -73,10 +75,27 @@ impl<T: Send + Sync + 'static> Topic<T> {
     where
         T: Payload<Kind>,
     {
-        Self::builder().events(events).build()
+        Self::builder().keep(events).build()
     }
 
-    /// Returns a builder for an in-memory topic with custom limits.
+    /// Opens a topic that `engine` stores, with the default limits: the newest 1024 events, up to a
+    /// total of 64 MiB. See [`TopicBuilder::open`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error under the same conditions as [`TopicBuilder::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the topic is not opened.
+    pub async fn open<Kind>(engine: &impl AsRef<Node>, name: &str) -> Result<Self, OpenError>
+    where
+        T: Payload<Kind> + Serialize + DeserializeOwned,
+    {
+        Self::builder().open(engine, name).await
+    }
+
+    /// Returns a builder for a topic with custom limits.
     pub fn builder<Kind>() -> TopicBuilder<T>
     where
         T: Payload<Kind>,
@@ -96,12 +115,14 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the value cannot be serialized, or if the topic is finished.
+    /// Returns an error if the value cannot be serialized, or if the topic is finished. If the topic
+    /// is stored by an engine, the engine may also be unavailable. See [`PublishError`].
     ///
     /// # Cancel safety
     ///
     /// For an in-memory topic, the future completes when it is first polled, so it cannot be
-    /// dropped halfway through.
+    /// dropped halfway through. If the topic is stored by an engine and the future is dropped, the
+    /// event may or may not be published.
     pub async fn publish(&self, value: &T) -> Result<EventId, PublishError>
     where
         T: Clone,
@@ -122,6 +143,31 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// dropped halfway through.
     pub async fn publish_event(&self, event: Event<T>) -> Result<EventId, PublishError> {
         let encoded = self.encode(event)?;
+        self.backend.publish(encoded).await
+    }
+
+    /// Like [`publish`](Self::publish), but stores the event only once, even if it is published
+    /// several times with the same key. If the topic still holds an event with this key, the id of
+    /// that event is returned. Use this method to publish again after a
+    /// [`PublishError::Unknown`], or if the caller sends an idempotency key.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error under the same conditions as [`publish`](Self::publish).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`publish`](Self::publish).
+    pub async fn publish_with_key(
+        &self,
+        key: impl Into<Key>,
+        value: &T,
+    ) -> Result<EventId, PublishError>
+    where
+        T: Clone,
+    {
+        let mut encoded = self.encode(Event::json(value.clone()))?;
+        encoded.key = Some(key.into());
         self.backend.publish(encoded).await
     }
 
@@ -152,7 +198,11 @@ impl<T: Send + Sync + 'static> Topic<T> {
         if writing.finish().is_some() {
             return Err(PublishError::NotForTopics { what: "an id" });
         }
-        Ok(Encoded { value, frame })
+        Ok(Encoded {
+            value,
+            frame,
+            key: None,
+        })
     }
 
     /// Subscribes to the topic, starting at `cursor`. The cursor is a
@@ -171,7 +221,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Subscription::new(Arc::clone(&self.backend).subscribe(from), is_resumed)
     }
 
-    /// Returns the number of bytes that the topic holds, counted as in [`TopicBuilder::bytes`].
+    /// Returns the number of bytes that the topic holds, counted as in [`TopicBuilder::keep_bytes`].
     pub fn held_bytes(&self) -> usize {
         self.backend.held_bytes()
     }
@@ -187,14 +237,26 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// A stream that has read the topic to the end automatically sends a `done` event when the
     /// handler returns, unless `events = "own"` applies to the endpoint.
-    pub fn finish(&self) {
-        self.backend.finish();
+    ///
+    /// If the topic is already finished, this method does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the topic is stored by an engine that is not available. An in-memory
+    /// topic never returns an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// For an in-memory topic, the future completes when it is first polled. If the topic is stored
+    /// by an engine and the future is dropped, the topic may or may not be finished.
+    pub async fn finish(&self) -> Result<(), PublishError> {
+        self.backend.finish().await
     }
 
     /// Finishes the topic with a failure. The topic's readers receive the remaining events,
     /// followed by the error.
-    pub(crate) fn fail(&self, failure: Failure) {
-        self.backend.fail(Arc::new(failure));
+    pub(crate) async fn fail(&self, failure: Failure) -> Result<(), PublishError> {
+        self.backend.fail(Arc::new(failure)).await
     }
 
     /// Returns whether the topic is finished.

@@ -36,7 +36,7 @@ impl Sources {
     fn new() -> Self {
         Self {
             topic: Topic::in_memory(16),
-            hub: Hub::new(|| Topic::in_memory(16)),
+            hub: Hub::new(|| Topic::builder().keep(16)),
             presence: Presence::new(Duration::from_secs(10)),
             broadcast: broadcast::channel(16).0,
             watch: watch::channel(0).0,
@@ -46,7 +46,13 @@ impl Sources {
     /// Publishes 7 to every source. Later subscribers do not receive the value.
     async fn publish(&self) {
         self.topic.publish(&7).await.unwrap();
-        self.hub.topic("b").unwrap().publish(&7).await.unwrap();
+        self.hub
+            .topic("b")
+            .await
+            .unwrap()
+            .publish(&7)
+            .await
+            .unwrap();
         std::mem::forget(self.presence.join("7".to_owned()));
         let _ = self.broadcast.send(7);
         self.watch.send_replace(7);
@@ -95,6 +101,7 @@ async fn after_gap(
 ) -> Result<impl Stream<Item = u64>, StatusCode> {
     let first = hub
         .topic("a")
+        .await
         .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     drop(first.subscribe(last));
     yield_all!(topic.subscribe(Start::Now));
@@ -102,7 +109,7 @@ async fn after_gap(
 
 #[sse_endpoint("/merged")]
 async fn merged(State(hub): State<Hub<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
-    let Ok(updates) = hub.subscribe(["a", "b"], last) else {
+    let Ok(updates) = hub.subscribe(["a", "b"], last).await else {
         return;
     };
     yield_all!(updates);

@@ -280,7 +280,7 @@ async fn reconnecting_readers_account_for_a_million_events() {
 
     // Let the reader continue. The reader receives the data that was already sent, then the gap,
     // and then the remaining events.
-    topic.finish();
+    topic.finish().await.unwrap();
     let mut all = String::new();
     while let Some(chunk) = stalled.chunk().await.unwrap() {
         all += &chunk;

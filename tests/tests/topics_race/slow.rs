@@ -23,7 +23,7 @@ async fn large(State(topic): State<Topic<Large>>, last: LastEventId) -> impl Str
 async fn overtaken(
     build: impl FnOnce(TopicBuilder<Large>) -> Topic<Large>,
 ) -> (Account, SocketAddr, String) {
-    let topic = build(Topic::builder().events(HELD_OF_LARGE));
+    let topic = build(Topic::builder().keep(HELD_OF_LARGE));
     let publish = async |number: u64| {
         topic.publish(&(number, "x".repeat(4_000))).await.unwrap();
     };
@@ -37,7 +37,7 @@ async fn overtaken(
         publish(number).await;
         tokio::task::yield_now().await;
     }
-    topic.finish();
+    topic.finish().await.unwrap();
     while let Some(chunk) = client.chunk().await.unwrap() {
         all += &chunk;
     }

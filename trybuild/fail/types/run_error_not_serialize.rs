@@ -4,6 +4,6 @@ struct OutOfWords;
 
 #[tokio::main]
 async fn main() {
-    let answers: Hub<String> = Hub::new(|| Topic::in_memory(10));
-    let _ = answers.spawn("1", Start::First, async |_| Err::<(), _>(OutOfWords));
+    let answers: Hub<String> = Hub::new(|| Topic::builder().keep(10));
+    let _ = answers.spawn("1", Start::First, async |_| Err::<(), _>(OutOfWords)).await;
 }

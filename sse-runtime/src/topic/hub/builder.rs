@@ -6,7 +6,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Hub, Inner, Make, State};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Hub, Inner, Make, State, error::HubError};
+use crate::topic::{
+    OpenError, Topic, TopicBuilder,
+    engine::{Codec, Node},
+};
 
 /// A hub's limits: how many topics there can be, how many bytes they can hold in total, how long an
 /// unused topic is kept, and how long a run continues without a reader.
@@ -35,7 +41,7 @@ impl Default for Limits {
 /// use std::time::Duration;
 /// use sse_runtime::{Hub, Topic};
 ///
-/// let rooms: Hub<String> = Hub::builder(|| Topic::in_memory(100))
+/// let rooms: Hub<String> = Hub::builder(|| Topic::builder().keep(100))
 ///     .idle(Duration::from_secs(600))
 ///     .max_topics(1_000)
 ///     .build();
@@ -44,6 +50,35 @@ impl Default for Limits {
 pub struct HubBuilder<T> {
     pub(crate) make: Make<T>,
     pub(crate) limits: Limits,
+    pub(crate) store: Option<Store<T>>,
+}
+
+/// The engine that stores a hub's topics.
+pub(crate) struct Store<T> {
+    node: Node,
+    prefix: String,
+    codec: fn() -> Codec<T>,
+}
+
+impl<T: Send + Sync + 'static> Store<T> {
+    /// Starts to open a topic.
+    pub(super) fn start(
+        &self,
+        builder: TopicBuilder<T>,
+        name: &str,
+    ) -> Result<Topic<T>, OpenError> {
+        let name = format!("{}/{name}", self.prefix);
+        builder.start(&self.node, &name, (self.codec)())
+    }
+
+    /// Returns whether a topic exists, without creating it.
+    pub(super) async fn contains(&self, name: &str) -> Result<bool, HubError> {
+        let name = format!("{}/{name}", self.prefix);
+        self.node.contains(&name).await.map_err(|error| {
+            tracing::warn!(name, %error, "failed to find a topic");
+            HubError::Unavailable
+        })
+    }
 }
 
 impl<T: Send + Sync + 'static> HubBuilder<T> {
@@ -76,7 +111,7 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// unused the longest.
     ///
     /// Bytes are counted as described in
-    /// [`TopicBuilder::bytes`](crate::topic::TopicBuilder::bytes). Topics in use are never dropped,
+    /// [`TopicBuilder::keep_bytes`](crate::topic::TopicBuilder::keep_bytes). Topics in use are never dropped,
     /// but no new topics are created while the total exceeds this limit. Each topic's own limits
     /// still apply.
     pub fn max_bytes(mut self, max: usize) -> Self {
@@ -94,11 +129,31 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
         self
     }
 
+    /// Stores the topics in an engine, so that they survive a restart of the process. By default,
+    /// they are kept in memory.
+    ///
+    /// `prefix` distinguishes this hub's topics from those of other hubs on the same engine. The
+    /// topic `a` of a hub with the prefix `rooms` is stored as `rooms/a`. The hub's limits apply to
+    /// the topics that are open in this process. A topic that the hub drops stays in the engine, and
+    /// is read from there when it is requested again.
+    pub fn engine(mut self, engine: &impl AsRef<Node>, prefix: &str) -> Self
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        self.store = Some(Store {
+            node: engine.as_ref().clone(),
+            prefix: prefix.to_owned(),
+            codec: Codec::new,
+        });
+        self
+    }
+
     /// Creates the hub.
     pub fn build(self) -> Hub<T> {
         Hub(Arc::new(Inner {
             make: self.make,
             limits: self.limits,
+            store: self.store,
             freed: OnceLock::new(),
             state: Mutex::new(State::default()),
         }))

@@ -15,8 +15,10 @@ use axum::{
 
 /// The error returned by a [`Hub`](crate::Hub) that cannot provide a topic.
 ///
-/// [`Full`](Self::Full) is converted into a `429` response with a `Retry-After` header. Any other
-/// error is converted into a `400` response.
+/// [`Full`](Self::Full) is converted into a `429` response with a `Retry-After` header, and
+/// [`Unavailable`](Self::Unavailable) into a `503` response with such a header.
+/// [`StoredRun`](Self::StoredRun) is logged and converted into a `500` response. Any other error is
+/// converted into a `400` response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -32,6 +34,16 @@ pub enum HubError {
     /// A name is longer than 1,024 bytes.
     #[error("topic names are limited to 1,024 bytes; use a hash instead of a longer name")]
     NameTooLong,
+    /// A name contains a NUL or a line break, and an engine stores the hub's topics.
+    #[error("names of stored topics cannot contain NUL or line breaks; encode the name")]
+    InvalidName,
+    /// [`spawn_again`](crate::Hub::spawn_again) was called, the run with this name has ended, and an
+    /// engine stores its events.
+    #[error("the run is stored and cannot be started again; choose another name for a new run")]
+    StoredRun,
+    /// The engine that stores the hub's topics did not respond in time. The cause is logged.
+    #[error("the engine that stores the hub's topics is not available; try again later")]
+    Unavailable,
 }
 
 impl IntoResponse for HubError {
@@ -43,7 +55,18 @@ impl IntoResponse for HubError {
                 let headers = [(header::RETRY_AFTER, after)];
                 (StatusCode::TOO_MANY_REQUESTS, headers).into_response()
             }
-            Self::TooManyNames | Self::NameTooLong => StatusCode::BAD_REQUEST.into_response(),
+            Self::Unavailable => {
+                let after = HeaderValue::from(fastrand::u64(2..8));
+                let headers = [(header::RETRY_AFTER, after)];
+                (StatusCode::SERVICE_UNAVAILABLE, headers).into_response()
+            }
+            Self::StoredRun => {
+                tracing::error!(error = %self, "failed to start a run");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+            Self::TooManyNames | Self::NameTooLong | Self::InvalidName => {
+                StatusCode::BAD_REQUEST.into_response()
+            }
         }
     }
 }

@@ -13,12 +13,13 @@ use std::{
 };
 
 use super::{
-    Cursor, Subscription, Topic,
+    Cursor, OpenError, Subscription, Topic, TopicBuilder,
+    engine::is_valid_name,
     lease::{Freed, InUse, Usage},
     merged,
     run_result::RunResult,
 };
-use builder::{HubBuilder, Limits};
+use builder::{HubBuilder, Limits, Store};
 use error::HubError;
 use run::{Again, Run};
 use state::{Slot, State};
@@ -40,11 +41,11 @@ use state::{Slot, State};
 ///     State(rooms): State<Hub<Message>>,
 ///     last: LastEventId,
 /// ) -> Result<impl Stream<Item = Message>, HubError> {
-///     let room = rooms.topic(&room)?;
+///     let room = rooms.topic(&room).await?;
 ///     yield_all!(room.subscribe(last.or(Start::Latest(50))));
 /// }
 ///
-/// let rooms = Hub::builder(|| Topic::<Message>::in_memory(100))
+/// let rooms = Hub::builder(|| Topic::<Message>::builder().keep(100))
 ///     .idle(Duration::from_secs(600))
 ///     .max_topics(10_000)
 ///     .build();
@@ -52,9 +53,9 @@ use state::{Slot, State};
 ///
 /// A topic with a handle or a subscription is in use and is not dropped. If a dropped topic is
 /// requested again, a new, empty topic is created, and a client that reconnects with an id from the
-/// old topic receives a gap. Do not use a hub as persistent storage. To preserve a topic's events,
-/// or to ensure that the topic stays [finished](Topic::finish), hold a clone of the topic, or set
-/// `idle(Duration::MAX)` so that unused topics are never dropped.
+/// old topic receives a gap. To preserve a topic's events, or to ensure that the topic stays
+/// [finished](Topic::finish), store the topics in an [engine](HubBuilder::engine), hold a clone of
+/// the topic, or set `idle(Duration::MAX)` so that unused topics are never dropped.
 ///
 /// Memory is bounded. When there are [too many](HubBuilder::max_topics) topics, or they [hold too
 /// much data](HubBuilder::max_bytes), unused topics are dropped, starting with finished ones. If
@@ -64,12 +65,14 @@ use state::{Slot, State};
 /// All clones refer to the same hub.
 pub struct Hub<T>(Arc<Inner<T>>);
 
-/// The function that creates a topic when its name is first used.
-type Make<T> = Box<dyn Fn() -> Topic<T> + Send + Sync>;
+/// The function that configures a topic when its name is first used.
+type Make<T> = Box<dyn Fn() -> TopicBuilder<T> + Send + Sync>;
 
 struct Inner<T> {
     make: Make<T>,
     limits: Limits,
+    /// The engine that stores the topics, if any.
+    store: Option<Store<T>>,
     /// Initialized on first use, usually when the first topic is created.
     freed: OnceLock<Arc<Freed>>,
     state: Mutex<State<T>>,
@@ -81,17 +84,24 @@ struct Inner<T> {
 const MAX_NAME_LEN: usize = 1024;
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// Creates a hub with the default limits. When a name is first used, `make` is called to create
-    /// the topic. The hub's lock is held during the call, so `make` must not use the hub.
-    pub fn new(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> Self {
+    /// Creates a hub with the default limits. When a name is first used, `make` is called to
+    /// configure the topic. The hub's lock is held during the call, so `make` must not use the hub.
+    ///
+    /// ```
+    /// use sse_runtime::{Hub, Topic};
+    ///
+    /// let rooms: Hub<String> = Hub::new(|| Topic::builder().keep(100));
+    /// ```
+    pub fn new(make: impl Fn() -> TopicBuilder<T> + Send + Sync + 'static) -> Self {
         Self::builder(make).build()
     }
 
     /// Returns a builder for a hub with custom limits. See [`new`](Self::new) for `make`.
-    pub fn builder(make: impl Fn() -> Topic<T> + Send + Sync + 'static) -> HubBuilder<T> {
+    pub fn builder(make: impl Fn() -> TopicBuilder<T> + Send + Sync + 'static) -> HubBuilder<T> {
         HubBuilder {
             make: Box::new(make),
             limits: Limits::default(),
+            store: None,
         }
     }
 
@@ -100,19 +110,31 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Errors
     ///
     /// Returns an error if the topic does not exist and there is no room for it
-    /// ([`HubError::Full`]), or if the name is too long ([`HubError::NameTooLong`]).
-    pub fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
-        let mut state = self.state_with_room(&[name])?;
-        Ok(self.lease(&mut state, name))
+    /// ([`HubError::Full`]), or if the name is too long ([`HubError::NameTooLong`]). If an engine
+    /// stores the topics, it may also be unavailable ([`HubError::Unavailable`]), or the name may be
+    /// invalid ([`HubError::InvalidName`]).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the topic may be left in the hub, unused. Without an engine, the
+    /// future completes when it is first polled.
+    pub async fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
+        let topic = {
+            let mut state = self.state_with_room(&[name])?;
+            self.lease(&mut state, name)?
+        };
+        opened(&topic, name).await?;
+        Ok(topic)
     }
 
-    /// Returns the topic with this name, if it exists. The returned handle keeps the topic in use.
+    /// Returns the topic with this name, if it exists in this process. The returned handle keeps the
+    /// topic in use.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
-        state
-            .topics
-            .contains_key(name)
-            .then(|| self.lease(&mut state, name))
+        match state.topics.contains_key(name) {
+            true => self.lease(&mut state, name).ok(),
+            false => None,
+        }
     }
 
     /// Returns the names of all topics, in no particular order. Listing topics does not count as
@@ -156,8 +178,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// Returns an error if the hub is full ([`HubError::Full`]), if a name is too long
     /// ([`HubError::NameTooLong`]), or if the id could exceed the 4,000 bytes that fit in a header
-    /// ([`HubError::TooManyNames`]). About 100 short names reach that limit.
-    pub fn subscribe<N>(
+    /// ([`HubError::TooManyNames`]). About 100 short names reach that limit, or 80 if an engine
+    /// stores the topics. In that case, the errors of [`topic`](Self::topic) may also occur.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`topic`](Self::topic).
+    pub async fn subscribe<N>(
         &self,
         names: impl IntoIterator<Item = N>,
         cursor: impl Into<Cursor>,
@@ -168,7 +195,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let names: Vec<N> = names.into_iter().collect();
         let names: BTreeSet<&str> = names.iter().map(AsRef::as_ref).collect();
         let escaped: Vec<String> = names.iter().map(|name| merged::escape(name)).collect();
-        if !merged::fits(&escaped) {
+        if !merged::fits(&escaped, self.0.store.is_some()) {
             return Err(HubError::TooManyNames);
         }
         let names: Vec<&str> = names.into_iter().collect();
@@ -179,10 +206,14 @@ impl<T: Send + Sync + 'static> Hub<T> {
             ..
         } = cursor.into();
         // Make room for all topics before creating any of them, so that a failed call creates none.
-        let mut state = self.state_with_room(&names)?;
-        let topics = names.iter().map(|name| self.lease(&mut state, name));
-        let topics: Vec<_> = topics.collect();
-        drop(state);
+        let topics = {
+            let mut state = self.state_with_room(&names)?;
+            let topics = names.iter().map(|name| self.lease(&mut state, name));
+            topics.collect::<Result<Vec<_>, _>>()?
+        };
+        for (topic, name) in topics.iter().zip(&names) {
+            opened(topic, name).await?;
+        }
         let lacks_a_name = merged::lacks_a_name(&from, &names);
         let each = merged::split(&from, start, &names);
         let readers = topics
@@ -235,6 +266,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. If a client reconnects
     /// with the error event's id, it receives a `204` and stops reconnecting.
     ///
+    /// If an engine stores the hub's topics, a run's events survive a restart of the process, but the
+    /// run does not. Clients that reconnect receive the events that they have missed, and then a
+    /// `close` event with the reason [`ProducerLost`](crate::CloseReason::ProducerLost).
+    ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
     /// because the topic is finished when the run ends. Use a separate hub for runs.
     ///
@@ -243,7 +278,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Errors
     ///
     /// Returns an error if the hub is full ([`HubError::Full`]) or the name is too long
-    /// ([`HubError::NameTooLong`]).
+    /// ([`HubError::NameTooLong`]). If an engine stores the topics, the errors of
+    /// [`topic`](Self::topic) may also occur.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the run either has been started or never will be.
     ///
     /// # Panics
     ///
@@ -265,11 +305,11 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///             topic.publish(&word).await?;
     ///         }
     ///         Ok::<(), PublishError>(())
-    ///     })?;
+    ///     }).await?;
     ///     yield_all!(answer);
     /// }
     /// ```
-    pub fn spawn<F, Fut, Kind>(
+    pub async fn spawn<F, Fut, Kind>(
         &self,
         name: &str,
         cursor: impl Into<Cursor>,
@@ -279,7 +319,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         F: FnOnce(Topic<T>) -> Fut,
         Fut: Future<Output: RunResult<Kind>> + Send + 'static,
     {
-        self.run(name, cursor.into(), Again::Replay, producer)
+        self.run(name, cursor.into(), Again::Replay, producer).await
     }
 
     /// Like [`spawn`](Self::spawn), but starts a new run if the run with this name has ended and
@@ -293,12 +333,17 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error under the same conditions as [`spawn`](Self::spawn).
+    /// Returns an error under the same conditions as [`spawn`](Self::spawn), or
+    /// [`HubError::StoredRun`] if an engine stores the hub's topics and the run has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`spawn`](Self::spawn).
     ///
     /// # Panics
     ///
     /// Panics if called outside of a tokio runtime.
-    pub fn spawn_again<F, Fut, Kind>(
+    pub async fn spawn_again<F, Fut, Kind>(
         &self,
         name: &str,
         cursor: impl Into<Cursor>,
@@ -309,6 +354,29 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Fut: Future<Output: RunResult<Kind>> + Send + 'static,
     {
         self.run(name, cursor.into(), Again::Restart, producer)
+            .await
+    }
+
+    /// Subscribes to the run with this name, starting at `cursor`. In contrast to
+    /// [`spawn`](Self::spawn), this method never starts a run. Returns `None` if there is no such run,
+    /// or if it ended so long ago that the hub has dropped it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the name is too long ([`HubError::NameTooLong`]). If an engine stores the
+    /// topics, the errors of [`topic`](Self::topic) may also occur.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`topic`](Self::topic).
+    pub async fn resume(
+        &self,
+        name: &str,
+        cursor: impl Into<Cursor>,
+    ) -> Result<Option<Subscription<T>>, HubError> {
+        let cursor = cursor.into().for_run();
+        let topic = self.existing_run(name).await?;
+        Ok(topic.map(|topic| topic.subscribe(cursor)))
     }
 
     /// Stops the run with this name at its next `.await`. Returns whether a run was in progress.
@@ -325,17 +393,19 @@ impl<T: Send + Sync + 'static> Hub<T> {
             return false;
         };
         match &slot.run {
-            Run::Started(run) if !run.is_finished() => run.abort(),
-            Run::Starting => slot.run = Run::Stopped,
-            Run::None | Run::Stopped | Run::Started(_) => return false,
+            Run::Started(run) => run.abort(),
+            Run::Starting => {
+                slot.run = Run::Stopped;
+                true
+            }
+            Run::None | Run::Stopped => false,
         }
-        true
     }
 
     /// Locks the state and makes room for topics with these names.
     fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
-        if names.iter().any(|name| name.len() > MAX_NAME_LEN) {
-            return Err(HubError::NameTooLong);
+        for name in names {
+            check_name(name, self.0.store.is_some())?;
         }
         let mut state = self.0.state();
         loop {
@@ -362,18 +432,34 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Returns a handle to the topic with this name, creating the topic if it does not exist. The
     /// caller must make room for the topic first. The topic remains in use until the handle, its
     /// clones and its subscriptions are dropped.
-    fn lease(&self, state: &mut State<T>, name: &str) -> Topic<T> {
-        let slot = self.slot(state, name);
-        Topic {
+    fn lease(&self, state: &mut State<T>, name: &str) -> Result<Topic<T>, HubError> {
+        let slot = self.slot(state, name)?;
+        Ok(Topic {
             backend: Arc::new(InUse::new(&slot.topic.backend, slot.usage.lease())),
             ..slot.topic.clone()
-        }
+        })
     }
 
     /// Returns the slot with this name, creating its topic if it does not exist.
-    fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> &'a mut Slot<T> {
+    fn slot<'a>(&self, state: &'a mut State<T>, name: &str) -> Result<&'a mut Slot<T>, HubError> {
         if !state.topics.contains_key(name) {
+            let builder = (self.0.make)();
+            let topic = match &self.0.store {
+                None => builder.build(),
+                Some(store) => store
+                    .start(builder, name)
+                    .map_err(|error| unavailable(&error, name))?,
+            };
+            let freed = self.0.freed();
+            topic.backend.count_in(&freed.bytes);
+            let slot = Slot {
+                topic,
+                usage: Usage::new(name, freed),
+                unused: None,
+                run: Run::None,
+            };
             self.0.keep_swept(&Arc::downgrade(&self.0), state);
+            state.topics.insert(name.to_owned(), slot);
         }
         let State {
             topics,
@@ -381,23 +467,36 @@ impl<T: Send + Sync + 'static> Hub<T> {
             unfinished,
             ..
         } = state;
-        let slot = topics.entry(name.to_owned()).or_insert_with(|| {
-            let topic = (self.0.make)();
-            let freed = self.0.freed();
-            topic.backend.count_in(&freed.bytes);
-            Slot {
-                topic,
-                usage: Usage::new(name, freed),
-                unused: None,
-                run: Run::None,
-            }
-        });
+        let Some(slot) = topics.get_mut(name) else {
+            return Err(HubError::Full);
+        };
         if let Some(unused) = slot.unused.take() {
             finished.remove(&unused);
             unfinished.remove(&unused);
         }
-        slot
+        Ok(slot)
     }
+}
+
+fn check_name(name: &str, is_stored: bool) -> Result<(), HubError> {
+    if name.len() > MAX_NAME_LEN {
+        return Err(HubError::NameTooLong);
+    }
+    match is_stored && !is_valid_name(name) {
+        true => Err(HubError::InvalidName),
+        false => Ok(()),
+    }
+}
+
+/// Waits until a topic has been opened.
+async fn opened<T>(topic: &Topic<T>, name: &str) -> Result<(), HubError> {
+    let opened = topic.backend.opened().await;
+    opened.map_err(|error| unavailable(&error, name))
+}
+
+fn unavailable(error: &OpenError, name: &str) -> HubError {
+    tracing::warn!(name, %error, "failed to open a hub's topic");
+    HubError::Unavailable
 }
 
 impl<T: Send + Sync + 'static> Inner<T> {

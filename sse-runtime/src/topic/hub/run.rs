@@ -3,14 +3,18 @@
 use std::{
     future::{Future, pending},
     mem,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Waker},
     thread,
     time::Duration,
 };
 
 use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
 
-use super::{Hub, MAX_NAME_LEN, error::HubError, state::Slot};
+use super::{Hub, check_name, error::HubError, opened, state::Slot};
 use crate::{
     generator::run_failure::Failure,
     topic::{
@@ -38,11 +42,29 @@ pub(super) enum Run {
     Stopped,
     /// The run has started. The topic's slot keeps this value after the run ends so that the run is
     /// not started again until the topic is dropped.
-    Started(AbortHandle),
+    Started(Started),
+}
+
+/// A run that has started.
+pub(super) struct Started {
+    task: AbortHandle,
+    is_aborted: Arc<AtomicBool>,
+}
+
+impl Started {
+    /// Stops the run. Returns whether it was in progress.
+    pub(super) fn abort(&self) -> bool {
+        if self.task.is_finished() {
+            return false;
+        }
+        self.is_aborted.store(true, Ordering::Relaxed);
+        self.task.abort();
+        true
+    }
 }
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    pub(super) fn run<F, Fut, Kind>(
+    pub(super) async fn run<F, Fut, Kind>(
         &self,
         name: &str,
         cursor: Cursor,
@@ -56,36 +78,60 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let runtime = Handle::current();
         let cursor = cursor.for_run();
         if cursor.has_id() {
-            return self.resume(name, cursor);
+            return Ok(match self.existing_run(name).await? {
+                Some(topic) => topic.subscribe(cursor),
+                None => {
+                    let gone = Arc::new(Ring::gone());
+                    Subscription::new(gone.subscribe(cursor.from), cursor.is_resumed)
+                }
+            });
         }
-        let mut state = self.state_with_room(&[name])?;
-        let mut topic = self.lease(&mut state, name);
+        let mut topic = {
+            let mut state = self.state_with_room(&[name])?;
+            self.lease(&mut state, name)?
+        };
+        opened(&topic, name).await?;
+        if self.0.store.is_some() {
+            if again == Again::Restart && topic.is_finished() {
+                return Err(HubError::StoredRun);
+            }
+            self.end_if_lost(&topic, name).await?;
+        }
         // Drop the replaced topic after releasing the lock, because the destructors of its values
         // may use the hub.
         let mut replaced = None;
-        if again == Again::Restart && topic.is_finished() {
-            let old = state.topics.remove(name);
-            let new = self.lease(&mut state, name);
-            replaced = Some((old, mem::replace(&mut topic, new)));
-        }
-        let slot = self.slot(&mut state, name);
-        // A run finishes its topic when it ends, so treat a finished topic as a run that has ended,
-        // and replay it.
-        if !matches!(slot.run, Run::None) || topic.is_finished() {
-            drop(state);
-            return Ok(topic.subscribe(cursor));
-        }
-        slot.run = Run::Starting;
-        let usage = Arc::clone(&slot.usage);
-        // `producer` is user code and may use the hub, so release the lock before calling it.
-        drop(state);
+        let usage = {
+            let mut state = self.0.state();
+            if again == Again::Restart && topic.is_finished() {
+                let old = state.topics.remove(name);
+                let new = self.lease(&mut state, name)?;
+                replaced = Some((old, mem::replace(&mut topic, new)));
+            }
+            // The topic is in use, so the slot still exists.
+            let slot = self.slot(&mut state, name)?;
+            // A run finishes its topic when it ends, so treat a finished topic as a run that has
+            // ended, and replay it.
+            if !matches!(slot.run, Run::None) || topic.is_finished() {
+                None
+            } else {
+                slot.run = Run::Starting;
+                Some(Arc::clone(&slot.usage))
+            }
+        };
+        // `producer` is user code and may use the hub, so the lock is released before it is called.
         drop(replaced);
         let subscription = topic.subscribe(cursor);
+        let Some(usage) = usage else {
+            return Ok(subscription);
+        };
         let end = EndOnDrop {
             topic: topic.clone(),
             name: name.to_owned(),
             is_stopped: true,
+            is_aborted: Arc::default(),
+            is_stored: self.0.store.is_some(),
         };
+        let is_aborted = Arc::clone(&end.is_aborted);
         let abandon_after = self.0.limits.abandon_after;
         let run = producer(topic);
         let run = async move { run.await.outcome() };
@@ -95,36 +141,63 @@ impl<T: Send + Sync + 'static> Hub<T> {
         if let Some(slot) = self.0.state().topics.get_mut(name)
             && Arc::ptr_eq(&slot.usage, &usage)
         {
+            let started = Started {
+                task: run.abort_handle(),
+                is_aborted,
+            };
             if let Run::Stopped = slot.run {
-                run.abort();
+                started.abort();
             }
-            slot.run = Run::Started(run.abort_handle());
+            slot.run = Run::Started(started);
         }
         Ok(subscription)
     }
 
-    /// Subscribes to an existing run without starting one. Used for clients that send an id,
-    /// because they have already read from a run.
-    fn resume(&self, name: &str, cursor: Cursor) -> Result<Subscription<T>, HubError> {
-        if name.len() > MAX_NAME_LEN {
-            return Err(HubError::NameTooLong);
+    /// Returns the topic of an existing run, even if the run has ended.
+    pub(super) async fn existing_run(&self, name: &str) -> Result<Option<Topic<T>>, HubError> {
+        check_name(name, self.0.store.is_some())?;
+        if let Some(store) = &self.0.store {
+            if !store.contains(name).await? {
+                return Ok(None);
+            }
+            let topic = self.topic(name).await?;
+            self.end_if_lost(&topic, name).await?;
+            // A run that has not published anything yet exists only in this process.
+            let is_run = self.has_run(name) || !topic.backend.is_new();
+            return Ok(is_run.then_some(topic));
         }
         let mut state = self.0.state();
         // A topic with this name may exist even without a run, because other code may have created
         // it to publish or subscribe to it.
         let has_run = |slot: &Slot<T>| !matches!(slot.run, Run::None) || slot.topic.is_finished();
-        let topic = state
-            .topics
-            .get(name)
-            .is_some_and(has_run)
-            .then(|| self.lease(&mut state, name));
-        drop(state);
-        Ok(match topic {
-            Some(topic) => topic.subscribe(cursor),
-            None => {
-                let gone = Arc::new(Ring::gone());
-                Subscription::new(gone.subscribe(cursor.from), cursor.is_resumed)
-            }
+        match state.topics.get(name).is_some_and(has_run) {
+            true => Ok(Some(self.lease(&mut state, name)?)),
+            false => Ok(None),
+        }
+    }
+
+    /// Returns whether this process has started the run with this name.
+    fn has_run(&self, name: &str) -> bool {
+        let state = self.0.state();
+        let slot = state.topics.get(name);
+        slot.is_some_and(|slot| !matches!(slot.run, Run::None))
+    }
+
+    /// Ends the topic of a stored run that an earlier process has started and not ended.
+    async fn end_if_lost(&self, topic: &Topic<T>, name: &str) -> Result<(), HubError> {
+        if topic.is_finished() || topic.backend.is_new() {
+            return Ok(());
+        }
+        if self.has_run(name) {
+            return Ok(());
+        }
+        tracing::warn!(
+            name,
+            "the process in which a run was in progress has stopped; ending the run"
+        );
+        topic.fail(Failure::lost()).await.map_err(|error| {
+            tracing::warn!(name, %error, "failed to end a run");
+            HubError::Unavailable
         })
     }
 }
@@ -142,7 +215,9 @@ async fn run_to_end<T: Send + Sync + 'static>(
     end.is_stopped = false;
     if let Err(RunError { failure, log }) = outcome {
         tracing::error!(name = end.name, error = log, "a run ended with an error");
-        end.topic.fail(failure);
+        if let Err(error) = end.topic.fail(failure).await {
+            tracing::error!(name = end.name, %error, "failed to end the topic of a run");
+        }
     }
 }
 
@@ -171,17 +246,47 @@ struct EndOnDrop<T: Send + Sync + 'static> {
     /// `true` until the run returns. If this is still `true` when the guard is dropped, the run was
     /// aborted or panicked.
     is_stopped: bool,
+    /// Whether [`Hub::abort`] stopped the run.
+    is_aborted: Arc<AtomicBool>,
+    is_stored: bool,
 }
 
 impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
     fn drop(&mut self) {
-        if thread::panicking() {
+        let failure = if thread::panicking() {
             tracing::error!(name = self.name, "a run panicked");
-            self.topic.fail(Failure::panicked());
-        } else if self.is_stopped {
-            self.topic.fail(Failure::stopped());
+            Some(Failure::panicked())
         } else {
-            self.topic.finish();
+            // The runtime drops its tasks when it shuts down, and the topic of a stored run outlives
+            // it.
+            let is_lost = self.is_stored && !self.is_aborted.load(Ordering::Relaxed);
+            self.is_stopped.then(|| match is_lost {
+                true => Failure::lost(),
+                false => Failure::stopped(),
+            })
+        };
+        let (topic, name) = (self.topic.clone(), self.name.clone());
+        let ending = async move {
+            let ended = match failure {
+                Some(failure) => topic.fail(failure).await,
+                None => topic.finish().await,
+            };
+            if let Err(error) = ended {
+                tracing::error!(name, %error, "failed to end the topic of a run");
+            }
+        };
+        // An in-memory topic is ended by the first poll. If an engine stores the topic, a task waits
+        // for it.
+        let mut ending = Box::pin(ending);
+        let mut cx = Context::from_waker(Waker::noop());
+        if ending.as_mut().poll(&mut cx).is_pending() {
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(ending)),
+                Err(_) => tracing::error!(
+                    name = self.name,
+                    "failed to end the topic of a run, because the runtime has shut down"
+                ),
+            }
         }
     }
 }

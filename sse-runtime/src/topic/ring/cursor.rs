@@ -4,14 +4,20 @@
 //!  Gap ----------> Following <------> Newest
 //!                     ^
 //!  Resuming ----------+
+//!     ^
+//!  Ahead
 //! ```
 //!
 //! | stage | a read returns | next stage |
 //! | --- | --- | --- |
 //! | `Gap` | the gap, because the client's id cannot be resumed | `Following` |
+//! | `Ahead` | nothing until the ring has caught up with the client's id, which another node has sent | `Resuming`, or `Following` after a gap (`rolled_back`) |
 //! | `Resuming` | the same as in `Following`, but a gap has the reason `too_old` | `Following` |
 //! | `Following` | the next events, or a gap (`overtaken`) if they are no longer held | `Following`, or `Newest` after a gap with `latest_by` |
 //! | `Newest` | the newest event of each key | `Following` |
+//!
+//! If the engine that stores the topic has lost events that the reader has read, the next read in
+//! any stage except `Ahead` returns a gap (`rolled_back` or `other_epoch`).
 
 use std::{
     collections::VecDeque,
@@ -20,15 +26,22 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Ring, overflow::Overflow, state::State};
+use super::{
+    Ring,
+    overflow::Overflow,
+    start::Opening,
+    state::{Branch, Located, State, branches, place as place_of},
+};
 use crate::{
     event::{
         gap::{Gap, GapReason},
         id::EventId,
+        position::Position,
     },
     topic::{
         backend::{Delivery, Entry, Read, Reader},
         batch::Batch,
+        engine::Place,
     },
 };
 
@@ -40,8 +53,12 @@ pub(crate) struct RingCursor<T> {
     /// The number of events after `number` that have already been reported to the client as missed,
     /// as stated in its id.
     reported: u32,
+    /// The number of the ring's branches that the reader has taken into account.
+    branch: u32,
+    /// The place of the last event read, as in the id sent to the client.
+    place: Place,
     /// The reader's slot in the ring's waiters.
-    slot: usize,
+    slot: u32,
     /// Whether the client has received the end of this topic.
     is_done: bool,
 }
@@ -50,6 +67,12 @@ pub(crate) struct RingCursor<T> {
 #[derive(Debug)]
 pub(crate) enum Stage<T> {
     Gap(Box<Gap>),
+    /// The client's id is ahead of the ring. Once the repair with the number `repair` has been
+    /// completed, the ring is known to contain everything that the engine does.
+    Ahead {
+        place: Place,
+        repair: u64,
+    },
     Resuming,
     Following,
     Newest(VecDeque<Delivery<T>>),
@@ -58,6 +81,10 @@ pub(crate) enum Stage<T> {
 /// The position at which a reader continues if its next event is no longer held.
 struct Detour<T> {
     number: u64,
+    /// The place that corresponds to `number`.
+    place: Place,
+    /// The position after the last event read.
+    from: Position,
     /// The events up to `number` that the reader still receives, with their sequence numbers.
     kept: Vec<(u64, Arc<Entry<T>>)>,
     /// Whether the ids sent to the client also state how many later events have already been
@@ -67,18 +94,21 @@ struct Detour<T> {
 
 impl<T> RingCursor<T> {
     /// Creates a cursor. The caller must have reserved `slot` in the ring's waiters.
-    pub(crate) fn new(
-        ring: Arc<Ring<T>>,
-        stage: Stage<T>,
-        (number, reported): (u64, u32),
-        slot: usize,
-        is_done: bool,
-    ) -> Self {
+    pub(crate) fn new(ring: Arc<Ring<T>>, start: Opening<T>, slot: u32, branch: u32) -> Self {
+        let Opening {
+            stage,
+            number,
+            reported,
+            place,
+            is_done,
+        } = start;
         Self {
             ring,
             stage,
             number,
             reported,
+            branch,
+            place,
             slot,
             is_done,
         }
@@ -102,7 +132,7 @@ impl<T> RingCursor<T> {
                     waits: false,
                 })
             }
-            Stage::Resuming | Stage::Following => None,
+            Stage::Ahead { .. } | Stage::Resuming | Stage::Following => None,
         }
     }
 
@@ -121,23 +151,27 @@ impl<T> RingCursor<T> {
     fn take_detour(&mut self, reason: GapReason, detour: Detour<T>) -> Option<Gap> {
         let Detour {
             number: resume_at,
+            place,
+            from,
             kept,
             counts_reported,
         } = detour;
         let superseded = resume_at - self.number - kept.len() as u64;
-        let missed = superseded - u64::from(mem::take(&mut self.reported));
+        // The engine may have lost some of the events that were reported.
+        let missed = superseded.saturating_sub(mem::take(&mut self.reported).into());
         // If a client disconnects while it is catching up on the kept events, it receives the rest
         // of them after it reconnects. By then, the superseded events have already been reported as
         // missed. The client's id states how many there are so that they are not counted again.
         let position = match counts_reported {
-            true => self.ring.id_with_reported(self.number, superseded),
-            false => self.ring.id(resume_at),
+            true => from.with_reported(superseded),
+            false => Position::with_mark(from.epoch, place.number, place.mark),
         };
         let count = kept.len() as u64;
         let kept = (1..).zip(kept).map(|(given, (number, entry))| {
             let superseded = resume_at - number - (count - given);
+            let position = entry.position().with_reported(superseded);
             Delivery {
-                id: (superseded > 0).then(|| self.ring.id_with_reported(number, superseded)),
+                id: (superseded > 0).then(|| EventId::position(position)),
                 ..Delivery::of(&entry)
             }
         });
@@ -146,18 +180,95 @@ impl<T> RingCursor<T> {
             self.stage = Stage::Newest(kept);
         }
         self.number = resume_at;
+        self.place = place;
         // If every skipped event is kept or has already been reported, there is no gap to report.
         (missed > 0).then_some(Gap {
             reason,
             missed: Some(missed),
-            position,
+            position: EventId::position(position),
         })
     }
+
+    /// Returns where to continue if the reader has read events that are no longer part of the topic.
+    #[cold]
+    fn leave_branch(&self, state: &State<T>) -> Option<Jump> {
+        let mut number = self.number;
+        let mut reason = None;
+        for branch in &state.branches[self.branch as usize..] {
+            match *branch {
+                // A reader that is ahead of the ring may have read its events from the log that the
+                // engine has now.
+                Branch::Cut { kept } if number > kept && !self.is_ahead() => {
+                    number = kept;
+                    reason = reason.or(Some(GapReason::RolledBack));
+                }
+                Branch::Cut { .. } => {}
+                Branch::Rebased { after } => {
+                    number = after;
+                    reason = Some(GapReason::OtherEpoch);
+                }
+            }
+        }
+        Some(Jump::to(state, number.max(state.before_oldest()), reason?))
+    }
+
+    fn is_ahead(&self) -> bool {
+        matches!(self.stage, Stage::Ahead { .. })
+    }
+
+    /// Continues elsewhere. Returns the gap to report first.
+    #[cold]
+    fn jump(&mut self, jump: Jump) -> Gap {
+        self.stage = Stage::Following;
+        self.number = jump.number;
+        self.place = jump.place;
+        self.reported = 0;
+        self.is_done = false;
+        Gap {
+            reason: jump.reason,
+            missed: None,
+            position: EventId::position(jump.position),
+        }
+    }
+}
+
+/// The position at which a reader continues after a gap.
+#[derive(Clone, Copy)]
+struct Jump {
+    number: u64,
+    place: Place,
+    position: Position,
+    reason: GapReason,
+}
+
+impl Jump {
+    fn to<T>(state: &State<T>, number: u64, reason: GapReason) -> Self {
+        let place = state.place_of(number);
+        Self {
+            number,
+            place,
+            position: state.position_after(place),
+            reason,
+        }
+    }
+}
+
+/// Checks whether the ring has caught up with the id of a client that is ahead of it. Returns the
+/// sequence number after which to resume, or where to continue if the id cannot be resumed.
+#[cold]
+fn catch_up<T>(state: &State<T>, place: Place, repair: u64) -> Poll<Result<u64, Jump>> {
+    let reason = match state.locate(place) {
+        Located::Ahead if state.checked < repair => return Poll::Pending,
+        Located::At(number) => return Poll::Ready(Ok(number)),
+        Located::Ahead => GapReason::RolledBack,
+        Located::Nowhere(reason) => reason,
+    };
+    Poll::Ready(Err(Jump::to(state, state.before_oldest(), reason)))
 }
 
 impl<T> Detour<T> {
     /// Returns `None` if the overflow policy is to end the subscription.
-    fn new(state: &State<T>, number: u64, reason: GapReason) -> Option<Self> {
+    fn new(state: &State<T>, from: Place, number: u64, reason: GapReason) -> Option<Self> {
         let oldest = state.before_oldest();
         let (number, kept, counts_reported) = match &state.overflow {
             Overflow::Skip => (oldest, Vec::new(), false),
@@ -171,6 +282,8 @@ impl<T> Detour<T> {
         };
         Some(Self {
             number,
+            place: state.place_of(number),
+            from: state.position_after(from),
             kept,
             counts_reported,
         })
@@ -195,6 +308,30 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
+        if (self.branch as usize) < state.branches.len() {
+            let jump = self.leave_branch(&state);
+            self.branch = branches(&state);
+            if let Some(jump) = jump {
+                drop(state);
+                return Poll::Ready(Read::Gap(self.jump(jump)));
+            }
+        }
+        if let Stage::Ahead { place, repair } = self.stage {
+            match catch_up(&state, place, repair) {
+                Poll::Pending => {
+                    _waker = state.waiters.wait(self.slot as usize, cx);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(jump)) => {
+                    drop(state);
+                    return Poll::Ready(Read::Gap(self.jump(jump)));
+                }
+                Poll::Ready(Ok(number)) => {
+                    self.number = number;
+                    self.stage = Stage::Resuming;
+                }
+            }
+        }
         // Assign the stage only if it changes, because each assignment has to drop the previous
         // stage.
         let is_resuming = matches!(self.stage, Stage::Resuming);
@@ -209,7 +346,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
                 true => GapReason::TooOld,
                 false => GapReason::Overtaken,
             };
-            let Some(detour) = Detour::new(&state, self.number, reason) else {
+            let Some(detour) = Detour::new(&state, self.place, self.number, reason) else {
                 return Poll::Ready(Read::Lagged);
             };
             drop(state);
@@ -224,6 +361,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             && let Some((_, entry)) = state.held.back()
         {
             self.number += 1;
+            self.place = place_of(entry);
             Read::Event {
                 delivery: Delivery::of(entry),
                 waits: !state.finished,
@@ -232,6 +370,9 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             let batch;
             (batch, _replaced) = state.batch_after(self.number);
             self.number += batch.deliveries().len() as u64;
+            if let Some(last) = batch.deliveries().last() {
+                self.place = place_of(&last.entry);
+            }
             let more = self.number < state.last;
             let waits = !more && !state.finished;
             Read::Events { batch, more, waits }
@@ -240,11 +381,11 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         } else if state.finished {
             return Poll::Ready(Read::End);
         } else {
-            _waker = state.waiters.wait(self.slot, cx);
+            _waker = state.waiters.wait(self.slot as usize, cx);
             return Poll::Pending;
         };
         if let Read::Event { waits: true, .. } | Read::Events { waits: true, .. } = read {
-            _waker = state.waiters.wait(self.slot, cx);
+            _waker = state.waiters.wait(self.slot as usize, cx);
         }
         Poll::Ready(read)
     }
@@ -254,8 +395,8 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
     }
 
     fn position(&self) -> EventId {
-        self.ring
-            .id_with_reported(self.number, self.reported.into())
+        let position = self.ring.state().position_after(self.place);
+        EventId::position(position.with_reported(self.reported.into()))
     }
 
     fn is_done(&self) -> bool {
@@ -279,7 +420,7 @@ impl<T> fmt::Debug for RingCursor<T> {
 
 impl<T> Drop for RingCursor<T> {
     fn drop(&mut self) {
-        let left = self.ring.state().leave(self.slot);
+        let left = self.ring.state().leave(self.slot as usize);
         // Drop these values after releasing the lock, because dropping a waker may drop a task
         // whose destructors acquire the lock.
         drop(left);

@@ -1,8 +1,10 @@
-//! [`Ring`]: the in-memory back end, which holds the newest events. A reader has no queue and
-//! stores only the sequence number of the last event that it has read.
+//! [`Ring`]: holds a topic's newest events. It is the back end of an in-memory topic, and the copy
+//! of a topic that an engine stores. A reader has no queue and stores only the sequence number of the
+//! last event that it has read.
 
 pub(crate) mod cursor;
 pub(crate) mod overflow;
+mod start;
 pub(crate) mod state;
 pub(crate) mod waiters;
 
@@ -18,26 +20,25 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Start,
-    backend::{Backend, Encoded, Entry, Publishing, Reader, StartAt},
+    backend::{Backend, Encoded, Entry, Finishing, Publishing, Reader, StartAt},
+    engine::Place,
     publish::PublishError,
 };
 use crate::{
     event::{
-        gap::{Gap, GapReason},
         id::EventId,
-        position::{Epoch, ParsedId, Position},
+        position::{Epoch, Mark, Position},
     },
     generator::run_failure::Failure,
 };
 use cursor::{RingCursor, Stage};
 use overflow::{Capacity, Overflow};
-use state::{Evicted, State};
+use start::Opening;
+use state::{Branch, Evicted, State};
 use waiters::Waiters;
 
-/// An in-memory topic.
+/// A topic's newest events.
 pub(crate) struct Ring<T> {
-    epoch: Epoch,
     pub(crate) capacity: Capacity,
     state: Mutex<State<T>>,
     /// The total number of bytes held by the hub's topics, if this topic belongs to a hub.
@@ -47,14 +48,17 @@ pub(crate) struct Ring<T> {
 impl<T> Ring<T> {
     pub(crate) fn new(capacity: Capacity, overflow: Overflow<T>) -> Self {
         Self {
-            epoch: Epoch::new(),
             capacity,
             state: Mutex::new(State {
+                epoch: Epoch::random(),
                 held: VecDeque::new(),
                 bytes: 0,
                 newest: BTreeSet::new(),
                 unread_since: Some(Instant::now()),
                 last: 0,
+                boundary: Place::START,
+                branches: Vec::new(),
+                checked: 0,
                 overflow,
                 finished: false,
                 failure: None,
@@ -83,9 +87,11 @@ impl<T> Ring<T> {
             bytes: 0,
             age: None,
         };
-        let mut gone = Self::new(nothing, Overflow::Skip);
-        gone.epoch = Epoch::GONE;
-        gone.state().finished = true;
+        let gone = Self::new(nothing, Overflow::Skip);
+        let mut state = gone.state();
+        state.epoch = Epoch::GONE;
+        state.finished = true;
+        drop(state);
         gone
     }
 
@@ -95,33 +101,43 @@ impl<T> Ring<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn id(&self, number: u64) -> EventId {
-        EventId::position(Position::new(self.epoch, number))
-    }
-
-    /// Returns the id of the position after event `number`. The id also contains `reported`, the
-    /// number of later events already reported to the client as missed.
-    pub(crate) fn id_with_reported(&self, number: u64, reported: u64) -> EventId {
-        EventId::position(Position::with_reported(self.epoch, number, reported))
-    }
-
     fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
         let now = Instant::now();
-        // Declare this variable before the guard so that it is dropped after the lock is released,
-        // even if a user's key function panics.
-        let entry;
-        let mut state = self.state();
+        let state = self.state();
         if state.finished {
             return Err(PublishError::Finished);
         }
+        if let Some(key) = &encoded.key {
+            let mut held = state.held.iter().map(|(_, entry)| entry);
+            if let Some(stored) = held.find(|entry| entry.key.as_ref() == Some(key)) {
+                let id = stored.id.clone();
+                drop(state);
+                return Ok(id);
+            }
+        }
+        let position = Position::new(state.epoch, state.last + 1);
+        let entry = Arc::new(Entry::new(position, encoded));
+        self.push(entry, state, now);
+        Ok(EventId::position(position))
+    }
+
+    /// Appends an event that an engine has stored.
+    pub(crate) fn insert(&self, entry: Arc<Entry<T>>, at: Instant) {
+        self.push(entry, self.state(), at);
+    }
+
+    /// `entry` comes before the guard so that it is dropped after the lock is released, even if a
+    /// user's key function panics.
+    fn push(&self, entry: Arc<Entry<T>>, mut guard: MutexGuard<'_, State<T>>, at: Instant) {
+        let state = &mut *guard;
         let number = state.last + 1;
-        let id = self.id(number);
-        entry = Arc::new(Entry::new(id.clone(), encoded));
         let before = state.bytes;
         let superseded = match &mut state.overflow {
             Overflow::LatestBy(newest) => {
                 let superseded = newest.published(number, &entry);
-                state.newest.insert(number);
+                if entry.value.is_some() {
+                    state.newest.insert(number);
+                }
                 superseded
             }
             Overflow::Skip | Overflow::Latest | Overflow::Disconnect => None,
@@ -132,21 +148,104 @@ impl<T> Ring<T> {
                 state.bytes -= entry.cost();
             }
         }
-        state.held.push_back((now, Arc::clone(&entry)));
         state.bytes += entry.cost();
+        state.held.push_back((at, entry));
         state.last = number;
-        let gone = self.evict(&mut state, before);
+        let gone = self.evict(state, before);
         // The cached batch is outdated, because it does not contain the new event.
         let batch = state.batch.take();
+        Self::wake(guard);
+        drop((superseded, gone, batch));
+    }
+
+    /// Wakes the readers.
+    fn wake(mut state: MutexGuard<'_, State<T>>) {
         let waiting = state.waiters.take_waiting();
-        drop(state);
         // Wake the readers only after releasing the lock, because a woken reader tries to acquire
         // it immediately.
+        drop(state);
         for waker in waiting {
             waker.wake();
         }
-        drop((superseded, gone, batch));
-        Ok(id)
+    }
+
+    /// Changes the hub's total by the difference between the bytes held now and `before`.
+    fn count(&self, state: &State<T>, before: usize) {
+        if let Some(sum) = self.sum.get() {
+            sum.fetch_add(state.bytes.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Changes that only a [`Follower`](super::engine::Follower) makes.
+impl<T> Ring<T> {
+    /// Returns the place before the oldest held event.
+    pub(crate) fn before_oldest(&self) -> Place {
+        self.state().boundary
+    }
+
+    /// Returns the mark of the event with this number, if it is known.
+    pub(crate) fn mark_at(&self, number: u64) -> Option<Mark> {
+        self.state().mark_at(number)
+    }
+
+    /// Empties the ring, because the engine's log has a new epoch.
+    pub(crate) fn rebase(&self, epoch: Epoch) {
+        let mut state = self.state();
+        let before = state.bytes;
+        let gone = state.clear();
+        self.count(&state, before);
+        state.epoch = epoch;
+        state.boundary = Place::START;
+        state.finished = false;
+        state.failure = None;
+        let after = state.last;
+        state.add_branch(Branch::Rebased { after });
+        Self::wake(state);
+        drop(gone);
+    }
+
+    /// Empties the ring, because the log no longer contains the records up to `place`. Readers that
+    /// have not read them receive a gap.
+    pub(crate) fn skip_to(&self, place: Place) {
+        let mut state = self.state();
+        let before = state.bytes;
+        let newest = state.newest_place().number;
+        let held = std::mem::take(&mut state.held);
+        for (index, (_, entry)) in held.iter().enumerate() {
+            let number = state.last - held.len() as u64 + 1 + index as u64;
+            if !state.newest.contains(&number) {
+                state.bytes -= entry.cost();
+            }
+        }
+        self.count(&state, before);
+        state.last += place.number.saturating_sub(newest);
+        state.boundary = place;
+        let batch = state.batch.take();
+        Self::wake(state);
+        drop((held, batch));
+    }
+
+    /// Removes the events after the one with this number, or all events, because the engine has
+    /// lost them.
+    pub(crate) fn cut(&self, number: Option<u64>) {
+        let mut state = self.state();
+        let before = state.bytes;
+        let gone = state.cut(number);
+        self.count(&state, before);
+        state.finished = false;
+        state.failure = None;
+        Self::wake(state);
+        drop(gone);
+    }
+
+    /// Notes that a repair has been completed, and wakes the readers that wait for it.
+    pub(crate) fn set_checked(&self, number: u64) {
+        let mut state = self.state();
+        if number > state.checked {
+            state.checked = number;
+            Self::wake(state);
+        }
     }
 }
 
@@ -160,17 +259,35 @@ impl<T> Drop for Ring<T> {
 
 impl<T> Ring<T> {
     /// Finishes the topic. Does nothing if the topic is already finished.
-    fn end(&self, failure: Option<Arc<Failure>>) {
+    pub(crate) fn end(&self, failure: Option<Arc<Failure>>) {
         let mut state = self.state();
-        if state.finished {
-            return;
+        if !state.finished {
+            state.finished = true;
+            state.failure = failure;
+            Self::wake(state);
         }
-        state.finished = true;
-        state.failure = failure;
-        let waiting = state.waiters.take_waiting();
-        drop(state);
-        for waker in waiting {
-            waker.wake();
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state().finished
+    }
+
+    pub(crate) fn subscribers(&self) -> usize {
+        self.state().waiters.count()
+    }
+
+    pub(crate) fn unread_since(&self) -> Option<Instant> {
+        self.state().unread_since
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    pub(crate) fn count_in(&self, sum: &Arc<AtomicUsize>) {
+        let state = self.state();
+        if self.sum.set(Arc::clone(sum)).is_ok() {
+            sum.fetch_add(state.bytes, Ordering::Relaxed);
         }
     }
 }
@@ -199,91 +316,84 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
     }
 
     fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>> {
-        let mut state = self.state();
-        let before = state.bytes;
-        let gone = self.evict(&mut state, before);
-        let (oldest, last) = (state.before_oldest(), state.last);
-        let is_done = matches!(from, StartAt::Done(_));
-        let by_key = matches!(state.overflow, Overflow::LatestBy(_));
-        let mut reported = 0;
-        let (number, gap) = match &from {
-            StartAt::Start(Start::Now) => (last, None),
-            StartAt::Start(Start::First) => (oldest, None),
-            StartAt::Start(Start::Latest(count)) => {
-                let number = last.saturating_sub(*count as u64).max(oldest);
-                (number, None)
-            }
-            StartAt::Unknown => (oldest, Some(GapReason::Unknown)),
-            StartAt::After(id) | StartAt::Done(id) => match ParsedId::parse(id) {
-                None => (oldest, Some(GapReason::Unknown)),
-                Some(sent) if !self.epoch.is(sent.epoch) => (oldest, Some(GapReason::OtherEpoch)),
-                Some(sent)
-                    if sent.number.saturating_add(sent.reported.into()) > last
-                        || (sent.reported > 0 && !by_key) =>
-                {
-                    (oldest, Some(GapReason::Unknown))
-                }
-                // The client has already received everything, including the end.
-                Some(_) if is_done && state.finished => (last, None),
-                // The first read returns a gap if any events after this id are no longer held.
-                Some(sent) => {
-                    reported = sent.reported;
-                    (sent.number, None)
-                }
-            },
-        };
-        let slot = state.waiters.enter();
-        state.unread_since = None;
-        drop(state);
-        drop(gone);
-        let is_done = is_done && gap.is_none();
-        let stage = match gap {
-            Some(reason) => Stage::Gap(Box::new(Gap {
-                reason,
-                missed: None,
-                position: self.id(number),
-            })),
-            None if matches!(from, StartAt::After(_) | StartAt::Done(_)) => Stage::Resuming,
-            None => Stage::Following,
-        };
-        Box::new(RingCursor::new(
-            self,
-            stage,
-            (number, reported),
-            slot,
-            is_done,
-        ))
+        self.subscribe_with(&from, None)
     }
 
     fn subscribers(&self) -> usize {
-        self.state().waiters.count()
+        self.subscribers()
     }
 
     fn unread_since(&self) -> Option<Instant> {
-        self.state().unread_since
+        self.unread_since()
     }
 
     fn held_bytes(&self) -> usize {
-        self.state().bytes
+        self.held_bytes()
     }
 
     fn count_in(&self, sum: &Arc<AtomicUsize>) {
+        self.count_in(sum);
+    }
+
+    fn finish(&self) -> Finishing<'_> {
+        Box::pin(async {
+            self.end(None);
+            Ok(())
+        })
+    }
+
+    fn fail(&self, failure: Arc<Failure>) -> Finishing<'_> {
+        Box::pin(async {
+            self.end(Some(failure));
+            Ok(())
+        })
+    }
+
+    fn is_new(&self) -> bool {
         let state = self.state();
-        if self.sum.set(Arc::clone(sum)).is_ok() {
-            sum.fetch_add(state.bytes, Ordering::Relaxed);
-        }
-    }
-
-    fn finish(&self) {
-        self.end(None);
-    }
-
-    fn fail(&self, failure: Arc<Failure>) {
-        self.end(Some(failure));
+        state.last == 0 && !state.finished
     }
 
     fn is_finished(&self) -> bool {
-        self.state().finished
+        self.is_finished()
+    }
+}
+
+impl<T: Send + Sync + 'static> Ring<T> {
+    /// Subscribes to the ring. `ask` is set if an engine stores the topic. It starts a repair, for a
+    /// reader whose id is ahead of the ring, and returns the number of that repair.
+    pub(crate) fn subscribe_with(
+        self: &Arc<Self>,
+        from: &StartAt,
+        ask: Option<&dyn Fn() -> u64>,
+    ) -> Box<dyn Reader<T>> {
+        let mut state = self.state();
+        let before = state.bytes;
+        let gone = self.evict(&mut state, before);
+        let start = match ask {
+            None => state.start_in_memory(from),
+            Some(_) => state.start_in_log(from),
+        };
+        // Each reader has at least one file descriptor or one task, so there are fewer than 2³².
+        let slot = u32::try_from(state.waiters.enter()).unwrap_or(u32::MAX);
+        state.unread_since = None;
+        let branch = state::branches(&state);
+        drop(state);
+        drop(gone);
+        let stage = match (start.stage, ask) {
+            // The state's lock must not be held, because the repair acquires it.
+            (Stage::Ahead { place, .. }, Some(ask)) => Stage::Ahead {
+                place,
+                repair: ask(),
+            },
+            (stage, _) => stage,
+        };
+        Box::new(RingCursor::new(
+            Arc::clone(self),
+            Opening { stage, ..start },
+            slot,
+            branch,
+        ))
     }
 }
 

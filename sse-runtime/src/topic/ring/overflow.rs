@@ -1,6 +1,13 @@
 //! [`Overflow`]: the policy for a reader whose next event is no longer held.
 
-use std::{any::type_name, collections::HashMap, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    any::type_name,
+    collections::{HashMap, hash_map},
+    fmt,
+    hash::Hash,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::topic::backend::Entry;
 
@@ -34,6 +41,12 @@ pub(crate) trait NewestOf<T>: Send {
     /// `number` are excluded.
     fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
 
+    /// Removes an event that is the newest of its key.
+    fn remove(&mut self, entry: &Arc<Entry<T>>);
+
+    /// Records a held event, unless its key already has an event. Returns whether it did.
+    fn restore(&mut self, number: u64, entry: &Arc<Entry<T>>) -> bool;
+
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -58,8 +71,27 @@ where
     F: Fn(&T) -> K + Send,
 {
     fn published(&mut self, number: u64, entry: &Arc<Entry<T>>) -> Option<(u64, Arc<Entry<T>>)> {
-        let key = (self.key)(&entry.value);
+        let key = (self.key)(entry.value.as_ref()?);
         self.newest.insert(key, (number, Arc::clone(entry)))
+    }
+
+    fn remove(&mut self, entry: &Arc<Entry<T>>) {
+        if let Some(value) = &entry.value {
+            self.newest.remove(&(self.key)(value));
+        }
+    }
+
+    fn restore(&mut self, number: u64, entry: &Arc<Entry<T>>) -> bool {
+        let Some(value) = &entry.value else {
+            return false;
+        };
+        match self.newest.entry((self.key)(value)) {
+            hash_map::Entry::Occupied(_) => false,
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert((number, Arc::clone(entry)));
+                true
+            }
+        }
     }
 
     fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)> {

@@ -1,6 +1,7 @@
 //! [`State`]: the events and readers of a [`Ring`](super::Ring), protected by the ring's lock.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeSet, VecDeque},
     sync::Arc,
     task::Waker,
@@ -13,15 +14,23 @@ use super::{
     waiters::Waiters,
 };
 use crate::{
+    event::{
+        gap::GapReason,
+        position::{Epoch, Mark, Position},
+    },
     generator::run_failure::Failure,
     topic::{
         backend::{Delivery, Entry},
         batch::Batch,
+        engine::Place,
     },
 };
 
 pub(crate) struct State<T> {
-    /// The held events. Their sequence numbers are consecutive and end with `last`.
+    pub(crate) epoch: Epoch,
+    /// The held events. Their sequence numbers are consecutive and end with `last`. In an in-memory
+    /// topic, an event's sequence number is also the number in its id. An engine's numbers may have
+    /// holes.
     pub(crate) held: VecDeque<(Instant, Arc<Entry<T>>)>,
     /// The total cost of all held events, whether they are held in the ring or as the newest event
     /// of a key.
@@ -31,6 +40,13 @@ pub(crate) struct State<T> {
     /// The time at which the last reader left, or `None` while there are readers.
     pub(crate) unread_since: Option<Instant>,
     pub(crate) last: u64,
+    /// The place before the oldest held event, as in the events' ids.
+    pub(crate) boundary: Place,
+    /// The changes after which readers may have to continue elsewhere. Empty while there are no
+    /// readers.
+    pub(crate) branches: Vec<Branch>,
+    /// The number of the last repair that has been completed, for readers that wait for one.
+    pub(crate) checked: u64,
     pub(crate) overflow: Overflow<T>,
     pub(crate) finished: bool,
     /// The failure that finished the topic, if any.
@@ -40,6 +56,27 @@ pub(crate) struct State<T> {
     /// position can share it, for example when many clients resume after a deployment. The batch is
     /// dropped when the next event is published or the last reader leaves.
     pub(crate) batch: Option<CachedBatch<T>>,
+}
+
+/// A change of the ring that is not an append.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Branch {
+    /// The events after this sequence number were removed, because the engine has lost them.
+    Cut { kept: u64 },
+    /// The topic was emptied, because the engine has lost it. It continues after this sequence
+    /// number.
+    Rebased { after: u64 },
+}
+
+/// The location of a client's id in the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Located {
+    /// After the event with this sequence number, which the ring may no longer hold.
+    At(u64),
+    /// After the newest event.
+    Ahead,
+    /// The id cannot be resumed.
+    Nowhere(GapReason),
 }
 
 /// A batch for readers that have read up to event `number`.
@@ -56,7 +93,155 @@ pub(crate) struct Evicted<T> {
     _batch: Option<CachedBatch<T>>,
 }
 
+/// Returns the number of branches.
+pub(super) fn branches<T>(state: &State<T>) -> u32 {
+    // Each branch is a loss of events by the engine while the topic has readers.
+    u32::try_from(state.branches.len()).unwrap_or(u32::MAX)
+}
+
+/// Returns the place of an event, as in its id.
+pub(super) fn place<T>(entry: &Entry<T>) -> Place {
+    let position = entry.position();
+    Place {
+        number: position.number(),
+        mark: position.mark,
+    }
+}
+
 impl<T> State<T> {
+    /// Returns the place of the newest event.
+    pub(crate) fn newest_place(&self) -> Place {
+        let newest = self.held.back();
+        newest.map_or(self.boundary, |(_, entry)| place(entry))
+    }
+
+    /// Returns the place of the event with this sequence number, which must be held or be the one
+    /// before the oldest held event.
+    pub(crate) fn place_of(&self, number: u64) -> Place {
+        self.held_at(number).map_or(self.boundary, place)
+    }
+
+    /// Returns the position after this place.
+    pub(crate) fn position_after(&self, Place { number, mark }: Place) -> Position {
+        Position::with_mark(self.epoch, number, mark)
+    }
+
+    fn held_at(&self, number: u64) -> Option<&Entry<T>> {
+        let index = number.checked_sub(self.before_oldest() + 1)?;
+        let (_, entry) = self.held.get(usize::try_from(index).ok()?)?;
+        Some(entry)
+    }
+
+    /// Returns the index of the first held event whose number in its id is at least `number`.
+    fn index_of(&self, number: u64) -> usize {
+        self.held
+            .partition_point(|(_, entry)| entry.position().number() < number)
+    }
+
+    /// Returns the mark of the event with this number in its id, if it is known.
+    pub(crate) fn mark_at(&self, number: u64) -> Option<Mark> {
+        if number == self.boundary.number {
+            return self.boundary.mark;
+        }
+        let (_, entry) = self.held.get(self.index_of(number))?;
+        let position = entry.position();
+        (position.number() == number)
+            .then_some(position.mark)
+            .flatten()
+    }
+
+    /// Locates an id of a topic that an engine stores. Its epoch is the topic's.
+    pub(crate) fn locate(&self, sent: Place) -> Located {
+        let unmarked = sent.mark.is_none() && sent.number > 0;
+        if unmarked || sent.mark.is_some() && sent.number == 0 {
+            return Located::Nowhere(GapReason::Unknown);
+        }
+        if sent.number > self.newest_place().number {
+            return Located::Ahead;
+        }
+        let oldest = self.before_oldest();
+        let (number, mark) = match sent.number.cmp(&self.boundary.number) {
+            // The ring no longer knows the mark.
+            Ordering::Less => {
+                let missing = self.boundary.number - sent.number;
+                return Located::At(oldest.saturating_sub(missing));
+            }
+            Ordering::Equal => (oldest, self.boundary.mark),
+            Ordering::Greater => {
+                let index = self.index_of(sent.number);
+                let found = self.held.get(index).map(|(_, entry)| place(entry));
+                let Some(place) = found.filter(|place| place.number == sent.number) else {
+                    return Located::Nowhere(GapReason::Unknown);
+                };
+                (oldest + index as u64 + 1, place.mark)
+            }
+        };
+        match mark {
+            Some(mark) if sent.mark != Some(mark) => Located::Nowhere(GapReason::RolledBack),
+            _ => Located::At(number),
+        }
+    }
+
+    /// Removes the events after the one with this number in its id, or all events.
+    pub(crate) fn cut(&mut self, number: Option<u64>) -> Evicted<T> {
+        let kept = number.map_or(0, |number| self.index_of(number.saturating_add(1)));
+        let removed = self.held.split_off(kept);
+        self.last -= removed.len() as u64;
+        for (_, entry) in &removed {
+            self.bytes -= entry.cost();
+        }
+        let kept = if number.is_none() { 0 } else { self.last };
+        let mut entries = self.forget_newest_after(kept);
+        entries.extend(removed.into_iter().map(|(_, entry)| entry));
+        self.add_branch(Branch::Cut { kept });
+        Evicted {
+            _entries: entries,
+            _batch: self.batch.take(),
+        }
+    }
+
+    /// Removes all events.
+    pub(crate) fn clear(&mut self) -> Evicted<T> {
+        let held = std::mem::take(&mut self.held);
+        let mut entries = self.forget_newest_after(0);
+        entries.extend(held.into_iter().map(|(_, entry)| entry));
+        self.bytes = 0;
+        Evicted {
+            _entries: entries,
+            _batch: self.batch.take(),
+        }
+    }
+
+    pub(crate) fn add_branch(&mut self, branch: Branch) {
+        if self.waiters.count() > 0 {
+            self.branches.push(branch);
+        }
+    }
+
+    /// Removes the events after `last` from the newest events of each key. For their keys, the
+    /// newest event that is still held takes their place.
+    fn forget_newest_after(&mut self, last: u64) -> Vec<Arc<Entry<T>>> {
+        let oldest = self.before_oldest();
+        let Overflow::LatestBy(newest) = &mut self.overflow else {
+            return Vec::new();
+        };
+        let forgotten = newest.after(last);
+        for (number, entry) in &forgotten {
+            newest.remove(entry);
+            self.newest.remove(number);
+            if *number <= oldest {
+                self.bytes -= entry.cost();
+            }
+        }
+        for (index, (_, entry)) in self.held.iter().enumerate().rev() {
+            let number = oldest + 1 + index as u64;
+            if newest.restore(number, entry) {
+                self.newest.insert(number);
+            }
+        }
+        forgotten.into_iter().map(|(_, entry)| entry).collect()
+    }
+
     /// Returns the sequence number before that of the oldest held event.
     #[inline]
     pub(crate) fn before_oldest(&self) -> u64 {
@@ -67,6 +252,7 @@ impl<T> State<T> {
     fn take_oldest(&mut self) -> Option<Arc<Entry<T>>> {
         let number = self.before_oldest() + 1;
         let (_, entry) = self.held.pop_front()?;
+        self.boundary = place(&entry);
         if !self.newest.contains(&number) {
             self.bytes -= entry.cost();
         }
@@ -123,6 +309,7 @@ impl<T> State<T> {
         let was_last = self.waiters.count() == 0;
         if was_last {
             self.unread_since = Some(Instant::now());
+            self.branches.clear();
         }
         (waited, self.batch.take_if(|_| was_last))
     }

@@ -14,6 +14,7 @@ use super::{overflow::NewestByKey, *};
 use crate::{
     generator::frame_buffer::SHARED,
     topic::{
+        Start,
         backend::Read,
         batch::{BYTES, Batch},
     },
@@ -30,7 +31,12 @@ fn ring(overflow: Overflow<u64>) -> Arc<Ring<u64>> {
 
 fn publish(ring: &Ring<u64>, value: u64, len: usize) {
     let frame = BytesMut::zeroed(len);
-    ring.add(Encoded { value, frame }).unwrap();
+    ring.add(Encoded {
+        value,
+        frame,
+        key: None,
+    })
+    .unwrap();
 }
 
 fn read(reader: &mut Box<dyn Reader<u64>>) -> Arc<Batch<u64>> {
@@ -178,7 +184,12 @@ async fn value_is_dropped_after_the_lock_is_released() {
             was_locked: Arc::clone(&was_locked),
         };
         let frame = BytesMut::zeroed(10);
-        ring.add(Encoded { value, frame }).unwrap();
+        ring.add(Encoded {
+            value,
+            frame,
+            key: None,
+        })
+        .unwrap();
     };
 
     let panicking = Arc::new(Ring::new(capacity, newest));

@@ -10,7 +10,7 @@ use std::{
 use tokio::task::coop;
 use tokio_stream::Stream;
 
-use super::{Subscription, Update};
+use super::{Subscription, Update, VALUES};
 use crate::event::{event::Event, id::EventId};
 
 /// A subscription that yields only the updates that pass a filter. See [`Subscription::filter`].
@@ -49,7 +49,7 @@ impl<T, F: FnMut(&T) -> bool> Filter<T, F> {
     #[inline(always)]
     fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
         loop {
-            match ready!(self.updates.poll_update(cx)) {
+            match ready!(self.updates.poll_update::<VALUES>(cx)) {
                 Some(update) if !(self.filter)(&update) => {
                     // Attach the rejected update's gap to the next update instead.
                     if update.gap.is_some() {

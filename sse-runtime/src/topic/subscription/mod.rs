@@ -53,6 +53,12 @@ pub struct Subscription<T> {
     unreported: Option<Box<Gap>>,
 }
 
+/// The caller uses the updates' values. An event that cannot be decoded is a gap.
+const VALUES: bool = true;
+
+/// The caller passes on the updates' frames.
+const FRAMES: bool = false;
+
 /// Whether the position has been reported to the endpoint's stream. Keep-alives contain the
 /// reported position.
 ///
@@ -104,7 +110,7 @@ impl<T> Subscription<T> {
     ///
     /// No update is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Update<T>> {
-        poll_fn(|cx| self.poll_update(cx)).await
+        poll_fn(|cx| self.poll_update::<VALUES>(cx)).await
     }
 
     /// Returns the next update, or the gap that precedes it. A gap returned by this method is not
@@ -122,7 +128,7 @@ impl<T> Subscription<T> {
         if let Some(unreported) = self.unreported.take() {
             return Some(Err(*unreported));
         }
-        poll_fn(|cx| self.poll_recv(cx)).await
+        poll_fn(|cx| self.poll_recv::<VALUES>(cx)).await
     }
 
     /// Returns the id of the position after all updates returned so far. Immediately after you
@@ -181,11 +187,15 @@ impl<T> Subscription<T> {
         }
     }
 
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Update<T>, Gap>>> {
+    /// `READS` is either [`VALUES`] or [`FRAMES`].
+    fn poll_recv<const READS: bool>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Update<T>, Gap>>> {
         self.state.forget_waker();
         loop {
             if let Some(delivery) = self.state.take_next() {
-                return Poll::Ready(Some(Ok(self.hand_out(delivery))));
+                return Poll::Ready(Some(self.hand_out_if::<READS>(delivery)));
             }
             if let State::Ended { .. } = self.state {
                 return Poll::Ready(None);
@@ -200,7 +210,7 @@ impl<T> Subscription<T> {
             match read {
                 Read::Event { delivery, waits } => {
                     self.state = State::Idle(state::next(false, waits));
-                    return Poll::Ready(Some(Ok(self.hand_out(delivery))));
+                    return Poll::Ready(Some(self.hand_out_if::<READS>(delivery)));
                 }
                 Read::Events { batch, more, waits } => {
                     self.state = State::Batch {
@@ -237,7 +247,7 @@ impl<T> Subscription<T> {
         handoff: &Handoff,
         cx: &mut Context<'_>,
     ) -> Poll<Option<bool>> {
-        let Some(mut update) = ready!(self.poll_update(cx)) else {
+        let Some(mut update) = ready!(self.poll_update::<FRAMES>(cx)) else {
             return Poll::Ready(None);
         };
         let stop = handoff.write(|outgoing| {
@@ -268,6 +278,18 @@ impl<T> Subscription<T> {
         }
         let waits = self.state.next() == Next::Wait;
         Poll::Ready(Some(stop == Stop::UntilTaken || waits))
+    }
+
+    /// Hands out an event, or a gap if the reader needs the event's value and it cannot be decoded.
+    #[inline(always)]
+    fn hand_out_if<const READS: bool>(&mut self, delivery: Delivery<T>) -> Result<Update<T>, Gap> {
+        if READS == VALUES
+            && let Some(gap) = delivery.unreadable()
+        {
+            self.move_to(gap.position.clone());
+            return Err(gap);
+        }
+        Ok(self.hand_out(delivery))
     }
 
     fn hand_out(&mut self, delivery: Delivery<T>) -> Update<T> {
@@ -309,9 +331,9 @@ impl<T> Subscription<T> {
     }
 
     #[inline(always)]
-    fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
+    fn poll_update<const READS: bool>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
         loop {
-            match ready!(self.poll_recv(cx)) {
+            match ready!(self.poll_recv::<READS>(cx)) {
                 None => return Poll::Ready(None),
                 Some(Ok(mut update)) => {
                     update.gap = self.unreported.take();
@@ -344,7 +366,7 @@ impl<T> Stream for Subscription<T> {
     type Item = Update<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Update<T>>> {
-        self.poll_update(cx)
+        self.poll_update::<VALUES>(cx)
     }
 }
 

@@ -106,7 +106,7 @@ async fn slow_reader_receives_events_of_any_size() {
     for size in SIZES {
         topic.publish(&Text("x".repeat(size))).await.unwrap();
     }
-    topic.finish();
+    topic.finish().await.unwrap();
     let app = Router::new().sse(own).sse(shared).with_state(topic);
     let addr = serve(app).await;
     for path in ["/own", "/shared"] {

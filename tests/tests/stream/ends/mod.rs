@@ -23,7 +23,7 @@ macro_rules! endpoint {
                 "expired" => connection.expires_at(SystemTime::now()),
                 "revoked" => connection.close_when(std::future::ready(())),
                 "lagged" => {
-                    let topic: Topic<u32> = Topic::builder().events(2).disconnect().build();
+                    let topic: Topic<u32> = Topic::builder().keep(2).disconnect().build();
                     let updates = topic.subscribe(Start::Now);
                     for number in 0..10 {
                         topic.publish(&number).await.map_err(|error| error.to_string())?;
@@ -34,12 +34,23 @@ macro_rules! endpoint {
                 "topic finished" => {
                     let topic: Topic<u32> = Topic::in_memory(2);
                     let updates = topic.subscribe(Start::Now);
-                    topic.finish();
+                    topic.finish().await.unwrap();
                     yield_all!(updates);
                     return;
                 }
+                "run lost" => {
+                    let directory = tempfile::tempdir().unwrap();
+                    let log = Log::open(directory.path().join("log")).await.unwrap();
+                    let hub = Hub::builder(|| Topic::builder()).engine(&log, "runs").build();
+                    // To the hub, this event looks like one from a run of an earlier process.
+                    let topic = hub.topic("run").await.unwrap();
+                    topic.publish(&0).await.unwrap();
+                    let run = hub.resume("run", Start::Now).await.unwrap();
+                    yield_all!(run.unwrap());
+                    return;
+                }
                 "run failed" | "run failed unseen" | "run panicked" | "run stopped" => {
-                    yield_all!(run(&how));
+                    yield_all!(run(&how).await);
                     return;
                 }
                 _ => {}
@@ -56,6 +67,7 @@ mod topics;
 use std::{future::pending, net::SocketAddr, time::SystemTime};
 
 use axum::{Extension, Router, extract::Path, http::StatusCode};
+use sse_log::Log;
 use sse_runtime::{
     CloseReason, Connection, Hub, SseRouterExt as _, Start, Stream, StreamLimit, Topic,
     sse_endpoint, topic::Subscription,
@@ -101,19 +113,31 @@ endpoint!(
 );
 
 /// Starts a run that ends in the way that `how` specifies, either immediately or a moment later.
-fn run(how: &str) -> Subscription<u32> {
-    let hub: Hub<u32> = Hub::new(|| Topic::in_memory(2));
+async fn run(how: &str) -> Subscription<u32> {
+    let hub: Hub<u32> = Hub::new(|| Topic::builder().keep(2));
     let run = match how {
-        "run failed" => hub.spawn("run", Start::First, async |_| {
-            Err::<(), _>("on purpose".to_owned())
-        }),
-        "run failed unseen" => hub.spawn("run", Start::First, async |_| {
-            Err::<(), _>(std::io::Error::other("on purpose"))
-        }),
-        "run panicked" => hub.spawn("run", Start::First, async |_| -> () {
-            panic!("on purpose")
-        }),
-        _ => hub.spawn("run", Start::First, async |_| pending::<()>().await),
+        "run failed" => {
+            hub.spawn("run", Start::First, async |_| {
+                Err::<(), _>("on purpose".to_owned())
+            })
+            .await
+        }
+        "run failed unseen" => {
+            hub.spawn("run", Start::First, async |_| {
+                Err::<(), _>(std::io::Error::other("on purpose"))
+            })
+            .await
+        }
+        "run panicked" => {
+            hub.spawn("run", Start::First, async |_| -> () {
+                panic!("on purpose")
+            })
+            .await
+        }
+        _ => {
+            hub.spawn("run", Start::First, async |_| pending::<()>().await)
+                .await
+        }
     };
     if how == "run stopped" {
         assert!(hub.abort("run"));

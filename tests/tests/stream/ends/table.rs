@@ -177,7 +177,7 @@ fn describe(frames: &str) -> String {
     }
 }
 
-const CAUSES: [(&str, &str); 14] = [
+const CAUSES: [(&str, &str); 15] = [
     ("finished", "the generator returns"),
     ("topic finished", "its topic is finished"),
     ("failed", "the generator returns an error"),
@@ -204,6 +204,10 @@ const CAUSES: [(&str, &str); 14] = [
     ),
     ("run panicked", "its run panics"),
     ("run stopped", "its run is stopped by `Hub::abort`"),
+    (
+        "run lost",
+        "its run is stored, and the process that ran it has stopped",
+    ),
 ];
 
 async fn run_cause(stack: Stack, http: Http, endpoint: &str, cause: &str) -> Ended {

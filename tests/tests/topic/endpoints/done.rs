@@ -22,7 +22,7 @@ async fn finished_topic_is_replayed_then_sends_done() {
         has_subscribed(&mut waits);
         let first = topic.publish(&1).await.unwrap();
         let second = topic.publish(&2).await.unwrap();
-        topic.finish();
+        topic.finish().await.unwrap();
         let refused = topic.publish(&3).await;
         assert!(matches!(refused, Err(PublishError::Finished)));
         for id in [&first, &second] {
@@ -83,7 +83,7 @@ async fn done_stops_only_clients_of_the_same_topic() {
     let addr = serve(app.with_state(topic.clone())).await;
     for is_finished in [false, true] {
         if is_finished {
-            topic.finish();
+            topic.finish().await.unwrap();
         }
         for path in ["/numbers", "/all", "/checked"] {
             for (sent, reason) in [
@@ -121,7 +121,7 @@ async fn done_stops_only_clients_of_the_same_topic() {
 #[tokio::test]
 async fn done_in_the_query_is_left_to_the_handler() {
     let (topic, epoch) = four_of_ten().await;
-    topic.finish();
+    topic.finish().await.unwrap();
     let runs = Generators::new();
     let app = Router::new().sse(all).with_state(topic);
     let app = app.merge(Router::new().sse(counted).with_state(runs.clone()));
@@ -226,7 +226,7 @@ async fn done_stops_clients_of_streams_without_topics() {
 async fn done_names_the_position_if_nothing_was_sent() {
     let topic: Topic<u64> = Topic::in_memory(4);
     let epoch = epoch(&topic);
-    topic.finish();
+    topic.finish().await.unwrap();
     let addr = serve(Router::new().sse(all).with_state(topic)).await;
     let mut client = Client::get(addr, "/all").await;
     client.head().await;
@@ -263,7 +263,7 @@ async fn end_of_one_topic_does_not_end_a_stream_of_two() {
     };
     let client = testing::Client::new(Router::new().sse(two).with_state(two_of.clone()));
     two_of.ends.publish(&1).await.unwrap();
-    two_of.ends.finish();
+    two_of.ends.finish().await.unwrap();
     let mut events = client.get("/two").await.events();
     assert_eq!(events.expect_event().await.data, "1");
     two_of.goes_on.publish(&2).await.unwrap();
@@ -298,7 +298,7 @@ async fn stream_sends_no_done_while_a_topic_is_open() {
         for number in 1..=2 {
             pair_of.goes_on.publish(&number).await.unwrap();
         }
-        pair_of.ends.finish();
+        pair_of.ends.finish().await.unwrap();
         let app = Router::new().sse(pair).sse(signal).with_state(pair_of);
         let client = testing::Client::new(app);
         let text = client.get(path).await.text().await;

@@ -128,7 +128,7 @@ fn event_is_dropped_outside_the_lock() {
     std::thread::spawn(move || {
         let topic: Arc<Topic<WithDestructor>> = Arc::new(
             Topic::builder()
-                .events(2)
+                .keep(2)
                 .latest_by(|_: &WithDestructor| ())
                 .build(),
         );

@@ -165,7 +165,7 @@ async fn once_there(
 async fn gap_before_response_is_sent_without_events() {
     let topic: Topic<u64> = Topic::in_memory(16);
     let position = topic.subscribe(Start::Now).position();
-    topic.finish();
+    topic.finish().await.unwrap();
     let app = Router::new().sse(once_there).with_state(topic);
     let client = testing::Client::new(app);
     let nothing = client.get("/once_there").last_event_id(&position).await;
@@ -208,9 +208,9 @@ async fn lagging_reader_is_disconnected_if_others_end() {
 
     let pair_of = Pair {
         ends: Topic::in_memory(4),
-        goes_on: Topic::builder().events(2).disconnect().build(),
+        goes_on: Topic::builder().keep(2).disconnect().build(),
     };
-    pair_of.ends.finish();
+    pair_of.ends.finish().await.unwrap();
     let client = testing::Client::new(Router::new().sse(lags).with_state(pair_of));
     let text = client.get("/lags").await.text().await;
     assert!(

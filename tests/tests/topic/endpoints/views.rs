@@ -41,7 +41,7 @@ async fn even_texts(
 #[tokio::test]
 async fn views_keep_ids_gaps_and_end() {
     let (topic, epoch) = four_of_ten().await;
-    topic.finish();
+    topic.finish().await.unwrap();
     let app = Router::new()
         .sse(numbers)
         .sse(all)

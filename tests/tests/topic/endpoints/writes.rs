@@ -45,7 +45,7 @@ async fn large_event_has_its_own_write() {
     for _ in 0..8 {
         topic.publish(&"x".repeat(10_000)).await.unwrap();
     }
-    topic.finish();
+    topic.finish().await.unwrap();
     let client = testing::Client::new(Router::new().sse(strings).with_state(topic));
     let all = client.get("/strings").await.text().await;
     assert_eq!(all.matches("data: \"x").count(), 8);
@@ -67,7 +67,7 @@ async fn large_event_is_shared_by_its_readers() {
     for text in ["small", &"large ".repeat(2_000), "small again"] {
         topic.publish(&text.to_owned()).await.unwrap();
     }
-    topic.finish();
+    topic.finish().await.unwrap();
     let app = Router::new().sse(letters).with_state(topic);
     let mut larges = Vec::new();
     for _ in 0..2 {

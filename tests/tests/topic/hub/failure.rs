@@ -69,7 +69,7 @@ async fn sends_done(
 async fn failed_run_sends_no_done() {
     let hub = hub(10);
     let failing = async |_| Err("no".to_owned());
-    let mut updates = hub.spawn("a", Start::First, failing).unwrap();
+    let mut updates = hub.spawn("a", Start::First, failing).await.unwrap();
     assert!(
         within("the end of the stream", updates.next())
             .await
@@ -78,7 +78,7 @@ async fn failed_run_sends_no_done() {
     assert!(updates.has_failed());
     let app = Router::new().sse(sends_done).sse(several);
     let client = testing::Client::new(app.with_state(hub.clone()));
-    hub.topic("b").unwrap().finish();
+    hub.topic("b").await.unwrap().finish().await.unwrap();
     for path in ["/sends_done/a", "/several/a,b"] {
         let mut events = client.get(path).await.events();
         let (words, data, id) = words_and_error(&mut events).await;
@@ -98,7 +98,7 @@ async fn half(topic: Topic<String>) -> Result<(), String> {
 async fn own_marker(
     State(hub): State<Hub<String>>,
 ) -> Result<impl Stream<Item = String>, HubError> {
-    let mut run = hub.spawn_again("post", Start::First, half)?;
+    let mut run = hub.spawn_again("post", Start::First, half).await?;
     while let Some(word) = run.next().await {
         yield_!(word);
     }
@@ -112,7 +112,7 @@ async fn own_event(
     Path(how): Path<String>,
     State(hub): State<Hub<String>>,
 ) -> impl Stream<Item = String> {
-    let Ok(mut run) = hub.spawn_again("get", Start::First, half) else {
+    let Ok(mut run) = hub.spawn_again("get", Start::First, half).await else {
         return;
     };
     let mut words = Vec::new();
@@ -130,7 +130,7 @@ async fn own_event(
 /// Returns a custom error if the run failed.
 #[sse_endpoint("/own_error")]
 async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<String, String>> {
-    let run = hub.spawn_again("error", Start::First, half);
+    let run = hub.spawn_again("error", Start::First, half).await;
     let mut run = run.map_err(|error| error.to_string())?;
     while let Some(word) = run.next().await {
         yield_!(word);
@@ -188,10 +188,10 @@ async fn handler_sends_nothing_after_a_failed_run() {
 #[tokio::test]
 async fn subscription_fails_with_one_of_its_topics() {
     let hub = hub(10);
-    let mut run = hub.spawn("f", Start::First, half).unwrap();
+    let mut run = hub.spawn("f", Start::First, half).await.unwrap();
     while within("a word", run.next()).await.is_some() {}
     publish(&hub, "live", &"live 1");
-    let mut updates = hub.subscribe(["f", "live"], Start::First).unwrap();
+    let mut updates = hub.subscribe(["f", "live"], Start::First).await.unwrap();
     let mut words = BTreeSet::new();
     while let Some(update) = within("a word", updates.next()).await {
         words.insert((*update).clone());
@@ -201,7 +201,11 @@ async fn subscription_fails_with_one_of_its_topics() {
 
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     let path = "/several/f,live";
-    let at = hub.subscribe(["f", "live"], Start::Now).unwrap().position();
+    let at = hub
+        .subscribe(["f", "live"], Start::Now)
+        .await
+        .unwrap()
+        .position();
     let mut events = client.get(path).last_event_id(at).await.events();
     let (_, data, id) = words_and_error(&mut events).await;
     assert_eq!(data, "\"upstream\"");
@@ -216,10 +220,12 @@ async fn subscription_fails_with_one_of_its_topics() {
 async fn read_stopped(
     State(hub): State<Hub<String>>,
 ) -> Result<impl Stream<Item = String>, HubError> {
-    let run = hub.spawn("s", Start::First, |topic| async move {
-        topic.publish(&"half".to_owned()).await.unwrap();
-        pending::<()>().await;
-    })?;
+    let run = hub
+        .spawn("s", Start::First, |topic| async move {
+            topic.publish(&"half".to_owned()).await.unwrap();
+            pending::<()>().await;
+        })
+        .await?;
     yield_all!(run);
     yield_!(Event::text("[DONE]"));
 }
@@ -246,17 +252,19 @@ async fn read_failed(
     State(hub): State<Hub<String>>,
 ) -> Result<impl Stream<Item = String>, HubError> {
     let name = how.clone();
-    let run = hub.spawn(&name, Start::First, |topic| async move {
-        topic.publish(&"half".to_owned()).await.unwrap();
-        match how.as_str() {
-            "shown" => Err(OutOfWords::Shown {
-                code: "out_of_words",
-                status: 503,
-            }),
-            "not serialized" => Err(OutOfWords::Broken),
-            _ => panic!("on purpose"),
-        }
-    })?;
+    let run = hub
+        .spawn(&name, Start::First, |topic| async move {
+            topic.publish(&"half".to_owned()).await.unwrap();
+            match how.as_str() {
+                "shown" => Err(OutOfWords::Shown {
+                    code: "out_of_words",
+                    status: 503,
+                }),
+                "not serialized" => Err(OutOfWords::Broken),
+                _ => panic!("on purpose"),
+            }
+        })
+        .await?;
     yield_all!(run);
     yield_!(Event::text("[DONE]"));
 }

@@ -30,7 +30,7 @@ use support::within;
 use tokio::{sync::Semaphore, task::yield_now, time::advance};
 
 fn hub_builder(events: usize) -> HubBuilder<String> {
-    Hub::builder(move || Topic::in_memory(events))
+    Hub::builder(move || Topic::builder().keep(events))
 }
 
 fn hub(events: usize) -> Hub<String> {
@@ -39,6 +39,15 @@ fn hub(events: usize) -> Hub<String> {
 
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Returns the output of a future that does not wait. No method of a hub waits if its topics are in
+/// memory.
+fn ready<F: Future>(future: F) -> F::Output {
+    match poll_once(future) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future waits"),
+    }
 }
 
 /// Polls a stream until its generator waits. The stream must not have sent any events. The first
@@ -64,7 +73,7 @@ fn values(updates: &mut Subscription<String>) -> Vec<String> {
 }
 
 fn publish(hub: &Hub<String>, name: &str, value: &dyn std::fmt::Display) {
-    let topic = hub.topic(name).unwrap();
+    let topic = ready(hub.topic(name)).unwrap();
     topic.try_publish(&value.to_string()).unwrap();
 }
 
@@ -79,7 +88,7 @@ async fn several(
     State(hub): State<Hub<String>>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = String>, HubError> {
-    let updates = hub.subscribe(names.split(','), last)?;
+    let updates = ready(hub.subscribe(names.split(','), last))?;
     yield_all!(updates);
 }
 
@@ -146,27 +155,29 @@ async fn answer(
         words,
     } = answers;
     let name = id.clone();
-    let updates = hub.spawn(&id, last, |topic| async move {
-        started.fetch_add(1, Ordering::Relaxed);
-        for number in 1..=5 {
-            words.acquire().await.unwrap().forget();
-            if number == 3 {
-                match name.as_str() {
-                    "panics" => panic!("on purpose"),
-                    "fails" => {
-                        return Err(OutOfWords::Shown {
-                            code: "out_of_words",
-                            status: 503,
-                        });
+    let updates = hub
+        .spawn(&id, last, |topic| async move {
+            started.fetch_add(1, Ordering::Relaxed);
+            for number in 1..=5 {
+                words.acquire().await.unwrap().forget();
+                if number == 3 {
+                    match name.as_str() {
+                        "panics" => panic!("on purpose"),
+                        "fails" => {
+                            return Err(OutOfWords::Shown {
+                                code: "out_of_words",
+                                status: 503,
+                            });
+                        }
+                        "fails-unseen" => return Err(OutOfWords::Broken),
+                        _ => {}
                     }
-                    "fails-unseen" => return Err(OutOfWords::Broken),
-                    _ => {}
                 }
+                topic.publish(&format!("word {number}")).await.unwrap();
             }
-            topic.publish(&format!("word {number}")).await.unwrap();
-        }
-        Ok(())
-    })?;
+            Ok(())
+        })
+        .await?;
     yield_all!(updates);
 }
 

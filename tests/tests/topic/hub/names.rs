@@ -30,16 +30,16 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     let count = Arc::clone(&made);
     let hub: Hub<String> = Hub::builder(move || {
         count.fetch_add(1, Ordering::Relaxed);
-        Topic::in_memory(10)
+        Topic::builder().keep(10)
     })
     .idle(IDLE)
     .build();
     assert_eq!((hub.len(), made.load(Ordering::Relaxed)), (0, 0));
     assert!(hub.get("a").is_none());
-    let held = hub.topic("a").unwrap();
+    let held = hub.topic("a").await.unwrap();
     publish(&hub, "a", &1);
     publish(&hub, "b", &1);
-    let mut updates = hub.subscribe(["c"], Start::Now).unwrap();
+    let mut updates = hub.subscribe(["c"], Start::Now).await.unwrap();
     assert_eq!((hub.len(), made.load(Ordering::Relaxed)), (3, 3));
     let of_b = hub.get("b").unwrap().subscribe(Start::First).position();
 
@@ -73,7 +73,7 @@ async fn room(
     State(rooms): State<Hub<String>>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = String>, HubError> {
-    let room = rooms.topic(&room)?;
+    let room = rooms.topic(&room).await?;
     yield_all!(room.subscribe(last));
 }
 
@@ -102,7 +102,10 @@ async fn random_names_do_not_grow_a_full_hub() {
     open.pop();
     pass(IDLE * 2).await;
     // A rejected subscription does not create a topic.
-    let full = hub.subscribe(["a", "d", "e"], Start::Now).unwrap_err();
+    let full = hub
+        .subscribe(["a", "d", "e"], Start::Now)
+        .await
+        .unwrap_err();
     assert_eq!(full, HubError::Full);
     assert_eq!(hub.len(), 2);
     assert_eq!(client.get("/rooms/d").await.status(), StatusCode::OK);
@@ -115,7 +118,7 @@ async fn full_hub_drops_the_least_recently_used_topic() {
     let run = async |name: &str| {
         let say =
             |topic: Topic<String>| async move { topic.publish(&String::new()).await.map(drop) };
-        let mut updates = hub.spawn(name, Start::First, say).unwrap();
+        let mut updates = hub.spawn(name, Start::First, say).await.unwrap();
         while within("the end of the run", updates.next()).await.is_some() {}
         advance(Duration::from_secs(1)).await;
     };
@@ -133,30 +136,30 @@ async fn full_hub_drops_the_least_recently_used_topic() {
         names(&hub),
         BTreeSet::from(["room", "c", "a", "d"].map(str::to_owned))
     );
-    let e = hub.topic("e").unwrap();
-    let f = hub.topic("f").unwrap();
+    let e = hub.topic("e").await.unwrap();
+    let f = hub.topic("f").await.unwrap();
     assert_eq!(
         names(&hub),
         BTreeSet::from(["room", "d", "e", "f"].map(str::to_owned))
     );
     let reader = hub.get("d").unwrap().subscribe(Start::First);
     // The new topic replaces the last unused one.
-    let g = hub.topic("g").unwrap();
+    let g = hub.topic("g").await.unwrap();
     assert_eq!(
         names(&hub),
         BTreeSet::from(["d", "e", "f", "g"].map(str::to_owned))
     );
     for _ in 0..3 {
-        assert_eq!(hub.topic("h").unwrap_err(), HubError::Full);
+        assert_eq!(hub.topic("h").await.unwrap_err(), HubError::Full);
     }
     // A rejected subscription does not drop a topic.
     drop(reader);
     assert_eq!(
-        hub.subscribe(["h", "i"], Start::Now).unwrap_err(),
+        hub.subscribe(["h", "i"], Start::Now).await.unwrap_err(),
         HubError::Full
     );
     assert!(hub.get("d").is_some());
-    assert!(hub.topic("h").is_ok());
+    assert!(hub.topic("h").await.is_ok());
     assert!(hub.get("d").is_none());
     drop((e, f, g));
 }
@@ -165,7 +168,7 @@ async fn full_hub_drops_the_least_recently_used_topic() {
 async fn topics_stay_if_idle_is_infinite() {
     let hub = hub_builder(10).idle(Duration::MAX).max_topics(1).build();
     publish(&hub, "a", &1);
-    assert_eq!(hub.topic("b").unwrap_err(), HubError::Full);
+    assert_eq!(hub.topic("b").await.unwrap_err(), HubError::Full);
     assert_eq!(hub.names(), ["a"]);
 }
 
@@ -173,14 +176,14 @@ async fn topics_stay_if_idle_is_infinite() {
 async fn full_hub_drops_unread_runs() {
     const EACH: usize = 100_000;
     let hub = hub_builder(10).max_bytes(10 * EACH).build();
-    let in_use = hub.topic("in use").unwrap();
+    let in_use = hub.topic("in use").await.unwrap();
     in_use.try_publish(&"x".repeat(EACH)).unwrap();
     for number in 0..100 {
         let say = move |topic: Topic<String>| async move {
             topic.publish(&"x".repeat(EACH)).await.map(drop)
         };
         let name = number.to_string();
-        let mut updates = hub.spawn(&name, Start::First, say).unwrap();
+        let mut updates = hub.spawn(&name, Start::First, say).await.unwrap();
         while within("the end of the run", updates.next()).await.is_some() {}
         // Each event counts twice because the hub holds both the value and the frame.
         assert!(hub.held_bytes() < 13 * EACH, "{}", hub.held_bytes());
@@ -192,10 +195,10 @@ async fn full_hub_drops_unread_runs() {
     for _ in 0..9 {
         in_use.try_publish(&"x".repeat(EACH)).unwrap();
     }
-    assert_eq!(hub.topic("new").unwrap_err(), HubError::Full);
-    assert!(hub.topic("in use").is_ok());
+    assert_eq!(hub.topic("new").await.unwrap_err(), HubError::Full);
+    assert!(hub.topic("in use").await.is_ok());
     drop(in_use);
-    assert!(hub.topic("new").is_ok());
+    assert!(hub.topic("new").await.is_ok());
 }
 
 #[tokio::test]
@@ -233,9 +236,12 @@ async fn long_name_is_rejected() {
     let response = client.get(&format!("/rooms/{longest}x")).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let long = longest.clone() + "x";
-    let run = hub.spawn(&long, Start::First, async |_| ()).unwrap_err();
+    let run = hub
+        .spawn(&long, Start::First, async |_| ())
+        .await
+        .unwrap_err();
     assert_eq!(run, HubError::NameTooLong);
-    let several = hub.subscribe(["a", &long], Start::Now).unwrap_err();
+    let several = hub.subscribe(["a", &long], Start::Now).await.unwrap_err();
     assert_eq!(several, HubError::NameTooLong);
     assert_eq!(hub.names(), [longest]);
 }
@@ -257,7 +263,7 @@ impl Drop for Asks {
 
 #[tokio::test(start_paused = true)]
 async fn value_dropped_with_its_topic_can_use_the_hub() {
-    let hub: Hub<Asks> = Hub::builder(|| Topic::in_memory(4))
+    let hub: Hub<Asks> = Hub::builder(|| Topic::builder().keep(4))
         .idle(Duration::from_secs(60))
         .build();
     let (dropped, mut asked) = mpsc::unbounded_channel();
@@ -265,7 +271,7 @@ async fn value_dropped_with_its_topic_can_use_the_hub() {
         hub: hub.clone(),
         dropped,
     };
-    let topic = hub.topic("a").unwrap();
+    let topic = hub.topic("a").await.unwrap();
     topic.publish_event(Event::json(asks)).await.unwrap();
     drop(topic);
     // The clock is paused and advances only when all tasks are waiting.

@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{
-    Answers, IDLE, WITHOUT_DETAILS, five, has_subscribed, hub, hub_builder, pass, values, words,
-    words_and_error,
+    Answers, IDLE, WITHOUT_DETAILS, five, has_subscribed, hub, hub_builder, pass, ready, values,
+    words, words_and_error,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,28 +139,36 @@ async fn spawn_again_restarts_a_finished_run() {
         }
         all
     };
-    let first = hub.spawn("a", Start::First, say("first")).unwrap();
+    let first = hub.spawn("a", Start::First, say("first")).await.unwrap();
     let position = first.position();
     assert_eq!(all(first).await, ["first"]);
-    let replayed = hub.spawn("a", Start::First, say("second")).unwrap();
+    let replayed = hub.spawn("a", Start::First, say("second")).await.unwrap();
     assert_eq!(all(replayed).await, ["first"]);
     // A client with an ID from the finished run can still resume that run.
     let resumed = hub
         .spawn_again("a", position.clone(), say("never"))
+        .await
         .unwrap();
     assert_eq!(all(resumed).await, ["first"]);
 
-    let again = hub.spawn_again("a", Start::First, say("second")).unwrap();
+    let again = hub
+        .spawn_again("a", Start::First, say("second"))
+        .await
+        .unwrap();
     assert_eq!(all(again).await, ["second"]);
-    let mut old = hub.spawn_again("a", position, say("never")).unwrap();
+    let mut old = hub.spawn_again("a", position, say("never")).await.unwrap();
     let gap = within("a gap", old.recv()).await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
 
     // If a run is still active, `spawn_again` joins that run.
     let waits = hub
         .spawn_again("b", Start::First, |_| pending::<()>())
+        .await
         .unwrap();
-    let _joined = hub.spawn_again("b", Start::First, say("never")).unwrap();
+    let _joined = hub
+        .spawn_again("b", Start::First, say("never"))
+        .await
+        .unwrap();
     assert_eq!(hub.get("b").unwrap().subscribers(), 2);
     drop(waits);
     hub.abort("b");
@@ -247,16 +255,17 @@ async fn run_factory_can_use_the_hub_and_can_panic() {
         .spawn("a", Start::First, move |topic| {
             // The hub calls this closure before the run starts. The closure uses the hub, so the
             // hub must not be locked during the call.
-            let other = asked.topic("b").unwrap();
+            let other = ready(asked.topic("b")).unwrap();
             // This call does not start a second run, even though the first run has not started yet.
             let twice = |_| -> Pending<()> { panic!("started twice") };
-            let again = asked.spawn("a", Start::First, twice);
+            let again = ready(asked.spawn("a", Start::First, twice));
             assert!(again.is_ok());
             async move {
                 other.publish(&"beside".to_owned()).await?;
                 topic.publish(&"here".to_owned()).await.map(drop)
             }
         })
+        .await
         .unwrap();
     let first = within("the first update", updates.next()).await;
     assert_eq!(*first.unwrap(), "here");
@@ -266,28 +275,31 @@ async fn run_factory_can_use_the_hub_and_can_panic() {
 
     let panics = hub.clone();
     let panicked = tokio::spawn(async move {
-        panics.spawn("c", Start::First, |_| {
-            if true {
-                panic!("on purpose");
-            }
-            pending::<()>()
-        })
+        panics
+            .spawn("c", Start::First, |_| {
+                if true {
+                    panic!("on purpose");
+                }
+                pending::<()>()
+            })
+            .await
     });
     assert!(panicked.await.unwrap_err().is_panic());
     // A reader does not wait for a run that never started.
-    let mut updates = hub.topic("c").unwrap().subscribe(Start::First);
+    let mut updates = hub.topic("c").await.unwrap().subscribe(Start::First);
     assert!(within("the end of the run", updates.next()).await.is_none());
 }
 
 #[tokio::test]
 async fn run_stopped_before_its_start_never_starts() {
-    let hub: Hub<String> = Hub::new(|| Topic::in_memory(4));
+    let hub: Hub<String> = Hub::new(|| Topic::builder().keep(4));
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let mut updates = hub
         .spawn("a", Start::First, |_| {
             assert!(hub.abort("a"));
             async move { begun.send(()).unwrap() }
         })
+        .await
         .unwrap();
     // The end of the subscription shows that the run was dropped.
     assert!(within("the end of the run", updates.next()).await.is_none());
@@ -301,9 +313,11 @@ async fn resumed(
     State(hub): State<Hub<String>>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = String>, HubError> {
-    let run = hub.spawn(&id, last, |topic| async move {
-        topic.publish(&"started".to_owned()).await.map(drop)
-    })?;
+    let run = hub
+        .spawn(&id, last, |topic| async move {
+            topic.publish(&"started".to_owned()).await.map(drop)
+        })
+        .await?;
     yield_all!(run);
 }
 
@@ -311,8 +325,8 @@ async fn resumed(
 async fn resuming_a_name_without_a_run_sends_gap_and_done() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(resumed).with_state(hub.clone()));
-    let _held = hub.topic("held").unwrap();
-    let _read = hub.subscribe(["read", "held"], Start::Now).unwrap();
+    let _held = hub.topic("held").await.unwrap();
+    let _read = hub.subscribe(["read", "held"], Start::Now).await.unwrap();
     for path in ["/resumed/held", "/resumed/read", "/resumed/gone"] {
         for sent in ["0123456789ab-7", "nonsense", "0123456789ab-7~done"] {
             let mut back = client.get(path).last_event_id(sent).await.events();

@@ -10,7 +10,7 @@ use sse_runtime::{
 };
 use support::within;
 
-use super::{has_subscribed, hub, id, poll_once, publish, read, several, values};
+use super::{has_subscribed, hub, id, poll_once, publish, read, ready, several, values};
 
 /// Publishes one event to each of the named topics.
 fn round(hub: &Hub<String>, names: &[&str], number: u32) {
@@ -23,7 +23,7 @@ fn round(hub: &Hub<String>, names: &[&str], number: u32) {
 fn any_id_resumes_each_topic() {
     let names = ["a", "b c", "ü&=~done", "", "x/y%41+", "m1:"];
     let hub = hub(100);
-    let mut updates = hub.subscribe(names, Start::Now).unwrap();
+    let mut updates = ready(hub.subscribe(names, Start::Now)).unwrap();
     for number in 1..=3 {
         round(&hub, &names, number);
     }
@@ -39,7 +39,7 @@ fn any_id_resumes_each_topic() {
         *last = number;
         // The order of the names does not matter.
         let again = names.iter().rev().chain(&names[..1]);
-        let mut back = hub.subscribe(again, id(at)).unwrap();
+        let mut back = ready(hub.subscribe(again, id(at))).unwrap();
         let mut rest = values(&mut back);
         rest.sort();
         let mut expected: Vec<_> = before
@@ -54,12 +54,12 @@ fn any_id_resumes_each_topic() {
 #[test]
 fn names_can_be_added_and_removed() {
     let hub = hub(100);
-    let mut updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
+    let mut updates = ready(hub.subscribe(["a", "b"], Start::Now)).unwrap();
     round(&hub, &["a", "b", "c"], 1);
     assert_eq!(values(&mut updates).len(), 2);
     let at = updates.position();
     round(&hub, &["a", "b", "c"], 2);
-    let mut back = hub.subscribe(["b", "c"], at).unwrap();
+    let mut back = ready(hub.subscribe(["b", "c"], at)).unwrap();
     // The client receives the event that it missed in the `b` topic. The `c` topic is new to the
     // client, so the client receives only later events from `c`.
     assert_eq!(values(&mut back), ["b 2"]);
@@ -72,9 +72,9 @@ fn names_can_be_added_and_removed() {
 #[test]
 fn position_before_the_first_read_resumes() {
     let hub = hub(100);
-    let updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
+    let updates = ready(hub.subscribe(["a", "b"], Start::Now)).unwrap();
     round(&hub, &["a", "b"], 1);
-    let mut back = hub.subscribe(["a", "b"], updates.position()).unwrap();
+    let mut back = ready(hub.subscribe(["a", "b"], updates.position())).unwrap();
     assert_eq!(values(&mut back).len(), 2);
 }
 
@@ -88,7 +88,7 @@ fn unknown_id_is_one_gap() {
     for number in 1..=3 {
         round(&hub, &names, number);
     }
-    let position = hub.subscribe(names, Start::Now).unwrap().position();
+    let position = ready(hub.subscribe(names, Start::Now)).unwrap().position();
     let position = position.to_string();
     let foreign = position.replace("b=", "b=zzzzzzzzzzz");
     let foreign: String = {
@@ -114,14 +114,14 @@ fn unknown_id_is_one_gap() {
         (foreign, GapReason::OtherEpoch, None, 2),
         (future, GapReason::Unknown, None, 6),
     ] {
-        let mut back = hub.subscribe(names, id(sent.clone())).unwrap();
+        let mut back = ready(hub.subscribe(names, id(sent.clone()))).unwrap();
         let mut seen = read(&mut back).into_iter();
         let gap = seen.next().unwrap().unwrap_err();
         assert_eq!((gap.reason(), gap.missed()), (reason, missed), "{sent}");
         let behind: Vec<_> = seen.map(|seen| seen.unwrap().0).collect();
         assert_eq!(behind.len(), rest, "{sent}: {behind:?}");
         // A client that reconnects with the gap's ID receives no further gap.
-        let mut again = hub.subscribe(names, gap.position().clone()).unwrap();
+        let mut again = ready(hub.subscribe(names, gap.position().clone())).unwrap();
         assert_eq!(values(&mut again).len(), rest, "{sent}");
     }
 }
@@ -135,12 +135,12 @@ fn gap_is_sent_for_each_topic_if_too_old() {
     for number in 1..=3 {
         round(&hub, &names, number);
     }
-    let position = hub.subscribe(names, Start::Now).unwrap().position();
+    let position = ready(hub.subscribe(names, Start::Now)).unwrap().position();
     let mut at = position.to_string().replace("-3", "-0");
     // The client is cut off after each update.
     let (mut missed, mut seen) = (0, Vec::new());
     loop {
-        let mut back = hub.subscribe(names, id(at)).unwrap();
+        let mut back = ready(hub.subscribe(names, id(at))).unwrap();
         match poll_once(back.recv()) {
             Poll::Ready(Some(Ok(update))) => seen.push((*update).clone()),
             Poll::Ready(Some(Err(gap))) => {
@@ -160,7 +160,7 @@ fn gap_is_sent_for_each_topic_if_too_old() {
 fn combined_id_has_room_for_a_hundred_names() {
     let names: Vec<_> = (0..100).map(|number| format!("n{number}")).collect();
     let hub = hub(10);
-    let mut updates = hub.subscribe(&names, Start::Now).unwrap();
+    let mut updates = ready(hub.subscribe(&names, Start::Now)).unwrap();
     for name in &names {
         publish(&hub, name, &name);
     }
@@ -168,27 +168,27 @@ fn combined_id_has_room_for_a_hundred_names() {
     assert_eq!(seen.len(), 100);
     let (_, half) = seen[49].as_ref().unwrap();
     assert!(half.len() < 4_000);
-    let mut back = hub.subscribe(&names, id(half.clone())).unwrap();
+    let mut back = ready(hub.subscribe(&names, id(half.clone()))).unwrap();
     assert_eq!(values(&mut back).len(), 50);
 
     let many = (0..200).map(|number| format!("n{number}"));
-    let rejected = hub.subscribe(many, Start::Now).unwrap_err();
+    let rejected = ready(hub.subscribe(many, Start::Now)).unwrap_err();
     assert_eq!(rejected, HubError::TooManyNames);
-    let long = hub.subscribe(["x".repeat(4_000)], Start::Now).unwrap_err();
+    let long = ready(hub.subscribe(["x".repeat(4_000)], Start::Now)).unwrap_err();
     assert_eq!(long, HubError::TooManyNames);
     // No topic was created for the rejected names.
     assert_eq!(hub.len(), 100);
 }
 
-#[test]
-fn subscription_ends_when_all_topics_have_ended() {
+#[tokio::test]
+async fn subscription_ends_when_all_topics_have_ended() {
     let hub = hub(10);
-    let mut updates = hub.subscribe(["a", "b"], Start::Now).unwrap();
+    let mut updates = ready(hub.subscribe(["a", "b"], Start::Now)).unwrap();
     round(&hub, &["a", "b"], 1);
-    hub.topic("a").unwrap().finish();
+    ready(hub.topic("a")).unwrap().finish().await.unwrap();
     assert_eq!(values(&mut updates).len(), 2);
     assert!(poll_once(updates.recv()).is_pending());
-    hub.topic("b").unwrap().finish();
+    ready(hub.topic("b")).unwrap().finish().await.unwrap();
     assert!(matches!(poll_once(updates.recv()), Poll::Ready(None)));
 }
 
@@ -209,7 +209,7 @@ proptest! {
     ) {
         let names = ["a", "ü", " c&", ""];
         let hub = hub(events);
-        let mut updates = hub.subscribe(names, Start::Now).unwrap();
+        let mut updates = ready(hub.subscribe(names, Start::Now)).unwrap();
         let mut published = 0_u64;
         let (mut seen, mut missed) = (0_u64, 0_u64);
         let mut last = BTreeMap::from(names.map(|name| (name, 0_u64)));
@@ -241,7 +241,7 @@ proptest! {
             }
             take(&mut updates, reads);
             if reconnects {
-                updates = hub.subscribe(names, id(updates.position().to_string())).unwrap();
+                updates = ready(hub.subscribe(names, id(updates.position().to_string()))).unwrap();
             }
         }
         let (seen, missed) = take(&mut updates, usize::MAX);
@@ -289,7 +289,7 @@ async fn client_receives_the_start_of_a_new_name() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     publish(&hub, "a", &"a 1");
-    let of_a = hub.subscribe(["a"], Start::Now).unwrap().position();
+    let of_a = ready(hub.subscribe(["a"], Start::Now)).unwrap().position();
     // `b` is new to the client, and no event is sent before the client disconnects.
     let mut events = client
         .get("/several/a,b")
@@ -331,9 +331,13 @@ async fn combined_done_stops_clients_if_all_epochs_match() {
     let hub = hub(10);
     let client = testing::Client::new(Router::new().sse(several).with_state(hub.clone()));
     round(&hub, &["a", "b"], 1);
-    let position = hub.subscribe(["a", "b"], Start::Now).unwrap().position();
-    hub.topic("a").unwrap().finish();
-    hub.topic("b").unwrap().finish();
+    let position = hub
+        .subscribe(["a", "b"], Start::Now)
+        .await
+        .unwrap()
+        .position();
+    ready(hub.topic("a")).unwrap().finish().await.unwrap();
+    ready(hub.topic("b")).unwrap().finish().await.unwrap();
     let done = format!("{position}~done");
     let stopped = client.get("/several/a,b").last_event_id(&done).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);

@@ -22,9 +22,9 @@ struct Comparison {
 impl Comparison {
     fn new((events, bytes, age, overflow): (usize, usize, Option<u64>, Overflow)) -> Self {
         let age = age.map(Duration::from_millis);
-        let mut builder = Topic::<Item>::builder().events(events).bytes(bytes);
+        let mut builder = Topic::<Item>::builder().keep(events).keep_bytes(bytes);
         if let Some(age) = age {
-            builder = builder.age(age);
+            builder = builder.keep_for(age);
         }
         let topic: Topic<Item> = match overflow {
             Overflow::Skip => builder,
@@ -34,8 +34,8 @@ impl Comparison {
         }
         .build();
         let unlimited = Topic::builder()
-            .events(usize::MAX)
-            .bytes(usize::MAX)
+            .keep(usize::MAX)
+            .keep_bytes(usize::MAX)
             .build();
         let (epoch, first) = parts(&topic.subscribe(Start::Now).position());
         assert_eq!(first, 0);
@@ -81,7 +81,7 @@ impl Comparison {
             }
             Op::Wait { millis } => advance(Duration::from_millis(millis)).await,
             Op::Finish => {
-                self.topic.finish();
+                self.topic.finish().await.unwrap();
                 self.model.finished = true;
                 self.readers.iter_mut().for_each(Reader::assert_woken);
             }

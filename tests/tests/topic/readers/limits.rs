@@ -29,7 +29,7 @@ proptest! {
         steps in prop::collection::vec((0..12_usize, 0..6_usize, any::<bool>()), 1..60),
     ) {
         let topic: Topic<Item> = Topic::builder()
-            .events(events)
+            .keep(events)
             .latest_by(|item: &Item| item.key)
             .build();
         let mut updates = topic.subscribe(Start::Now);
@@ -71,7 +71,7 @@ proptest! {
 #[test]
 fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;
-    let numbers: Topic<u32> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
+    let numbers: Topic<u32> = Topic::builder().keep(usize::MAX).keep_bytes(LIMIT).build();
     for number in 0..100_000 {
         numbers.try_publish(&number).unwrap();
     }
@@ -83,7 +83,7 @@ fn held_bytes_stay_within_the_limit() {
     // A frame needs 35 bytes. An entry and its allocations need at least 100 more bytes.
     assert!((1..LIMIT / 135).contains(&held), "{held} events");
 
-    let texts: Topic<String> = Topic::builder().events(usize::MAX).bytes(LIMIT).build();
+    let texts: Topic<String> = Topic::builder().keep(usize::MAX).keep_bytes(LIMIT).build();
     for _ in 0..100 {
         texts.try_publish(&"x".repeat(LIMIT / 16)).unwrap();
     }
@@ -97,10 +97,7 @@ fn held_bytes_stay_within_the_limit() {
     assert!(texts.held_bytes() <= LIMIT);
 
     // The newest event for each key is kept and counts towards the limit.
-    let by_key: Topic<u32> = Topic::builder()
-        .events(1)
-        .latest_by(|key: &u32| *key)
-        .build();
+    let by_key: Topic<u32> = Topic::builder().keep(1).latest_by(|key: &u32| *key).build();
     by_key.try_publish(&0).unwrap();
     let one = by_key.held_bytes();
     for number in 0..1_000 {
@@ -111,7 +108,7 @@ fn held_bytes_stay_within_the_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn expired_event_is_not_read() {
-    let topic: Topic<u64> = Topic::builder().age(Duration::from_secs(1)).build();
+    let topic: Topic<u64> = Topic::builder().keep_for(Duration::from_secs(1)).build();
     let mut updates = topic.subscribe(Start::First);
     topic.publish(&1).await.unwrap();
     advance(Duration::from_secs(3600)).await;

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::Waker,
     thread,
 };
 
@@ -14,7 +15,7 @@ use sse_runtime::{
     topic::{Gap, Update},
 };
 
-use super::number;
+use super::{number, poll_once};
 
 /// A reader that checks the sequence numbers of the events that it receives.
 struct Exact {
@@ -115,7 +116,7 @@ fn concurrent_readers_and_publishers_lose_nothing() {
         for publisher in publishers {
             publisher.join().unwrap();
         }
-        topic.finish();
+        assert!(poll_once(topic.finish(), Waker::noop()).is_ready());
         let missed: u64 = readers
             .into_iter()
             .map(|reader| reader.join().unwrap())
@@ -166,7 +167,7 @@ fn wake_up_between_read_and_wait_is_not_lost() {
             thread::yield_now();
         }
     }
-    topic.finish();
+    assert!(poll_once(topic.finish(), Waker::noop()).is_ready());
     for reader in readers {
         reader.join().unwrap();
     }

@@ -87,7 +87,7 @@ async fn main() -> std::io::Result<()> {
     }
     // Finish the topic, because a stream that replays an unfinished topic waits for more events
     // instead of ending.
-    topics.held.0.finish();
+    topics.held.0.finish().await.expect("an in-memory topic");
     let live = topics.live.clone();
     tokio::spawn(peer::publish(move |seq| {
         live.try_publish(&Tick::new(seq)).expect("an open topic");

@@ -1,0 +1,276 @@
+//! Applies a batch of requests in one transaction.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use redb::{Database, ReadableDatabase as _, ReadableTable, Table, WriteTransaction};
+use sse_runtime::topic::engine::{Appended, Keep, Kind, Place, Record};
+
+use crate::{
+    tables::{
+        KEYS, META, RECORDS, TOPICS, TOPICS_KEY, TopicState, damaged, decode_record, encode_record,
+    },
+    writer::Request,
+};
+
+/// The maximum number of records that an append removes. If a topic's limits are lowered, its next
+/// appends share the work.
+const TRIM: usize = 1_000;
+
+/// The result of a request.
+pub(crate) enum Outcome {
+    /// The record was stored, or its topic created. `None` for a topic.
+    Stored(Option<Appended>),
+    /// A record with this key was already stored.
+    Known(Appended),
+    Ended,
+    TooLarge,
+}
+
+/// The error returned if a batch could not be committed.
+pub(crate) struct Failed {
+    pub(crate) error: redb::Error,
+    /// Whether the error was returned by the commit. Otherwise, nothing of the batch is stored.
+    pub(crate) is_commit: bool,
+}
+
+impl<E: Into<redb::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            is_commit: false,
+        }
+    }
+}
+
+/// Applies all requests and commits them. The transaction is on the disk when the call returns.
+pub(crate) fn apply(
+    database: &Database,
+    batch: &[Request],
+    max_event_bytes: usize,
+) -> Result<Vec<Outcome>, Failed> {
+    let transaction = database.begin_write()?;
+    let mut batch_state = Batch {
+        records: transaction.open_table(RECORDS)?,
+        keys: transaction.open_table(KEYS)?,
+        topics: Topics::open(&transaction)?,
+        now: now(),
+        max_event_bytes,
+    };
+    let outcomes = batch
+        .iter()
+        .map(|request| batch_state.apply(request))
+        .collect::<Result<Vec<_>, _>>()?;
+    let is_changed = batch_state.topics.store()?;
+    drop(batch_state);
+    if is_changed {
+        transaction.commit().map_err(|error| Failed {
+            error: error.into(),
+            is_commit: true,
+        })?;
+    } else {
+        transaction.abort()?;
+    }
+    Ok(outcomes)
+}
+
+/// Returns the time in milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+struct Batch<'a> {
+    records: Table<'a, (u64, u64), &'static [u8]>,
+    keys: Table<'a, (u64, [u8; 16]), u64>,
+    topics: Topics<'a>,
+    now: u64,
+    max_event_bytes: usize,
+}
+
+impl Batch<'_> {
+    fn apply(&mut self, request: &Request) -> Result<Outcome, redb::Error> {
+        let name = request.topic();
+        let mut topic = self.topics.get_or_create(name)?;
+        let Request::Append { record, keep, .. } = request else {
+            return Ok(Outcome::Stored(None));
+        };
+        let Record { key, kind, body } = record;
+        let known = self.keys.get((topic.id, key.to_bytes()))?;
+        if let Some(known) = known.map(|number| number.value()) {
+            return Ok(Outcome::Known(Appended {
+                epoch: topic.epoch,
+                previous: place_at(&self.records, &topic, known.saturating_sub(1))?,
+                number: known,
+            }));
+        }
+        if topic.has_ended {
+            return Ok(Outcome::Ended);
+        }
+        if body.len() > self.max_event_bytes {
+            return Ok(Outcome::TooLarge);
+        }
+        let previous = topic.place();
+        let number = topic.newest + 1;
+        let value = encode_record(topic.id, number, self.now, record);
+        self.records.insert((topic.id, number), &*value)?;
+        self.keys.insert((topic.id, key.to_bytes()), number)?;
+        topic.newest = number;
+        topic.newest_key = *key;
+        topic.has_ended = *kind == Kind::End;
+        topic.bytes += body.len() as u64;
+        self.trim(&mut topic, *keep)?;
+        self.topics.set(name, topic);
+        Ok(Outcome::Stored(Some(Appended {
+            epoch: topic.epoch,
+            previous,
+            number,
+        })))
+    }
+
+    /// Removes the oldest records that exceed the limits, apart from one. The newest event and the
+    /// end of the topic are always kept.
+    fn trim(&mut self, topic: &mut TopicState, keep: Keep) -> Result<(), redb::Error> {
+        for _ in 0..TRIM {
+            let is_newest = topic.count() <= 2 + u64::from(topic.has_ended);
+            // The oldest record is removed if even the one after it exceeds the limits.
+            if is_newest || !self.exceeds(topic, keep)? {
+                return Ok(());
+            }
+            let oldest = topic.first;
+            let removed = self.records.remove((topic.id, oldest))?;
+            let removed = removed.ok_or_else(|| damaged("a record is missing"))?;
+            let (header, body) = decode_record(topic.id, oldest, removed.value())?;
+            self.keys.remove((topic.id, header.key.to_bytes()))?;
+            topic.bytes = topic.bytes.saturating_sub(body.len() as u64);
+            topic.first += 1;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the records exceed the limits without the oldest one.
+    fn exceeds(&self, topic: &TopicState, keep: Keep) -> Result<bool, redb::Error> {
+        let events = topic.count() - u64::from(topic.has_ended) - 1;
+        if events > keep.events.max(1) as u64 {
+            return Ok(true);
+        }
+        if topic.bytes > keep.bytes as u64 {
+            let value = self.records.get((topic.id, topic.first))?;
+            let value = value.ok_or_else(|| damaged("a record is missing"))?;
+            let (_, body) = decode_record(topic.id, topic.first, value.value())?;
+            if topic.bytes.saturating_sub(body.len() as u64) > keep.bytes as u64 {
+                return Ok(true);
+            }
+        }
+        let Some(age) = keep.age else {
+            return Ok(false);
+        };
+        let second = topic.first + 1;
+        let value = self.records.get((topic.id, second))?;
+        let value = value.ok_or_else(|| damaged("a record is missing"))?;
+        let (header, _) = decode_record(topic.id, second, value.value())?;
+        Ok(Duration::from_millis(self.now.saturating_sub(header.stamp)) > age)
+    }
+}
+
+/// The topics of a batch.
+struct Topics<'a> {
+    table: Table<'a, &'static str, &'static [u8]>,
+    meta: Table<'a, &'static str, u64>,
+    /// The topics used so far, and whether they have changed.
+    used: HashMap<Arc<str>, (TopicState, bool)>,
+}
+
+impl<'a> Topics<'a> {
+    fn open(transaction: &'a WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            table: transaction.open_table(TOPICS)?,
+            meta: transaction.open_table(META)?,
+            used: HashMap::new(),
+        })
+    }
+
+    fn get_or_create(&mut self, name: &Arc<str>) -> Result<TopicState, redb::Error> {
+        if let Some((topic, _)) = self.used.get(name) {
+            return Ok(*topic);
+        }
+        let stored = self.table.get(&**name)?;
+        let stored = stored.map(|value| TopicState::decode(value.value()));
+        let used = match stored.transpose()? {
+            Some(topic) => (topic, false),
+            None => {
+                let count = self.meta.get(TOPICS_KEY)?;
+                let id = count.map_or(0, |count| count.value()) + 1;
+                self.meta.insert(TOPICS_KEY, id)?;
+                (TopicState::new(id), true)
+            }
+        };
+        self.used.insert(Arc::clone(name), used);
+        Ok(used.0)
+    }
+
+    fn set(&mut self, name: &Arc<str>, topic: TopicState) {
+        self.used.insert(Arc::clone(name), (topic, true));
+    }
+
+    /// Stores the topics that have changed. Returns whether there are any.
+    fn store(&mut self) -> Result<bool, redb::Error> {
+        let mut is_changed = false;
+        for (name, (topic, _)) in self.used.iter().filter(|(_, (_, changed))| *changed) {
+            self.table.insert(&**name, &*topic.encode())?;
+            is_changed = true;
+        }
+        Ok(is_changed)
+    }
+}
+
+/// Returns the place with this number, with its mark if the record is still stored.
+pub(crate) fn place_at(
+    records: &impl ReadableTable<(u64, u64), &'static [u8]>,
+    topic: &TopicState,
+    number: u64,
+) -> Result<Place, redb::Error> {
+    if number == 0 {
+        return Ok(Place::START);
+    }
+    let stored = records.get((topic.id, number))?;
+    let header = stored.map(|value| decode_record(topic.id, number, value.value()).map(|r| r.0));
+    Ok(Place {
+        number,
+        mark: header.transpose()?.map(|header| header.key.mark()),
+    })
+}
+
+/// Finds the records of a batch that may or may not have been committed. The result contains `None`
+/// for a record that was not stored.
+pub(crate) fn find(
+    database: &Database,
+    batch: &[Request],
+) -> Result<Vec<Option<Appended>>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let topics = transaction.open_table(TOPICS)?;
+    let keys = transaction.open_table(KEYS)?;
+    let records = transaction.open_table(RECORDS)?;
+    let find = |request: &Request| {
+        let Request::Append { topic, record, .. } = request else {
+            return Ok(None);
+        };
+        let Some(state) = topics.get(&**topic)? else {
+            return Ok(None);
+        };
+        let state = TopicState::decode(state.value())?;
+        let Some(number) = keys.get((state.id, record.key.to_bytes()))? else {
+            return Ok(None);
+        };
+        let number = number.value();
+        Ok(Some(Appended {
+            epoch: state.epoch,
+            previous: place_at(&records, &state, number.saturating_sub(1))?,
+            number,
+        }))
+    };
+    batch.iter().map(find).collect()
+}

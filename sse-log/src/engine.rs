@@ -1,0 +1,138 @@
+//! [`LogEngine`]: the log as an [`Engine`].
+
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, mpsc::Sender},
+};
+
+use redb::ReadTransaction;
+use sse_runtime::topic::engine::{
+    AppendError, Appended, BoxFuture, Engine, Feed, Keep, Page, Record, Tail, Unreachable,
+};
+use tokio::{sync::oneshot, task::spawn_blocking};
+
+use crate::{
+    read,
+    shared::Shared,
+    writer::{Cause, Request},
+};
+
+pub(crate) struct LogEngine {
+    shared: Arc<Shared>,
+    /// The writer stops when this is dropped.
+    requests: Sender<Request>,
+}
+
+impl LogEngine {
+    pub(crate) fn new(shared: Arc<Shared>, requests: Sender<Request>) -> Self {
+        Self { shared, requests }
+    }
+
+    async fn create(&self, topic: &str) -> Result<(), Unreachable> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Create {
+            topic: topic.into(),
+            reply,
+        };
+        let stopped = || Unreachable(Box::new(writer_stopped()));
+        self.requests.send(request).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Reads on a blocking thread. `read` returns `None` if a topic does not exist. The topics are
+    /// then created, and the read is repeated.
+    async fn read_or_create<T, F>(&self, topics: &[&str], read: F) -> Result<T, Unreachable>
+    where
+        T: Send + 'static,
+        F: Fn(&ReadTransaction, &[String]) -> Result<Option<T>, redb::Error>
+            + Clone
+            + Send
+            + 'static,
+    {
+        let names: Arc<[String]> = topics.iter().map(|name| (*name).to_owned()).collect();
+        loop {
+            let (shared, read) = (Arc::clone(&self.shared), read.clone());
+            let to_read = Arc::clone(&names);
+            let reading = spawn_blocking(move || read(&shared.begin_read()?, &to_read));
+            let result = reading.await.map_err(|error| Unreachable(error.into()))?;
+            if let Some(result) = result.map_err(|error| Unreachable(error.into()))? {
+                return Ok(result);
+            }
+            for topic in topics {
+                self.create(topic).await?;
+            }
+        }
+    }
+}
+
+fn writer_stopped() -> Cause {
+    Cause::new("the log's thread has stopped")
+}
+
+impl Engine for LogEngine {
+    fn start(&self, feed: Feed) {
+        self.shared.set_feed(feed);
+    }
+
+    // The feed contains the records of all topics, and the node ignores those that are not open.
+
+    fn watch<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn unwatch(&self, _: &str) {}
+
+    fn append<'a>(
+        &'a self,
+        topic: &'a str,
+        record: Record,
+        keep: Keep,
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        Box::pin(async move {
+            let stopped = || -> Box<dyn Error + Send + Sync> { Box::new(writer_stopped()) };
+            let (reply, answer) = oneshot::channel();
+            let request = Request::Append {
+                topic: topic.into(),
+                record,
+                keep,
+                reply,
+            };
+            let sent = self.requests.send(request);
+            sent.map_err(|_| AppendError::Unavailable(stopped()))?;
+            let answer = answer.await;
+            answer.unwrap_or_else(|_| Err(AppendError::Unknown(stopped())))
+        })
+    }
+
+    fn tails<'a>(
+        &'a self,
+        topics: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<Option<Tail>>, Unreachable>> {
+        Box::pin(self.read_or_create(topics, |transaction, topics| {
+            let tails = topics.iter().map(|topic| read::tail(transaction, topic));
+            tails.collect::<Result<Vec<_>, _>>().map(Some)
+        }))
+    }
+
+    fn read<'a>(
+        &'a self,
+        topic: &'a str,
+        after: u64,
+        bytes: usize,
+    ) -> BoxFuture<'a, Result<Page, Unreachable>> {
+        Box::pin(async move {
+            let read = move |transaction: &ReadTransaction, topics: &[String]| match topics {
+                [topic] => read::page(transaction, topic, after, bytes),
+                _ => Ok(None),
+            };
+            self.read_or_create(&[topic], read).await
+        })
+    }
+}
+
+impl fmt::Debug for LogEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogEngine").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! Reads records and positions.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redb::ReadTransaction;
+use sse_runtime::topic::engine::{Page, Record, Stored, Tail};
+
+use crate::{
+    append::{now, place_at},
+    tables::{RECORDS, TOPICS, TopicState, damaged, decode_record},
+};
+
+/// Returns the newest position of a topic, or `None` if it does not exist.
+pub(crate) fn tail(transaction: &ReadTransaction, name: &str) -> Result<Option<Tail>, redb::Error> {
+    let topic = topic(transaction, name)?;
+    Ok(topic.map(|topic| Tail {
+        epoch: topic.epoch,
+        newest: topic.place(),
+    }))
+}
+
+/// Reads a page of the records after number `after`. Returns `None` if the topic does not exist.
+pub(crate) fn page(
+    transaction: &ReadTransaction,
+    name: &str,
+    after: u64,
+    bytes: usize,
+) -> Result<Option<Page>, redb::Error> {
+    let Some(topic) = topic(transaction, name)? else {
+        return Ok(None);
+    };
+    let records = transaction.open_table(RECORDS)?;
+    let first = after.min(topic.newest).saturating_add(1).max(topic.first);
+    let mut page = Page {
+        tail: Tail {
+            epoch: topic.epoch,
+            newest: topic.place(),
+        },
+        before: place_at(&records, &topic, first - 1)?,
+        records: Vec::new(),
+    };
+    let now = now();
+    let mut number = first;
+    let mut size = 0;
+    for entry in records.range((topic.id, first)..=(topic.id, topic.newest))? {
+        let (key, value) = entry?;
+        if key.value() != (topic.id, number) {
+            break;
+        }
+        let (header, body) = decode_record(topic.id, number, value.value())?;
+        page.records.push(Stored {
+            number,
+            record: Record {
+                key: header.key,
+                kind: header.kind,
+                body: Bytes::copy_from_slice(body),
+            },
+            age: Duration::from_millis(now.saturating_sub(header.stamp)),
+        });
+        number += 1;
+        size += body.len();
+        if size >= bytes {
+            return Ok(Some(page));
+        }
+    }
+    if number != topic.newest + 1 {
+        return Err(damaged("a record is missing"));
+    }
+    Ok(Some(page))
+}
+
+/// Returns roughly how many bytes the records of all topics need in the file.
+pub(crate) fn live_bytes(transaction: &ReadTransaction) -> Result<u64, redb::Error> {
+    /// The size of a record without its body, of its entry in the index of the keys, and of the
+    /// pages above.
+    const OVERHEAD: u64 = 128;
+    let mut bytes = 0;
+    for entry in redb::ReadableTable::iter(&transaction.open_table(TOPICS)?)? {
+        let (_, value) = entry?;
+        let topic = TopicState::decode(value.value())?;
+        bytes += topic.bytes + (topic.count() + 1) * OVERHEAD;
+    }
+    Ok(bytes)
+}
+
+fn topic(transaction: &ReadTransaction, name: &str) -> Result<Option<TopicState>, redb::Error> {
+    let topics = transaction.open_table(TOPICS)?;
+    let stored = topics.get(name)?;
+    stored
+        .map(|value| TopicState::decode(value.value()))
+        .transpose()
+}

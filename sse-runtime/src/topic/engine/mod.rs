@@ -1,0 +1,178 @@
+//! [`Engine`]: stores topics outside of the process, or on disk.
+//!
+//! An engine is a log with a live feed. The [`Node`] follows the feed and keeps the newest events
+//! of each open topic in a ring, which all of the topic's readers read. It reads the log only when
+//! a topic is opened and when the feed has skipped a record, so the load on the engine does not
+//! depend on the number of clients.
+//!
+//! ```text
+//! publisher --append--> engine --live feed--> node --> ring of the topic --> readers
+//!                         |                     ^
+//!                         +------- read --------+    at open, and to repair
+//! ```
+//!
+//! This module is hidden from the documentation and may still change.
+
+mod feed;
+mod follower;
+mod node;
+mod record;
+
+use std::{error::Error, fmt, future::Future, pin::Pin, time::Duration};
+
+pub use crate::{
+    event::position::{Epoch, Mark},
+    topic::Key,
+};
+pub use feed::Feed;
+pub(crate) use follower::{Codec, Follower, is_valid_name};
+pub use node::Node;
+pub(crate) use record::End;
+pub use record::{Body, Kind, Place, Record, Stored};
+
+/// A boxed future, as returned by an [`Engine`].
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A store for topics that outlive the process or are shared by several machines.
+///
+/// An engine orders the records of each topic and numbers them in this order, starting with 1. It
+/// never changes a record. If it loses records, it may give their numbers to other records, which
+/// the records' [marks](Record::mark) reveal. A topic that the engine has lost entirely gets a new
+/// [`Epoch`].
+pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Hands over the feed. Called once, before any other method.
+    ///
+    /// The engine passes each record of a watched topic to the feed, in order. It may lose, repeat,
+    /// delay or reorder records, because the node repairs its copy of the topic.
+    fn start(&self, feed: Feed);
+
+    /// Starts the feed of a topic. Once the future has completed, the feed delivers every record
+    /// that is appended afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the engine cannot be reached.
+    fn watch<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>>;
+
+    /// Stops the feed of a topic.
+    fn unwatch(&self, topic: &str);
+
+    /// Appends a record. If the topic already contains a record with the same key, the engine
+    /// returns that record's position instead.
+    ///
+    /// The engine removes the oldest records that exceed `keep`, apart from one, which lets a client
+    /// that has read it resume.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the record was not stored, or if it may not have been.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the record may or may not be stored.
+    fn append<'a>(
+        &'a self,
+        topic: &'a str,
+        record: Record,
+        keep: Keep,
+    ) -> BoxFuture<'a, Result<Appended, AppendError>>;
+
+    /// Returns the newest position of each topic, in the order of `topics`. `None` stands for a topic
+    /// that does not exist, and that this method does not create.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the engine cannot be reached.
+    fn tails<'a>(
+        &'a self,
+        topics: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<Option<Tail>>, Unreachable>>;
+
+    /// Reads the records after number `after`, up to about `bytes` bytes, but at least one record.
+    /// If some of them have been removed, the page starts with the oldest record that is left. If
+    /// the topic does not exist, the engine creates it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the engine cannot be reached.
+    fn read<'a>(
+        &'a self,
+        topic: &'a str,
+        after: u64,
+        bytes: usize,
+    ) -> BoxFuture<'a, Result<Page, Unreachable>>;
+}
+
+/// The limits on the records that an engine keeps for a topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// The maximum number of events.
+    pub events: usize,
+    /// The maximum total size of the events' bodies, in bytes.
+    pub bytes: usize,
+    /// The maximum age of an event, if any.
+    pub age: Option<Duration>,
+}
+
+/// The newest position in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The topic's epoch.
+    pub epoch: Epoch,
+    /// The newest record, or [`Place::START`] if there is none.
+    pub newest: Place,
+}
+
+/// Consecutive records read from the log.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The topic's epoch and newest record at the time of the read.
+    pub tail: Tail,
+    /// The place before the first record of the page. Its mark is `None` if the record at this place
+    /// has been removed.
+    pub before: Place,
+    /// The records, oldest first.
+    pub records: Vec<Stored>,
+}
+
+/// The position of an appended record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The topic's epoch.
+    pub epoch: Epoch,
+    /// The place of the record before this one.
+    pub previous: Place,
+    /// The record's number.
+    pub number: u64,
+}
+
+/// The error returned if a record could not be appended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The record was not stored.
+    #[error("the engine cannot store events at the moment: {0}")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The record may have been stored.
+    #[error("the engine did not confirm that the event was stored: {0}")]
+    Unknown(#[source] Box<dyn Error + Send + Sync>),
+    /// Another producer has taken over the topic.
+    #[error("another producer has taken over the topic")]
+    Fenced,
+    /// The topic has ended.
+    #[error("the topic has ended")]
+    Ended,
+    /// The record is larger than the engine accepts.
+    #[error("the event is {len} bytes long, and the engine stores at most {max}")]
+    TooLarge {
+        /// The size of the record's body, in bytes.
+        len: usize,
+        /// The maximum size, in bytes.
+        max: usize,
+    },
+}
+
+/// The error returned if an engine cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("the engine cannot be reached: {0}")]
+pub struct Unreachable(#[source] pub Box<dyn Error + Send + Sync>);

@@ -1,0 +1,218 @@
+//! [`Node`]: this process's connection to an engine, shared by all topics that are open in it.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use super::{BoxFuture, Engine, Epoch, Feed, Place, Stored, Tail, Unreachable};
+
+/// How often the newest position of each open topic is compared with the engine's. If the feed has
+/// silently lost a topic's last record, the node notices at the second comparison.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The maximum number of topics per comparison request.
+const TOPICS_PER_CHECK: usize = 1_000;
+
+/// The time limit for a comparison request.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// This process's connection to an engine, which stores topics. It follows the engine's feed for all
+/// topics that are open in this process. All clones refer to the same node.
+///
+/// The crate that provides an engine creates the node. For example, `sse_log::Log` contains one, and
+/// can be passed to [`Topic::open`](crate::Topic::open).
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) engine: Arc<dyn Engine>,
+    /// The open topics. A topic is removed when its follower is dropped.
+    topics: Mutex<HashMap<Arc<str>, Weak<dyn Follow>>>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// A request to the node's task.
+enum Command {
+    Repair(BoxFuture<'static, ()>),
+    CheckAll,
+}
+
+/// A topic that the node follows, without its type parameter.
+pub(super) trait Follow: Send + Sync {
+    /// Receives a record from the feed.
+    fn receive(&self, epoch: Epoch, previous: Place, stored: Stored);
+
+    /// Repairs the ring, because the feed may have skipped a record.
+    fn suspect(&self);
+
+    /// Compares the ring with the engine's newest position. Unless the feed may still deliver the
+    /// missing records, the ring is repaired.
+    fn check(&self, before: Option<Tail>, tail: Tail, is_feed_intact: bool);
+
+    /// Returns the newest position in the ring, or `None` while the topic is being opened.
+    fn tail(&self) -> Option<Tail>;
+
+    /// Returns the name of the type of the topic's values.
+    fn value_type(&self) -> &'static str;
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+impl Node {
+    /// Starts following the engine's feed.
+    ///
+    /// # Panics
+    ///
+    /// Panics if called outside of a tokio runtime.
+    #[doc(hidden)]
+    pub fn new(engine: Arc<dyn Engine>) -> Self {
+        let (commands, received) = mpsc::unbounded_channel();
+        let inner = Arc::new(Inner {
+            engine,
+            topics: Mutex::default(),
+            commands,
+        });
+        inner.engine.start(Feed(Arc::downgrade(&inner)));
+        Handle::current().spawn(drive(Arc::downgrade(&inner), received));
+        Self(inner)
+    }
+
+    /// Returns whether a topic exists, without opening it.
+    pub(crate) async fn contains(&self, topic: &str) -> Result<bool, Unreachable> {
+        let topics = [topic];
+        let tails = timeout(CHECK_TIMEOUT, self.0.engine.tails(&topics)).await;
+        let tails = tails.unwrap_or_else(|elapsed| Err(Unreachable(elapsed.into())))?;
+        Ok(tails.iter().any(Option::is_some))
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+}
+
+impl AsRef<Self> for Node {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Node").field(&self.0.engine).finish()
+    }
+}
+
+impl Inner {
+    fn topics(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<dyn Follow>>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn follower(&self, topic: &str) -> Option<Arc<dyn Follow>> {
+        self.topics().get(topic)?.upgrade()
+    }
+
+    /// Returns the follower of a topic. If the topic is not open, calls `make` to open it.
+    pub(super) fn follower_or(
+        &self,
+        topic: &Arc<str>,
+        make: impl FnOnce() -> Arc<dyn Follow>,
+    ) -> Arc<dyn Follow> {
+        let mut topics = self.topics();
+        if let Some(open) = topics.get(topic).and_then(Weak::upgrade) {
+            return open;
+        }
+        let follower = make();
+        topics.insert(Arc::clone(topic), Arc::downgrade(&follower));
+        follower
+    }
+
+    /// Removes a topic whose follower has been dropped, unless it has been opened again.
+    pub(super) fn remove(&self, topic: &str) {
+        let mut topics = self.topics();
+        if topics
+            .get(topic)
+            .is_some_and(|open| open.strong_count() == 0)
+        {
+            topics.remove(topic);
+            // The lock is held so that the topic cannot be opened and watched in the meantime.
+            self.engine.unwatch(topic);
+        }
+    }
+
+    pub(super) fn repair(&self, repair: BoxFuture<'static, ()>) {
+        // The task ends only if the runtime shuts down, and then nothing is left to repair.
+        let _ = self.commands.send(Command::Repair(repair));
+    }
+
+    pub(super) fn check_all(&self) {
+        let _ = self.commands.send(Command::CheckAll);
+    }
+}
+
+/// Runs repairs and checks until the node is dropped.
+async fn drive(node: Weak<Inner>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut running = JoinSet::new();
+    let mut checks = interval(CHECK_INTERVAL);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                None => return,
+                Some(Command::Repair(repair)) => drop(running.spawn(repair)),
+                Some(Command::CheckAll) => drop(running.spawn(check(Weak::clone(&node), false))),
+            },
+            Some(ended) = running.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a repair of a topic panicked");
+                }
+            }
+            _ = checks.tick() => drop(running.spawn(check(Weak::clone(&node), true))),
+        }
+    }
+}
+
+/// Compares the newest position of each open topic with the engine's.
+async fn check(node: Weak<Inner>, is_feed_intact: bool) {
+    let Some(inner) = node.upgrade() else { return };
+    let open: Vec<_> = inner
+        .topics()
+        .iter()
+        .filter_map(|(name, follower)| Some((Arc::clone(name), follower.upgrade()?)))
+        .filter(|(_, follower)| follower.tail().is_some())
+        .collect();
+    for chunk in open.chunks(TOPICS_PER_CHECK) {
+        let names: Vec<&str> = chunk.iter().map(|(name, _)| &**name).collect();
+        let before: Vec<_> = chunk.iter().map(|(_, follower)| follower.tail()).collect();
+        match timeout(CHECK_TIMEOUT, inner.engine.tails(&names)).await {
+            Ok(Ok(tails)) => {
+                for (((_, follower), before), tail) in chunk.iter().zip(before).zip(tails) {
+                    match tail {
+                        Some(tail) => follower.check(before, tail, is_feed_intact),
+                        // The engine has lost the topic.
+                        None => follower.suspect(),
+                    }
+                }
+            }
+            // The repairs try until they succeed, whereas a check would be repeated only at the
+            // next interval.
+            Ok(Err(_)) | Err(_) if !is_feed_intact => {
+                for (_, follower) in chunk {
+                    follower.suspect();
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "failed to check the topics of an engine"),
+            Err(_) => tracing::debug!("an engine did not respond to a check in time"),
+        }
+    }
+}

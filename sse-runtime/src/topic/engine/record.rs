@@ -1,0 +1,199 @@
+//! [`Record`]: an event as an engine stores it.
+
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use crate::{event::position::Mark, topic::Key};
+
+/// A record to append to a topic's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The record's key.
+    pub key: Key,
+    /// Whether the record ends the topic.
+    pub kind: Kind,
+    /// The encoded event, see [`Body`]. The engine does not interpret it.
+    pub body: Bytes,
+}
+
+impl Record {
+    /// Returns the record's mark.
+    pub fn mark(&self) -> Mark {
+        self.key.mark()
+    }
+}
+
+/// The kind of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An event.
+    Event,
+    /// The end of the topic. The engine rejects every record after it.
+    End,
+}
+
+/// How a topic has ended, which is the content of the body of a [`Kind::End`] record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Finished,
+    /// The topic's run was stopped.
+    Stopped,
+    /// The topic's run has failed.
+    Failed,
+    /// The process in which the topic's run was in progress has stopped.
+    Lost,
+}
+
+impl End {
+    pub(crate) fn encode(self) -> Bytes {
+        let byte: &'static [u8] = match self {
+            Self::Finished => &[0],
+            Self::Stopped => &[1],
+            Self::Failed => &[2],
+            Self::Lost => &[3],
+        };
+        Bytes::from_static(byte)
+    }
+
+    /// Decodes the body of a record. The end of a kind that only a newer version knows is a failure.
+    pub(crate) fn decode(body: &[u8]) -> Self {
+        match body {
+            [0] => Self::Finished,
+            [1] => Self::Stopped,
+            [3] => Self::Lost,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// A record in a topic's log.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The record's number.
+    pub number: u64,
+    /// The record.
+    pub record: Record,
+    /// How long ago the record was stored, according to the engine's clock.
+    pub age: Duration,
+}
+
+impl Stored {
+    /// Returns the record's place in the log.
+    pub fn place(&self) -> Place {
+        Place {
+            number: self.number,
+            mark: Some(self.record.mark()),
+        }
+    }
+}
+
+/// A place in a topic's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the record at this place. 0 is the place before the first record.
+    pub number: u64,
+    /// The mark of the record at this place. `None` if it is unknown, or at number 0.
+    pub mark: Option<Mark>,
+}
+
+impl Place {
+    /// The place before the first record.
+    pub const START: Self = Self {
+        number: 0,
+        mark: None,
+    };
+}
+
+/// An encoded event, which is the content of a record's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// The event's frame without its `id` line.
+    pub frame: Bytes,
+    /// The value as JSON, unless it equals the frame's data.
+    pub value: Option<Bytes>,
+}
+
+/// The version of the body's format.
+const VERSION: u8 = 1;
+
+/// The length of the version and of the frame's length.
+const HEADER: usize = 1 + 4;
+
+impl Body {
+    /// Encodes an event. `value` is the event's value as JSON.
+    pub(crate) fn encode(frame: &[u8], value: &[u8]) -> Bytes {
+        let is_data = data_of(frame) == Some(value);
+        let value = if is_data { &[] } else { value };
+        let mut body = BytesMut::with_capacity(HEADER + frame.len() + value.len());
+        body.put_u8(VERSION);
+        // A frame is limited by the engine's maximum, which is far below 4 GiB.
+        body.put_u32(u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        body.put_slice(frame);
+        body.put_slice(value);
+        body.freeze()
+    }
+
+    /// Decodes a record's body. Returns `None` if a newer version has written it.
+    pub fn decode(mut body: Bytes) -> Option<Self> {
+        let (header, _) = body.split_first_chunk::<HEADER>()?;
+        let [version, len @ ..] = *header;
+        let len = usize::try_from(u32::from_be_bytes(len)).ok()?;
+        if version != VERSION || body.len() - HEADER < len {
+            return None;
+        }
+        let value = body.split_off(HEADER + len);
+        Some(Self {
+            frame: body.split_off(HEADER),
+            value: (!value.is_empty()).then_some(value),
+        })
+    }
+
+    /// Returns the value as JSON.
+    pub(crate) fn json(&self) -> Option<&[u8]> {
+        self.value.as_deref().or_else(|| data_of(&self.frame))
+    }
+}
+
+/// Returns the data of a frame that has a single `data` line, which is always the last one.
+fn data_of(frame: &[u8]) -> Option<&[u8]> {
+    let lines = frame.strip_suffix(b"\n\n")?;
+    let start = memchr::memrchr(b'\n', lines).map_or(0, |end| end + 1);
+    lines[start..].strip_prefix(b"data: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn body_decodes_to_what_was_encoded() {
+        for (frame, value, is_stored) in [
+            ("data: {\"a\":1}\n\n", "{\"a\":1}", false),
+            ("event: b\ndata: 7\n\n", "7", false),
+            ("event: b\ndata: 7\n\n", "{\"b\":7}", true),
+            ("event: b\ndata\n\n", "\"b\"", true),
+            ("data: a\ndata: b\n\n", "b", false),
+        ] {
+            let encoded = Body::encode(frame.as_bytes(), value.as_bytes());
+            let body = Body::decode(encoded).unwrap();
+            assert_eq!(body.frame, frame);
+            assert_eq!(body.value.is_some(), is_stored, "{frame:?}");
+            assert_eq!(body.json(), Some(value.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn body_of_another_format_does_not_decode() {
+        let encoded = Body::encode(b"data: 7\n\n", b"7");
+        for body in [
+            &b""[..],
+            b"\x01\0\0\0",
+            b"\x01\0\0\0\x09data: 7\n",
+            b"\x02\0\0\0\0",
+        ] {
+            assert_eq!(Body::decode(Bytes::copy_from_slice(body)), None);
+        }
+        assert!(Body::decode(encoded).is_some());
+    }
+}

@@ -1,0 +1,69 @@
+//! [`Key`]: identifies an event that may be published several times.
+
+use std::fmt;
+
+use crate::event::position::Mark;
+
+/// Identifies an event, so that an event that is published several times is stored once. See
+/// [`Topic::publish_with_key`](crate::Topic::publish_with_key).
+///
+/// A key consists of 16 bytes. It can be created from a number, from bytes or, with the feature
+/// `uuid`, from a UUID. Two events of a topic must not have the same key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key([u8; 16]);
+
+impl Key {
+    /// Creates a random key.
+    pub fn random() -> Self {
+        Self::from(fastrand::u128(..))
+    }
+
+    /// Returns the key's bytes.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// Returns the mark of the record with this key. It depends only on the key, so a record that is
+    /// appended again keeps its mark.
+    #[doc(hidden)]
+    pub fn mark(self) -> Mark {
+        // FNV-1a. The caller's own keys may be sequence numbers, whose bits are mostly zero.
+        let hash = self.0.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are folded in")]
+        Mark::new((hash ^ hash >> 32) as u32)
+    }
+}
+
+impl From<u128> for Key {
+    fn from(key: u128) -> Self {
+        Self(key.to_be_bytes())
+    }
+}
+
+impl From<[u8; 16]> for Key {
+    fn from(key: [u8; 16]) -> Self {
+        Self(key)
+    }
+}
+
+#[cfg(feature = "uuid")]
+#[cfg_attr(docsrs, doc(cfg(feature = "uuid")))]
+impl From<uuid::Uuid> for Key {
+    fn from(key: uuid::Uuid) -> Self {
+        Self(key.into_bytes())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,53 @@
+//! [`OpenError`]: the error returned if a topic could not be opened.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+/// The error returned if a topic could not be opened.
+///
+/// [`TimedOut`](Self::TimedOut) is logged and converted into a `503` response with a `Retry-After`
+/// header, [`InvalidName`](Self::InvalidName) into a `400` response, and
+/// [`OtherType`](Self::OtherType) is logged and converted into a `500` response.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The engine did not respond in time.
+    #[error("failed to open the topic: the engine did not respond within {seconds} seconds")]
+    #[non_exhaustive]
+    TimedOut {
+        /// How long the topic waited for the engine, in seconds.
+        seconds: u64,
+    },
+    /// The topic's name is longer than 1,024 bytes, or contains a NUL or a line break.
+    #[error(
+        "a topic's name is limited to 1,024 bytes without NUL and line breaks; use a hash instead"
+    )]
+    InvalidName,
+    /// The topic is already open in this process, with another type of value.
+    #[error("the topic is already open as a `Topic<{open}>`; open it with the same type")]
+    #[non_exhaustive]
+    OtherType {
+        /// The name of the type with which the topic is open.
+        open: &'static str,
+    },
+}
+
+impl IntoResponse for OpenError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::TimedOut { .. } => {
+                tracing::warn!(error = %self, "rejected a request");
+                let after = HeaderValue::from(fastrand::u64(2..8));
+                let headers = [(header::RETRY_AFTER, after)];
+                (StatusCode::SERVICE_UNAVAILABLE, headers).into_response()
+            }
+            Self::InvalidName => StatusCode::BAD_REQUEST.into_response(),
+            Self::OtherType { .. } => {
+                tracing::error!(error = %self, "failed to open a topic");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Clients of a topic on a simulated engine.
+
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use axum::{Router, extract::State, http::StatusCode};
+use sse_runtime::{
+    EventId, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
+    testing::Client,
+    topic::{GapReason, Subscription, engine::Node},
+};
+
+use tokio::task::yield_now;
+
+use super::server::{Server, TOPIC};
+
+async fn open(server: &Server) -> (Node, Topic<u64>) {
+    let node = Node::new(server.engine(0));
+    let topic = Topic::open(&node, TOPIC).await.unwrap();
+    (node, topic)
+}
+
+/// Publishes a value and delivers it.
+async fn publish(server: &Server, topic: &Topic<u64>, value: u64) -> EventId {
+    let id = topic.publish(&value).await.unwrap();
+    server.deliver(0);
+    id
+}
+
+/// Reads the available values, or the reason of a gap.
+fn read(updates: &mut Subscription<u64>) -> Vec<Result<u64, GapReason>> {
+    let mut read = Vec::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(seen)) = pin!(updates.recv()).poll(&mut cx) {
+        read.push(seen.map(|update| *update).map_err(|gap| gap.reason()));
+    }
+    read
+}
+
+/// The engine is read once, however many clients there are.
+#[tokio::test]
+async fn thousand_reconnecting_clients_cause_one_read() {
+    let server = Server::new(1);
+    let (_node, topic) = open(&server).await;
+    let first = publish(&server, &topic, 1).await;
+    for round in 0..3 {
+        let mut clients: Vec<_> = (0..1_000).map(|_| topic.subscribe(first.clone())).collect();
+        publish(&server, &topic, 2 + round).await;
+        let expected: Vec<_> = (2..=2 + round).map(Ok).collect();
+        for updates in &mut clients {
+            assert_eq!(read(updates), expected);
+        }
+    }
+    assert_eq!(server.reads(0), 1);
+}
+
+/// Clients from a node that is ahead share one repair, and wait for it.
+#[tokio::test]
+async fn thousand_clients_that_are_ahead_share_a_repair() {
+    let server = Server::new(1);
+    let (_node, topic) = open(&server).await;
+    publish(&server, &topic, 1).await;
+    server.set_cut(0, true);
+    let ahead = server.append(2);
+    let last = server.append(3);
+    let mut clients: Vec<_> = (0..1_000).map(|_| topic.subscribe(ahead.clone())).collect();
+    for updates in &mut clients {
+        assert_eq!(*updates.next().await.unwrap(), 3);
+        assert_eq!(updates.position().to_string(), last.to_string());
+    }
+    // The second read was asked for while the first was in progress.
+    assert!(server.reads(0) <= 3, "{} reads", server.reads(0));
+}
+
+#[tokio::test]
+async fn ids_that_do_not_belong_to_the_log_are_gaps() {
+    let server = Server::new(1);
+    let (_node, topic) = open(&server).await;
+    let id = publish(&server, &topic, 1).await.to_string();
+    let (place, mark) = id.split_once('.').unwrap();
+    let (epoch, _) = place.split_once('-').unwrap();
+    let wrong = if mark == "000000" { "000001" } else { "000000" };
+    for (sent, reason) in [
+        (place.to_owned(), GapReason::Unknown),
+        (format!("{place}.{wrong}"), GapReason::RolledBack),
+        (format!("{epoch}-0.{mark}"), GapReason::Unknown),
+        (format!("{epoch}.7-1.{mark}"), GapReason::Unknown),
+        (
+            format!("{epoch}-{}.{mark}", u64::MAX),
+            GapReason::RolledBack,
+        ),
+        (format!("0123456789ab-1.{mark}"), GapReason::OtherEpoch),
+        ("7".to_owned(), GapReason::Unknown),
+    ] {
+        let mut updates = topic.subscribe(EventId::new(sent.clone()).unwrap());
+        let gap = updates.recv().await.unwrap().unwrap_err();
+        assert_eq!(gap.reason(), reason, "{sent}");
+        assert_eq!(read(&mut updates), [Ok(1)], "{sent}");
+    }
+    // The position before the first event has no mark.
+    let mut updates = topic.subscribe(EventId::new(format!("{epoch}-0")).unwrap());
+    assert_eq!(read(&mut updates), [Ok(1)]);
+}
+
+#[sse_endpoint("/events")]
+async fn events(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
+    yield_all!(topic.subscribe(last.or(Start::First)));
+}
+
+#[tokio::test]
+async fn end_of_an_earlier_epoch_does_not_end_a_topic() {
+    let server = Server::new(1);
+    let (_node, topic) = open(&server).await;
+    publish(&server, &topic, 1).await;
+    topic.finish().await.unwrap();
+    server.deliver(0);
+    let app = Router::new().sse(events).with_state(topic.clone());
+    let client = Client::new(app);
+    let mut stream = client.get("/events").await.events();
+    assert_eq!(stream.expect_event().await.data, "1");
+    let done = stream.expect_event().await;
+    assert_eq!(done.event, "done");
+    let again = client.get("/events").last_event_id(&done.id).await;
+    assert_eq!(again.status(), StatusCode::NO_CONTENT);
+
+    // The engine loses the topic, and the topic begins again.
+    server.forget();
+    server.append(2);
+    server.reconnected(0);
+    while topic.is_finished() {
+        yield_now().await;
+    }
+    let again = client.get("/events").last_event_id(&done.id).await;
+    let mut stream = again.events();
+    let gap = stream.expect_event().await;
+    assert_eq!(
+        (&*gap.event, &*gap.data),
+        ("gap", r#"{"reason":"other_epoch","missed":null}"#)
+    );
+    assert_eq!(stream.expect_event().await.data, "2");
+}
