@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo run --example ticker         # a page at http://127.0.0.1:3000; restart it while the page is open
-//! cargo run --example ticker -- --store ticker.redb      # prices survive a restart, even `kill -9`
+//! cargo run --example ticker -- --store ticker.redb      # prices survive a restart, even after `kill -9`
 //! curl -N 'http://127.0.0.1:3000/prices?symbol=ACME,HOOLI'
 //! curl http://127.0.0.1:3000/prices --json '{"symbol":"ACME","cents":9999}'
 //! ```
@@ -141,7 +141,7 @@ fn now() -> u64 {
     })
 }
 
-/// Publishes random price movements, starting with the newest prices.
+/// Publishes random price movements, starting from the newest stored prices.
 async fn trade(market: Hub<Price>) {
     let mut prices = SYMBOLS;
     for (symbol, cents) in &mut prices {
@@ -149,7 +149,7 @@ async fn trade(market: Hub<Price>) {
             continue;
         };
         let mut held = topic.subscribe(Start::Latest(1));
-        // If there is no price yet, `recv` waits.
+        // If there is no price yet, `recv` would wait, so limit its time to zero.
         if let Ok(Some(Ok(newest))) = timeout(Duration::ZERO, held.recv()).await {
             *cents = newest.cents;
         }
@@ -183,7 +183,7 @@ async fn trade(market: Hub<Price>) {
     }
 }
 
-/// Creates a topic per symbol, in memory or in a log.
+/// Creates a hub with one topic per symbol, either in memory or in a log.
 fn market(log: Option<&Log>) -> Hub<Price> {
     let market = Hub::builder(|| Topic::builder().keep(HELD)).max_topics(SYMBOLS.len());
     match log {
@@ -202,7 +202,7 @@ fn app(market: Hub<Price>) -> Router {
 
 #[derive(clap::Parser)]
 struct Args {
-    /// The file in which to store the prices. Without it, prices are lost when the program stops.
+    /// The file in which to store the prices. By default, prices are lost when the program stops.
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
     #[arg(long, env, default_value_t = 3000)]

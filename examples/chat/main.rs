@@ -5,7 +5,7 @@
 //!
 //! ```sh
 //! cargo run --example chat           # a page at http://127.0.0.1:3000
-//! cargo run --example chat -- --store chat.redb    # answers survive a restart, even `kill -9`
+//! cargo run --example chat -- --store chat.redb    # answers survive a restart, even after `kill -9`
 //! curl -i http://127.0.0.1:3000/answers/1 \
 //!   --json '{"model": "parrot-1", "messages": [{"role": "user", "content": "What is SSE?"}]}'
 //! curl -N http://127.0.0.1:3000/answers/1      # as often as you like
@@ -93,8 +93,8 @@ async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishErro
 }
 
 /// Streams an answer from the beginning, or from the event after the client's last event ID.
-/// Responds with a 404 if the answer does not exist. If the program was restarted while it was writing
-/// the answer, the stream ends with a `close` event.
+/// Responds with a 404 if the answer does not exist. If the program was restarted while it was
+/// writing the answer, the stream ends with a `close` event.
 #[sse_endpoint("/answers/{id}", retry = "1s")]
 async fn answer(
     Path(id): Path<String>,
@@ -372,8 +372,8 @@ struct App {
     answers: Hub<Piece>,
 }
 
-/// Keeps the answers in memory or in a log. In memory, an answer stays readable for five minutes after
-/// it has ended, which is the default for `idle`.
+/// Creates a hub that holds the answers in memory or stores them in a log. In memory, an answer
+/// stays readable for five minutes after it has ended, which is the default for `idle`.
 fn answers(log: Option<&Log>) -> Hub<Piece> {
     let answers = Hub::builder(|| Topic::builder().keep(HELD));
     match log {
@@ -393,7 +393,7 @@ fn app(model: Model, answers: Hub<Piece>) -> Router {
 
 #[derive(clap::Parser)]
 struct Args {
-    /// The file in which to store the answers. Without it, answers are lost when the program stops.
+    /// The file in which to store the answers. By default, answers are lost when the program stops.
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
     #[arg(long, env, default_value_t = 3000)]

@@ -307,7 +307,7 @@ async fn page_reads_the_endpoint() {
     assert!(page.contains(&format!("`{url}`")), "{url}");
 }
 
-/// The first runtime is shut down in the middle of an answer, like a server that is restarted.
+/// Shuts down the first runtime in the middle of an answer, as if the server were restarted.
 #[test]
 fn interrupted_answer_ends_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ impl Example {
         Self::start_with(name, port, None).await
     }
 
-    /// Like `start`, but stores the events in `file`, if it is not `None`.
+    /// Like `start`, but if `file` is `Some`, the example stores its events in that file.
     async fn start_with(name: &str, port: &str, file: Option<&Path>) -> Result<Self, String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/examples");
         let mut child = Command::new(path.join(name))
@@ -50,7 +50,7 @@ impl Example {
         Ok(example)
     }
 
-    /// Kills the server and starts it again on the same port.
+    /// Kills the server and restarts it on the same port.
     async fn restart(mut self, name: &str, file: Option<&Path>) -> Result<Self, String> {
         let port = self.url.rsplit(':').next().unwrap_or_default().to_owned();
         self.child.kill().await.map_err(|error| error.to_string())?;
@@ -114,8 +114,8 @@ pub(crate) async fn restart(client: &Client) -> Result<(), String> {
     expect_prices(&mut reading, 3..6).await
 }
 
-/// Kills the server with `SIGKILL` and restarts it. The server stores its events in a log, so a
-/// client that reconnects must receive every price once, without a gap.
+/// Kills a server that stores its events in a log, and restarts it. When the client reconnects, it
+/// must receive every price exactly once and no gap.
 pub(crate) async fn restart_with_log(client: &Client) -> Result<(), String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let file = directory.path().join("ticker.redb");

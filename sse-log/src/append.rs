@@ -16,13 +16,14 @@ use crate::{
     writer::Request,
 };
 
-/// The maximum number of records that an append removes. If a topic's limits are lowered, its next
-/// appends share the work.
+/// The maximum number of records that a single append removes. After a topic's limits are lowered,
+/// this spreads the removal over several appends.
 const TRIM: usize = 1_000;
 
 /// The result of a request.
 pub(crate) enum Outcome {
-    /// The record was stored, or its topic created. `None` for a topic.
+    /// The record was stored, or the topic was created. Contains `None` if the request was to
+    /// create a topic.
     Stored(Option<Appended>),
     /// A record with this key was already stored.
     Known(Appended),
@@ -33,7 +34,7 @@ pub(crate) enum Outcome {
 /// The error returned if a batch could not be committed.
 pub(crate) struct Failed {
     pub(crate) error: redb::Error,
-    /// Whether the error was returned by the commit. Otherwise, nothing of the batch is stored.
+    /// Whether the commit returned the error. Otherwise, no part of the batch is stored.
     pub(crate) is_commit: bool,
 }
 
@@ -46,7 +47,7 @@ impl<E: Into<redb::Error>> From<E> for Failed {
     }
 }
 
-/// Applies all requests and commits them. The transaction is on the disk when the call returns.
+/// Applies all requests and commits them. When the call returns, the transaction is on the disk.
 pub(crate) fn apply(
     database: &Database,
     batch: &[Request],
@@ -77,7 +78,7 @@ pub(crate) fn apply(
     Ok(outcomes)
 }
 
-/// Returns the time in milliseconds since 1970.
+/// Returns the current time, in milliseconds since 1970.
 pub(crate) fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
@@ -131,12 +132,12 @@ impl Batch<'_> {
         })))
     }
 
-    /// Removes the oldest records that exceed the limits, apart from one. The newest event and the
-    /// end of the topic are always kept.
+    /// Removes the oldest records that exceed the limits, except the newest of these records. The
+    /// newest event and the end of the topic are always kept.
     fn trim(&mut self, topic: &mut TopicState, keep: Keep) -> Result<(), redb::Error> {
         for _ in 0..TRIM {
             let is_newest = topic.count() <= 2 + u64::from(topic.has_ended);
-            // The oldest record is removed if even the one after it exceeds the limits.
+            // The oldest record is removed only if the record after it exceeds the limits as well.
             if is_newest || !self.exceeds(topic, keep)? {
                 return Ok(());
             }
@@ -151,7 +152,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Returns whether the records exceed the limits without the oldest one.
+    /// Returns whether the records other than the oldest exceed the limits.
     fn exceeds(&self, topic: &TopicState, keep: Keep) -> Result<bool, redb::Error> {
         let events = topic.count() - u64::from(topic.has_ended) - 1;
         if events > keep.events.max(1) as u64 {
@@ -176,11 +177,11 @@ impl Batch<'_> {
     }
 }
 
-/// The topics of a batch.
+/// The topics that a batch uses.
 struct Topics<'a> {
     table: Table<'a, &'static str, &'static [u8]>,
     meta: Table<'a, &'static str, u64>,
-    /// The topics used so far, and whether they have changed.
+    /// The topics used so far, and whether each has changed.
     used: HashMap<Arc<str>, (TopicState, bool)>,
 }
 
@@ -216,7 +217,7 @@ impl<'a> Topics<'a> {
         self.used.insert(Arc::clone(name), (topic, true));
     }
 
-    /// Stores the topics that have changed. Returns whether there are any.
+    /// Stores the topics that have changed. Returns whether any topic has changed.
     fn store(&mut self) -> Result<bool, redb::Error> {
         let mut is_changed = false;
         for (name, (topic, _)) in self.used.iter().filter(|(_, (_, changed))| *changed) {
@@ -227,7 +228,7 @@ impl<'a> Topics<'a> {
     }
 }
 
-/// Returns the place with this number, with its mark if the record is still stored.
+/// Returns the place with this number. The place has a mark only if its record is still stored.
 pub(crate) fn place_at(
     records: &impl ReadableTable<(u64, u64), &'static [u8]>,
     topic: &TopicState,
@@ -244,8 +245,8 @@ pub(crate) fn place_at(
     })
 }
 
-/// Finds the records of a batch that may or may not have been committed. The result contains `None`
-/// for a record that was not stored.
+/// Looks up the records of a batch that may or may not have been committed. The result contains
+/// `None` for each record that was not stored.
 pub(crate) fn find(
     database: &Database,
     batch: &[Request],

@@ -1,4 +1,4 @@
-//! [`LogBuilder`]: configures a log.
+//! [`LogBuilder`]: configures and opens a log.
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
@@ -41,9 +41,9 @@ impl LogBuilder {
         }
     }
 
-    /// Sets how long [`open`](Self::open) waits while another process has the file open. The default
-    /// is 10 seconds. Set it to at least the time that your server takes to shut down, if the next
-    /// deployment starts before the previous one has stopped.
+    /// Sets the maximum time that [`open`](Self::open) waits while another process has the file
+    /// open. The default is 10 seconds. If the next deployment starts before the previous one has
+    /// stopped, set this to at least the time that your server takes to shut down.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
@@ -56,7 +56,8 @@ impl LogBuilder {
         self
     }
 
-    /// Sets the time without appends after which the file is compacted.
+    /// Sets the time after the last append at which the file is compacted. The default is 30
+    /// seconds.
     #[doc(hidden)]
     pub fn compact_after(mut self, idle: Duration) -> Self {
         self.compact_after = idle;
@@ -90,7 +91,7 @@ impl LogBuilder {
         self.finish(&path, opened)
     }
 
-    /// Opens a log in a back end, which simulates failures.
+    /// Opens a log on a storage back end that simulates failures.
     ///
     /// # Errors
     ///

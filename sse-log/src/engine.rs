@@ -1,4 +1,4 @@
-//! [`LogEngine`]: the log as an [`Engine`].
+//! [`LogEngine`]: implements [`Engine`] for a log.
 
 use std::{
     error::Error,
@@ -40,8 +40,8 @@ impl LogEngine {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// Reads on a blocking thread. `read` returns `None` if a topic does not exist. The topics are
-    /// then created, and the read is repeated.
+    /// Calls `read` on a blocking thread. If it returns `None`, one of the topics does not exist.
+    /// The topics are then created, and `read` is called again.
     async fn read_or_create<T, F>(&self, topics: &[&str], read: F) -> Result<T, Unreachable>
     where
         T: Send + 'static,
@@ -75,7 +75,8 @@ impl Engine for LogEngine {
         self.shared.set_feed(feed);
     }
 
-    // The feed contains the records of all topics, and the node ignores those that are not open.
+    // The feed delivers the records of all topics, and the node ignores records of topics that are
+    // not open.
 
     fn watch<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
         Box::pin(std::future::ready(Ok(())))

@@ -6,29 +6,29 @@ use std::{error::Error, io, path::PathBuf, time::Duration};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
-    /// The file contains something else. It has not been changed.
+    /// The file is not a log. It has not been changed.
     #[error("{} is not a log; choose another path, or move the file away", path.display())]
     #[non_exhaustive]
     NotALog {
         /// The path of the file.
         path: PathBuf,
     },
-    /// A newer version of this crate has written the file. The file has not been changed.
+    /// The file was written by a newer version of this crate. It has not been changed.
     #[error(
         "{} has format {found}, but this version of sse-log reads only up to format {supported}; \
-         deploy the version that has written it, or a newer one",
+         deploy the version that wrote it, or a newer one",
         path.display()
     )]
     #[non_exhaustive]
     NewerFormat {
         /// The path of the file.
         path: PathBuf,
-        /// The format of the file.
+        /// The version of the file's format.
         found: u64,
-        /// The newest format that this version reads.
+        /// The newest format version that this version of the crate can read.
         supported: u64,
     },
-    /// Another process has the file open, and did not close it within
+    /// Another process had the file open and did not close it within
     /// [`lock_timeout`](crate::LogBuilder::lock_timeout).
     #[error(
         "another process has {} open and did not close it within {waited:?}; stop that process, \
@@ -39,7 +39,7 @@ pub enum LogError {
     Locked {
         /// The path of the file.
         path: PathBuf,
-        /// How long the call waited.
+        /// The time that the call waited.
         waited: Duration,
     },
     /// The file is damaged. It has not been changed.
@@ -51,20 +51,20 @@ pub enum LogError {
     Damaged {
         /// The path of the file.
         path: PathBuf,
-        /// The error that redb has returned.
+        /// The error returned by redb.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The file cannot be read or written.
+    /// The file could not be read or written.
     #[error(
-        "failed to open {}: {source}; check that the directory exists, that the process may write \
-         to it, and that the disk is not full",
+        "failed to open {}: {source}; check that the directory exists, that the process is allowed \
+         to write to it, and that the disk is not full",
         path.display()
     )]
     #[non_exhaustive]
     Io {
         /// The path of the file.
         path: PathBuf,
-        /// The error that the system has returned.
+        /// The error returned by the operating system.
         source: io::Error,
     },
 }

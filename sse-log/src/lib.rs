@@ -1,8 +1,8 @@
 //! Stores the topics of [`sse_runtime`] in a file, so that they survive a restart.
 //!
-//! By default, a [`Topic`](sse_runtime::Topic) is held in memory. After a restart, its events are
-//! gone, and a client that reconnects receives a gap. A topic that a [`Log`] stores continues where
-//! it stopped, and the client receives exactly the events that it has missed.
+//! By default, a [`Topic`](sse_runtime::Topic) is held in memory. When the process restarts, the
+//! topic's events are lost, and a client that reconnects receives a gap. A topic stored in a
+//! [`Log`] continues where it left off, and the client receives exactly the events that it missed.
 //!
 //! ```
 //! use sse_log::Log;
@@ -23,7 +23,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Endpoints use the topic like any other. The values must implement
+//! Endpoints use the topic like any other topic. The values must implement
 //! [`Serialize`](https://docs.rs/serde/latest/serde/trait.Serialize.html) and
 //! [`Deserialize`](https://docs.rs/serde/latest/serde/trait.Deserialize.html).
 //!
@@ -31,24 +31,25 @@
 //!
 //! - An event is on the disk (`fsync`) before [`publish`](sse_runtime::Topic::publish) returns and
 //!   before any client receives it. It survives `kill -9` and a power loss.
-//! - Events that are published at the same time are written together, so the number of events per
-//!   second is not limited by the disk's latency.
+//! - Events that are published concurrently are written together, so the disk's latency does not
+//!   limit the number of events per second.
 //! - Reading a topic does not access the file. Clients are served from memory.
-//! - An event that is published again with
-//!   [the same key](sse_runtime::Topic::publish_with_key) is stored once, as long as it is kept.
+//! - An event that is published again with [the same key](sse_runtime::Topic::publish_with_key) is
+//!   stored only once, provided that the topic still keeps the first copy.
 //!
 //! # Limits
 //!
-//! Only one process can have the file open. If the next deployment starts before the previous one
-//! has stopped, [`Log::open`] waits, see [`LogBuilder::lock_timeout`].
+//! Only one process at a time can have the file open. If the next deployment starts before the
+//! previous one has stopped, [`Log::open`] waits for up to
+//! [`lock_timeout`](LogBuilder::lock_timeout).
 //!
-//! A topic keeps the events that its [limits](sse_runtime::topic::TopicBuilder) promise, and one
-//! more, so that a client that has read it can resume. Older events are removed when an event is
-//! published. The newest event and the end of a finished topic are always kept. Topics are not
-//! removed.
+//! A topic keeps the events within its [limits](sse_runtime::topic::TopicBuilder), plus the event
+//! before them. A client that has just read that event can therefore still resume. Older events are
+//! removed whenever an event is published. The newest event and the end of a finished topic are
+//! always kept. The log never removes a topic.
 //!
-//! Space that removed events leave in the file is used for new events. If nothing is published for
-//! 30 seconds and most of the file is unused, it is returned to the file system.
+//! The space of removed events is reused for new events. If nothing is published for 30 seconds and
+//! most of the file is unused, the unused space is returned to the file system.
 //!
 //! [`Log::open`] reads the whole file and verifies its checksums.
 //!
@@ -56,12 +57,12 @@
 //!
 //! If the disk is full, [`publish`](sse_runtime::Topic::publish) returns
 //! [`Unavailable`](sse_runtime::topic::PublishError::Unavailable), and the event is not stored. The
-//! log tries at intervals of up to 10 seconds whether there is room again.
+//! log checks at intervals of up to 10 seconds whether the disk has free space again.
 //!
-//! If the disk fails, it is uncertain which of the last events are on the disk. They are answered
-//! with [`Unknown`](sse_runtime::topic::PublishError::Unknown), and the log stores no more events
-//! until the process restarts. Streams that are open continue. Use [`Log::is_healthy`] in the
-//! readiness probe, so that the process is restarted.
+//! If the disk fails, the most recent events may or may not be on the disk. Publishing them returns
+//! [`Unknown`](sse_runtime::topic::PublishError::Unknown), and the log stores no more events until
+//! the process is restarted. Open streams continue. Call [`Log::is_healthy`] in your readiness
+//! probe, so that the process is restarted.
 
 mod append;
 mod builder;

@@ -43,7 +43,7 @@ use crate::{
 /// # Ok(()) }
 /// ```
 ///
-/// All clones refer to the same log. The file is closed when all of them and all of the log's topics
+/// All clones refer to the same log. The file is closed once all clones and all of the log's topics
 /// have been dropped.
 #[derive(Clone)]
 pub struct Log {
@@ -58,8 +58,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// Returns an error if the file is not a log, is damaged, has a newer format, remains locked, or
-    /// cannot be read or written. See [`LogError`].
+    /// Returns an error if the file is not a log, is damaged, has a newer format, remains locked by
+    /// another process, or cannot be read or written. See [`LogError`].
     ///
     /// # Panics
     ///
@@ -77,9 +77,9 @@ impl Log {
         LogBuilder::new()
     }
 
-    /// Returns whether the log stores events. It does not while the disk is full, and no longer
-    /// after the disk has failed. Use this method in the endpoint that your load balancer or
-    /// orchestrator checks.
+    /// Returns whether the log can store events. Returns `false` while the disk is full, and
+    /// permanently after the disk has failed. Call this method in the endpoint that your load
+    /// balancer or orchestrator checks.
     pub fn is_healthy(&self) -> bool {
         self.shared.is_healthy()
     }

@@ -1,4 +1,4 @@
-//! Opens a log.
+//! Opens a log's file and checks its format.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,17 +21,18 @@ use crate::{
     tables::{FORMAT, FORMAT_KEY, KEYS, META, RECORDS, TOPICS, damaged},
 };
 
-/// The memory that redb uses for pages that it has read or not written yet.
+/// The size of redb's cache, in bytes. It holds pages that have been read and pages that have not
+/// been written yet.
 const CACHE: usize = 32 * 1024 * 1024;
 
-/// The message of the error if redb has panicked.
+/// The message of the error that is returned if redb panics.
 pub(crate) const PANICKED: &str = "redb has panicked";
 
-/// How often a locked file is tried again.
+/// The interval at which the call tries to lock a file that another process has locked.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Opens the file at `path`, and creates it if it does not exist. While another process holds it open,
-/// the call waits until `timeout` has passed or `is_cancelled` returns `true`.
+/// Opens the file at `path`, and creates it if it does not exist. While another process has the
+/// file open, the call waits until `timeout` has passed or `is_cancelled` returns `true`.
 pub(crate) fn open_file(
     path: &Path,
     timeout: Duration,
@@ -92,7 +93,8 @@ fn open_or_create(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
-/// Makes a new file durable. Otherwise, a power loss may remove it along with all its events.
+/// Makes the directory entry of a new file durable. Otherwise, a power loss could remove the file
+/// along with all its events.
 fn sync_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -114,7 +116,7 @@ fn open_storage(path: &Path, storage: Storage) -> Result<(Arc<Storage>, Database
     };
     match storage.identify().map_err(io_error)? {
         Content::New => {}
-        // If the file cannot be used, redb must not change it.
+        // redb must not change the file if the file turns out to be unusable.
         Content::Redb => storage.hold(),
         Content::Other => return Err(not_a_log()),
     }
@@ -142,11 +144,12 @@ fn open_storage(path: &Path, storage: Storage) -> Result<(Arc<Storage>, Database
     Ok((storage, database))
 }
 
-/// Opens the database for writing. After a crash, redb rolls the last transaction back if it was not
-/// committed.
+/// Opens the database for writing. After a crash, redb rolls back the last transaction unless it
+/// was committed.
 ///
-/// redb verifies all checksums, so the time that this takes is proportional to the size of the file.
-/// If the file was closed, redb would otherwise trust it, and a damaged page could make it panic.
+/// redb is configured to verify all checksums, so opening takes time proportional to the size of
+/// the file. By default, redb trusts a file that was closed cleanly, and a damaged page could make
+/// it panic.
 pub(crate) fn open_database(storage: &Arc<Storage>) -> Result<Database, DatabaseError> {
     let opened = catch_unwind(AssertUnwindSafe(|| {
         Builder::new()
@@ -157,7 +160,8 @@ pub(crate) fn open_database(storage: &Arc<Storage>) -> Result<Database, Database
     opened.unwrap_or_else(|_| Err(StorageError::Corrupted(PANICKED.to_owned()).into()))
 }
 
-/// Calls redb, which in debug builds may panic if the file is damaged.
+/// Calls redb and converts a panic into an error. In debug builds, redb may panic if the file is
+/// damaged.
 pub(crate) fn catch_redb_panic<T>(
     call: impl FnOnce() -> Result<T, redb::Error>,
 ) -> Result<T, redb::Error> {
@@ -169,7 +173,7 @@ pub(crate) fn catch_redb_panic<T>(
 enum Format {
     /// The file is a log.
     Number(u64),
-    /// The file contains no tables. The process that created it was interrupted.
+    /// The file contains no tables, because the process that created it was interrupted.
     Empty,
     /// The file is another program's database.
     NotALog,

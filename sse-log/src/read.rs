@@ -1,4 +1,4 @@
-//! Reads records and positions.
+//! Reads records and newest positions.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     tables::{RECORDS, TOPICS, TopicState, damaged, decode_record},
 };
 
-/// Returns the newest position of a topic, or `None` if it does not exist.
+/// Returns the newest position of a topic, or `None` if the topic does not exist.
 pub(crate) fn tail(transaction: &ReadTransaction, name: &str) -> Result<Option<Tail>, redb::Error> {
     let topic = topic(transaction, name)?;
     Ok(topic.map(|topic| Tail {
@@ -70,10 +70,10 @@ pub(crate) fn page(
     Ok(Some(page))
 }
 
-/// Returns roughly how many bytes the records of all topics need in the file.
+/// Returns an estimate of the number of bytes that the records of all topics occupy in the file.
 pub(crate) fn live_bytes(transaction: &ReadTransaction) -> Result<u64, redb::Error> {
-    /// The size of a record without its body, of its entry in the index of the keys, and of the
-    /// pages above.
+    /// The bytes that a record occupies in addition to its body. They include the record's header,
+    /// its entry in the `keys` table, and its share of the B-tree's branch pages.
     const OVERHEAD: u64 = 128;
     let mut bytes = 0;
     for entry in redb::ReadableTable::iter(&transaction.open_table(TOPICS)?)? {

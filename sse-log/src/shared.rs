@@ -1,4 +1,4 @@
-//! [`Shared`]: the part of a log that the writer and the readers share.
+//! [`Shared`]: the state that a log's writer and readers share.
 
 use std::sync::{
     Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -12,8 +12,8 @@ use crate::storage::Storage;
 
 pub(crate) struct Shared {
     pub(crate) storage: Arc<Storage>,
-    /// `None` once the writer has stopped, or while the database cannot be opened because the disk
-    /// is full.
+    /// `None` after the writer has stopped, and while the database cannot be reopened because the
+    /// disk is full.
     database: RwLock<Option<Database>>,
     is_healthy: AtomicBool,
     feed: OnceLock<Feed>,
@@ -39,7 +39,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a read. It does not block the writer.
+    /// Starts a read transaction, which does not block the writer.
     pub(crate) fn begin_read(&self) -> Result<ReadTransaction, redb::Error> {
         let database = self.database();
         let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;

@@ -1,4 +1,4 @@
-//! [`Storage`]: the file below redb, which remembers how an operation has failed.
+//! [`Storage`]: the file that redb uses. It records how the first failed operation failed.
 
 use std::{
     io,
@@ -14,23 +14,25 @@ use redb::{BackendError, StorageBackend};
 /// The magic number at the start of every redb file.
 const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
 
-/// The size of redb's header.
+/// The size of redb's header, in bytes.
 const HEADER: usize = 320;
 
-/// The size up to which a file may be the beginning of a new redb file. redb starts with 72 KiB.
+/// The maximum size of a file that may be an unfinished new redb file, in bytes. The initial size
+/// of a redb file is 72 KiB.
 const UNFINISHED: u64 = 1024 * 1024;
 
-/// The file, or the back end that a test has injected. It is locked as long as it is open.
+/// The file, or a back end injected by a test. It is locked as long as it is open.
 ///
-/// redb is opened again on the same storage after the disk was full. The lock is therefore held
-/// here and not by redb. Otherwise, another process could take the file over in between.
+/// After the disk was full, redb is reopened on the same storage. The storage therefore holds the
+/// lock instead of redb. Otherwise, another process could lock the file while redb is being
+/// reopened.
 #[derive(Debug)]
 pub(crate) struct Storage {
     backend: Box<dyn StorageBackend>,
-    /// The operations that have not been performed yet, if they are held back.
+    /// The operations that have been held back, or `None` if operations are performed immediately.
     held: Mutex<Option<Vec<Operation>>>,
     fault: Mutex<Option<Fault>>,
-    /// Whether a write to redb's header has been attempted since the last reset.
+    /// Whether redb has tried to write its header since the last reset.
     is_header_written: AtomicBool,
 }
 
@@ -41,18 +43,18 @@ enum Operation {
     Sync,
 }
 
-/// How the first failed operation has failed.
+/// The kind of failure of the first operation that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The data that was written before may or may not be on the disk, and the kernel may have
-    /// forgotten that it is not.
+    /// A sync failed. The data written before it may or may not be on the disk, and the kernel may
+    /// have marked the data as written even if it is not.
     Sync,
     /// The disk or the user's quota is full.
     Full,
     Other,
 }
 
-/// The content of a file, as far as its beginning tells.
+/// The content of a file, as determined from its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// The file is empty, or the process that created it was interrupted.
@@ -62,7 +64,7 @@ pub(crate) enum Content {
 }
 
 impl Storage {
-    /// Locks the storage. Returns `None` if another process has locked it.
+    /// Locks the storage. Returns `None` if it is already locked by another process.
     pub(crate) fn lock(backend: Box<dyn StorageBackend>) -> io::Result<Option<Self>> {
         match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
             Ok(true) | Err(BackendError::Unsupported) => {}
@@ -77,8 +79,7 @@ impl Storage {
         }))
     }
 
-    /// Determines the file's content, and empties the file if it is the beginning of a new redb
-    /// file.
+    /// Determines the file's content. If the file is an unfinished new redb file, empties it.
     pub(crate) fn identify(&self) -> io::Result<Content> {
         let len = self.backend.len()?;
         if len == 0 {
@@ -89,8 +90,8 @@ impl Storage {
         if start.starts_with(&MAGIC) {
             return Ok(Content::Redb);
         }
-        // redb writes the header without its magic number first, and nothing else before the magic
-        // number is on the disk. A torn write may leave a part of either.
+        // redb first writes the header without its magic number, and then writes the magic number.
+        // It writes nothing else until the magic number is on the disk. Either write may be torn.
         let (magic, rest) = start.split_at(MAGIC.len().min(start.len()));
         let written = magic.iter().take_while(|byte| **byte != 0).count();
         let is_prefix = MAGIC.starts_with(&magic[..written]);
@@ -104,12 +105,13 @@ impl Storage {
         Ok(Content::Other)
     }
 
-    /// Holds all changes back. redb then sees them, but the file does not change.
+    /// Starts to hold back all changes. redb reads its own changes, but the file does not change.
     pub(crate) fn hold(&self) {
         *self.held() = Some(Vec::new());
     }
 
-    /// Performs the changes that were held back, in their order, and no longer holds changes back.
+    /// Performs the changes that were held back, in their original order, and stops holding back
+    /// changes.
     pub(crate) fn release(&self) -> io::Result<()> {
         let operations = self.held().take().unwrap_or_default();
         for operation in operations {
@@ -122,7 +124,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Holds an operation back. Returns whether it did.
+    /// Holds an operation back if changes are being held back. Returns whether the operation was
+    /// held back.
     fn hold_back(&self, operation: impl FnOnce() -> Operation) -> bool {
         match &mut *self.held() {
             Some(operations) => {
@@ -152,7 +155,7 @@ impl Storage {
             drop(held);
             return self.backend.read(offset, out);
         };
-        // redb reads the whole file while its changes are held back, but changes only a few pages.
+        // While changes are held back, redb reads the whole file but changes only a few pages.
         let index_of = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
         let stored = self.backend.len()?.saturating_sub(offset);
         let len = out.len();
@@ -192,13 +195,14 @@ impl Storage {
         self.is_header_written.store(false, Ordering::Relaxed);
     }
 
-    /// Returns how the first operation since the last reset has failed, if any.
+    /// Returns the failure of the first operation that failed since the last reset, if any. A
+    /// failed sync replaces an earlier failure.
     pub(crate) fn first_fault(&self) -> Option<Fault> {
         *self.fault()
     }
 
-    /// Returns whether redb has tried to write its header since the last reset. Before that, it
-    /// cannot have committed anything.
+    /// Returns whether redb has tried to write its header since the last reset. If not, it cannot
+    /// have committed anything since then.
     pub(crate) fn is_header_written(&self) -> bool {
         self.is_header_written.load(Ordering::Relaxed)
     }
@@ -221,7 +225,8 @@ impl Storage {
                 _ => Fault::Other,
             };
             let mut first = self.fault();
-            // After a failed sync, nothing that is on the disk is certain.
+            // After a failed sync, it is uncertain what is on the disk, so this failure takes
+            // precedence.
             if first.is_none() || is_sync {
                 *first = Some(fault);
             }
@@ -238,7 +243,7 @@ impl Drop for Storage {
     }
 }
 
-/// The storage as redb uses it.
+/// The handle through which redb uses the storage.
 #[derive(Debug)]
 pub(crate) struct Handle(pub(crate) Arc<Storage>);
 
@@ -279,7 +284,7 @@ impl StorageBackend for Handle {
         self.0.note(self.0.backend.write(offset, data), false)
     }
 
-    // The storage holds a lock on everything.
+    // The storage already holds a lock on the whole file, so redb's own locks do nothing.
 
     fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
         Ok(true)

@@ -2,31 +2,31 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `meta` | `"format"`, `"topics"` | the format of the file, the number of topics created so far |
+//! | `meta` | `"format"`, `"topics"` | the version of the file's format, the number of topics created so far |
 //! | `topics` | name | [`TopicState`] |
-//! | `records` | id of the topic, number | [`encode_record`] |
-//! | `keys` | id of the topic, key | number |
+//! | `records` | topic id, number | [`encode_record`] |
+//! | `keys` | topic id, key | number |
 //!
-//! redb verifies its own checksums only when the file is opened. The values have checksums as well,
-//! so a bit that flips later is detected when the value is read.
+//! redb verifies its own checksums only when the file is opened. The values therefore have their
+//! own checksums, so a bit that flips later is detected when the value is read.
 
 use redb::TableDefinition;
 use sse_runtime::topic::engine::{Epoch, Key, Kind, Place, Record};
 
-/// The format of the file.
+/// The version of the file's format.
 pub(crate) const FORMAT: u64 = 1;
 
 pub(crate) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(crate) const TOPICS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("topics");
 pub(crate) const RECORDS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("records");
 pub(crate) const KEYS: TableDefinition<'_, (u64, [u8; 16]), u64> = TableDefinition::new("keys");
-/// Contains data only while the log tries whether there is room on the disk again.
+/// Contains data only while the log checks whether the disk has free space again.
 pub(crate) const PROBE: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("probe");
 
-/// The key of the format in `meta`.
+/// The key in `meta` under which the format version is stored.
 pub(crate) const FORMAT_KEY: &str = "format";
 
-/// The key of the number of topics in `meta`.
+/// The key in `meta` under which the number of topics created so far is stored.
 pub(crate) const TOPICS_KEY: &str = "topics";
 
 /// The state of a topic. Its records have consecutive numbers.
@@ -101,11 +101,11 @@ impl TopicState {
                 bytes: take_u64(&mut fields)?,
             })
         };
-        decode().ok_or_else(|| damaged("the state of a topic is damaged"))
+        decode().ok_or_else(|| damaged("a topic's state is damaged"))
     }
 }
 
-/// A record as it is stored, without its body.
+/// The stored fields of a record other than its body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header {
     /// The time at which the record was stored, in milliseconds since 1970.
@@ -114,7 +114,7 @@ pub(crate) struct Header {
     pub(crate) key: Key,
 }
 
-/// Encodes a record: a checksum, the time, the kind, the key and the body.
+/// Encodes a record as a checksum, followed by the time, the kind, the key and the body.
 pub(crate) fn encode_record(topic: u64, number: u64, stamp: u64, record: &Record) -> Vec<u8> {
     let mut value = Vec::with_capacity(8 + 8 + 1 + 16 + record.body.len());
     value.extend([0; 8]);
@@ -162,16 +162,17 @@ fn seal(value: &mut [u8], place: &[u64]) {
     }
 }
 
-/// Returns the content after the checksum, if the checksum is correct.
+/// Returns the content after the checksum, or `None` if the checksum is incorrect.
 fn unseal<'a>(value: &'a [u8], place: &[u64]) -> Option<&'a [u8]> {
     let (sum, content) = value.split_first_chunk::<8>()?;
     (u64::from_le_bytes(*sum) == checksum(content, place)).then_some(content)
 }
 
-/// Computes a checksum of a value and its place, so that a value in another place does not pass.
+/// Computes a checksum of a value and its place. The checksum does not match if the value is found
+/// in another place.
 ///
-/// Like in FNV-1a, each step is a bijection of the state, so a change within a single word always
-/// changes the checksum. It takes eight bytes at a time, because bodies may be large.
+/// As in FNV-1a, each step is a bijection of the state, so a change within a single word always
+/// changes the checksum. Each step processes eight bytes, because bodies may be large.
 fn checksum(content: &[u8], place: &[u64]) -> u64 {
     let step = |hash: u64, word: u64| {
         let mixed = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);

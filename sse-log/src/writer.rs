@@ -1,9 +1,9 @@
-//! The writer's thread, which applies all appends.
+//! [`Writer`]: the thread that performs all appends.
 //!
 //! | state | an append |
 //! | --- | --- |
-//! | `Healthy` | is committed together with all others that are waiting |
-//! | `Full` | is rejected, until a write succeeds again |
+//! | `Healthy` | is committed together with all other queued appends |
+//! | `Full` | is rejected until a write succeeds |
 //! | `Poisoned` | is rejected |
 
 use std::{
@@ -30,19 +30,19 @@ use crate::{
     tables::{PROBE, damaged},
 };
 
-/// The maximum size of the records committed together, in bytes.
+/// The size at which no more records are added to a batch, in bytes.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The delays between attempts to write to a full disk: the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// The smallest attempt to write to a full disk, in bytes.
+/// The minimum size of an attempt to write to a full disk, in bytes.
 const PROBE_BYTES: usize = 64 * 1024;
 
-/// A file up to this size is not compacted.
+/// The size up to which a file is not compacted, in bytes.
 const COMPACT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A file is compacted if it is this many times as large as its records.
+/// A file is compacted if it is more than this many times as large as its records.
 const COMPACT_FACTOR: u64 = 3;
 
 /// A request to the writer.
@@ -74,7 +74,7 @@ impl Request {
         }
     }
 
-    /// Answers that nothing was stored.
+    /// Replies that nothing was stored.
     fn reject(self, cause: &Cause) {
         let cause = Box::new(cause.clone());
         // The caller may have been cancelled.
@@ -88,7 +88,7 @@ impl Request {
         }
     }
 
-    /// Answers that the record may or may not be stored.
+    /// Replies that the record may or may not be stored.
     fn doubt(self, cause: &Cause) {
         match self {
             Self::Append { reply, .. } => {
@@ -100,7 +100,7 @@ impl Request {
     }
 }
 
-/// Why the log does not store events.
+/// The reason the log does not store events.
 #[derive(Clone, Debug)]
 pub(crate) struct Cause(Arc<str>);
 
@@ -122,7 +122,7 @@ enum State {
     Healthy,
     Full {
         cause: Cause,
-        /// The size of the next attempt to write.
+        /// The size of the next attempt to write, in bytes.
         bytes: usize,
         retry_at: Instant,
         delay: Duration,
@@ -157,7 +157,7 @@ impl Writer {
         }
     }
 
-    /// Serves requests until the engine is dropped, and closes the file.
+    /// Serves requests until the engine is dropped, and then closes the file.
     pub(crate) fn run(mut self) {
         loop {
             let wait = match &self.state {
@@ -186,7 +186,7 @@ impl Writer {
         if let Some(database) = self.shared.database_mut().take()
             && let Err(error) = close(database)
         {
-            // Everything that was acknowledged is on the disk.
+            // All acknowledged records are already on the disk.
             tracing::debug!(error, "failed to close a log");
         }
     }
@@ -243,8 +243,8 @@ impl Writer {
     }
 
     fn answer(&self, batch: Vec<Request>, outcomes: Vec<Outcome>) {
-        // Readers receive the events first. A publisher that has received the id of its event can
-        // then read it.
+        // Readers receive the events first, so that a publisher that receives the id of its event
+        // can read the event.
         for (request, outcome) in batch.iter().zip(&outcomes) {
             if let (Request::Append { topic, record, .. }, Outcome::Stored(Some(appended))) =
                 (request, outcome)
@@ -279,19 +279,20 @@ impl Writer {
             record: record.clone(),
             age: Duration::ZERO,
         };
-        // A key function of the user may panic, which must not stop the thread.
+        // The user's key function may panic, which must not stop this thread.
         let fed = catch_unwind(AssertUnwindSafe(|| {
             feed.record(topic, appended.epoch, appended.previous, stored);
         }));
         if fed.is_err() {
-            tracing::error!(topic, "an event of a topic could not be delivered");
+            tracing::error!(topic, "failed to deliver an event to a topic");
         }
     }
 
     /// Handles a batch that could not be committed.
     fn fail(&mut self, batch: Vec<Request>, failed: &Failed) {
         let storage = &self.shared.storage;
-        // redb has not committed anything before it writes its header.
+        // redb commits by writing its header, so nothing is committed if it has not tried to write
+        // it.
         let is_uncertain = failed.is_commit && storage.is_header_written();
         let bytes = batch.iter().map(Request::bytes).sum();
         if storage.first_fault() != Some(Fault::Full) {
@@ -321,20 +322,21 @@ impl Writer {
         }
     }
 
-    /// Handles the failure to open the database again. It is tried again unless the disk has failed.
+    /// Handles a failure to reopen the database. The writer tries again later unless a sync has
+    /// failed.
     fn cannot_reopen(&mut self, error: &str) {
         if self.shared.storage.first_fault() == Some(Fault::Sync) {
             self.poison(&damaged(error));
         } else {
-            tracing::debug!(error, "failed to open a log again while the disk is full");
+            tracing::debug!(error, "failed to reopen a log while the disk is full");
         }
     }
 
     /// Stops accepting records. A failed `fsync` is never repeated, because it may succeed although
     /// the data is lost.
     fn poison(&mut self, error: &redb::Error) -> Cause {
-        tracing::error!(%error, "a log has failed and stores no more events; restart the process");
-        let cause = format!("the log has failed, restart the process: {error}");
+        tracing::error!(%error, "a log has failed and no longer stores events; restart the process");
+        let cause = format!("the log has failed; restart the process: {error}");
         let cause = Cause::new(cause);
         self.state = State::Poisoned(cause.clone());
         self.shared.set_healthy(false);
@@ -346,7 +348,7 @@ impl Writer {
         let (delay, bytes) = match &self.state {
             State::Full { delay, bytes, .. } => (longest.min(*delay * 2), *bytes),
             State::Healthy | State::Poisoned(_) => {
-                tracing::error!(%error, "the disk is full; a log stores no events until there is room");
+                tracing::error!(%error, "the disk is full; a log stores no events until space is free");
                 (first, bytes.max(PROBE_BYTES))
             }
         };
@@ -361,12 +363,12 @@ impl Writer {
         cause
     }
 
-    /// Opens the database again, because redb refuses everything after an error. The last
-    /// transaction is then either committed or rolled back.
+    /// Reopens the database, because redb rejects all operations after an error. Afterwards, the
+    /// last transaction has been either committed or rolled back.
     fn reopen(&mut self) -> Result<(), String> {
         let mut open = self.shared.database_mut();
         if let Some(failed) = open.take() {
-            // Closing a database after an error only releases it.
+            // After an error, closing the database only releases its resources.
             let _ = close(failed);
         }
         self.shared.storage.reset();
@@ -382,7 +384,7 @@ impl Writer {
         found.map_err(|error| error.to_string())
     }
 
-    /// Tries whether there is room on the disk again.
+    /// Checks whether the disk has free space again.
     fn probe(&mut self) {
         let State::Full { bytes, .. } = self.state else {
             return;
@@ -397,7 +399,7 @@ impl Writer {
             },
         };
         let Err(error) = probed else {
-            tracing::info!("there is room on the disk again; a log stores events again");
+            tracing::info!("the disk has free space again; a log has resumed storing events");
             self.state = State::Healthy;
             self.shared.set_healthy(true);
             return;
@@ -415,12 +417,13 @@ impl Writer {
         }
     }
 
-    /// Writes and removes as many bytes as the batch that failed.
+    /// Writes as many bytes as the batch that failed, and removes them again.
     fn write_probe(&self, bytes: usize) -> Result<(), redb::Error> {
         let database = self.shared.database();
         let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         let write = || {
-            // A file system may store zeros without allocating space.
+            // The content is pseudorandom, because a file system may store zeros without allocating
+            // space.
             let mut state = 1_u64;
             let content = std::iter::repeat_with(|| {
                 state = state
@@ -461,7 +464,7 @@ impl Writer {
         };
         match compacted {
             Ok(Ok(_)) => {}
-            // A read is in progress. The file is compacted the next time that nothing is appended.
+            // A read is in progress, so try again after the next idle period.
             Ok(Err(CompactionError::TransactionInProgress)) => self.has_grown = true,
             Ok(Err(CompactionError::Storage(error))) => {
                 self.fail(

@@ -1,4 +1,4 @@
-//! Topics that are opened again after a restart.
+//! Tests topics that are reopened after a restart.
 
 mod support;
 
@@ -102,7 +102,7 @@ async fn id_from_a_deleted_log_is_from_another_epoch() {
     let (log, numbers) = open_numbers(&path).await;
     let old = publish_all(&numbers, 0..3).await;
     drop((log, numbers));
-    // The log has been closed once it can be opened again.
+    // Reopening the log waits until it has been closed.
     drop(open(&path).await);
     std::fs::remove_file(&path).unwrap();
 
@@ -121,7 +121,7 @@ async fn event_with_a_key_is_stored_once() {
     let (log, numbers) = open_numbers(&path).await;
     let id = numbers.publish_with_key(1, &10).await.unwrap();
     let other = numbers.publish_with_key(2, &20).await.unwrap();
-    // Also within one batch.
+    // The two events are committed in one batch.
     let again = || numbers.publish_with_key(3, &30);
     let (third, same) = tokio::join!(again(), again());
     assert_eq!(third.unwrap(), same.unwrap());
@@ -158,7 +158,7 @@ async fn id_with_a_wrong_mark_is_not_resumed() {
     }
 }
 
-/// The log has lost events, for example because a backup was restored, and a client is ahead of it.
+/// A backup of the log is restored, so the log has lost events and a client is ahead of it.
 #[tokio::test]
 async fn client_ahead_of_a_restored_log_is_rolled_back() {
     let directory = tempdir().unwrap();
@@ -171,7 +171,7 @@ async fn client_ahead_of_a_restored_log_is_rolled_back() {
     drop((log, numbers));
     drop(open(&path).await);
     let (log, numbers) = {
-        // Opening the log again has waited until it was closed.
+        // Opening the log has waited until it was closed, so the file can be copied.
         let opened = open_numbers(&path).await;
         std::fs::copy(&path, &backup).unwrap();
         opened
@@ -211,8 +211,8 @@ async fn event_that_cannot_be_decoded_is_a_gap() {
     assert_eq!(recv(&mut reader).await, Some(Ok((id, 7))));
 }
 
-/// One more event than promised is kept. Its mark tells whether a client that has read it may
-/// resume.
+/// The topic keeps one more event than its limit. The mark of this event determines whether a
+/// client whose last id has the same number can resume.
 #[tokio::test]
 async fn events_over_the_limit_are_removed_but_one() {
     let directory = tempdir().unwrap();
@@ -308,7 +308,8 @@ async fn events_over_the_age_are_removed_but_one() {
     assert_eq!(values(&read_all(&numbers).await), [4, 5, 6]);
 }
 
-/// The age is measured from when the event was published, and not from when the log was opened.
+/// The age is measured from the time at which the event was published, not the time at which the
+/// log was opened.
 #[tokio::test]
 async fn event_ages_while_the_log_is_closed() {
     let directory = tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Disks that fail or are full, and files that another process or something else has written.
+//! Tests disks that fail or are full, files that are locked or damaged, and files of other
+//! programs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -43,7 +44,7 @@ struct Inner {
     /// Whether each write fails.
     does_write_fail: AtomicBool,
     syncs: AtomicU64,
-    /// The size up to which the file may grow.
+    /// The maximum size of the file, in bytes.
     limit: AtomicU64,
 }
 
@@ -71,7 +72,7 @@ impl Disk {
         content
     }
 
-    /// Leaves the disk this much room.
+    /// Leaves this much free space on the disk.
     fn leave(&self, bytes: u64) {
         let len = self.0.content.len().unwrap();
         self.0.limit.store(len + bytes, Ordering::SeqCst);
@@ -85,7 +86,7 @@ impl StorageBackend for Disk {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let read = self.0.content.read(offset, out);
-        // Like a file.
+        // Reading past the end fails, as it does for a file.
         read.map_err(|_| io::ErrorKind::UnexpectedEof.into())
     }
 
@@ -134,7 +135,7 @@ async fn failed_sync_poisons_the_log() {
     );
     assert!(!log.is_healthy());
 
-    // A sync is not repeated, even if it would succeed.
+    // A failed sync is not repeated, even if it would now succeed.
     disk.0.does_sync_fail.store(false, Ordering::SeqCst);
     for _ in 0..3 {
         let later = numbers.publish(&4).await;
@@ -148,21 +149,22 @@ async fn failed_sync_poisons_the_log() {
     assert_eq!(disk.0.syncs.load(Ordering::SeqCst), syncs + 1);
     assert!(!log.is_healthy());
 
-    // Readers have received everything that is certain, and nothing else.
+    // Readers have received exactly the events that are certain to be on the disk.
     for (id, value) in ids.iter().zip(0..) {
         assert_eq!(recv(&mut reader).await, Some(Ok((id.clone(), value))));
     }
     assert_eq!(values(&read_all(&numbers).await), [0, 1, 2]);
     drop((log, numbers, reader));
 
-    // After a restart, the event is either stored or not, and publishing it again stores it once.
+    // After a restart, the event may or may not be stored. If it is published again, it is stored
+    // only once.
     let (log, numbers) = open_disk(&disk).await;
     numbers.publish_with_key(7, &3).await.unwrap();
     assert_eq!(values(&read_all(&numbers).await), [0, 1, 2, 3]);
     assert!(log.is_healthy());
 }
 
-/// Publishes texts until one is rejected, and returns the number of those that are stored.
+/// Publishes texts until one is rejected. Returns the number of texts that were stored.
 async fn fill(texts: &Topic<String>) -> usize {
     for count in 0.. {
         match texts.publish(&count.to_string().repeat(10_000)).await {
@@ -177,7 +179,7 @@ async fn fill(texts: &Topic<String>) -> usize {
     unreachable!()
 }
 
-/// Publishes until it succeeds, like a publisher that tries again.
+/// Tries to publish until an attempt succeeds.
 async fn publish_again(texts: &Topic<String>) {
     let start = Instant::now();
     while let Err(error) = texts.publish(&"again".to_owned()).await {
@@ -197,7 +199,7 @@ async fn full_disk(set_full: impl Fn(&Disk), set_free: impl Fn(&Disk)) {
         let count = fill(&texts).await;
         stored.extend((0..count).map(|count| count.to_string().repeat(10_000)));
         assert!(!log.is_healthy());
-        // The log can still be read, even a topic that is not open yet.
+        // The log can still be read, even if the topic is not open yet.
         let events = read_all(&texts).await;
         assert!(events.iter().map(|(_, text)| text).eq(&stored));
 
@@ -208,7 +210,7 @@ async fn full_disk(set_full: impl Fn(&Disk), set_free: impl Fn(&Disk)) {
     }
     drop((log, texts));
 
-    // Nothing that was rejected is stored, and nothing that was acknowledged is missing.
+    // No rejected event is stored, and no acknowledged event is missing.
     let log = Log::builder().open_backend(disk.clone()).await.unwrap();
     let texts: Topic<String> = Topic::open(&log, "texts").await.unwrap();
     let events = read_all(&texts).await;
@@ -221,8 +223,8 @@ async fn log_recovers_when_the_disk_has_room_again() {
     full_disk(|disk| disk.leave(1_000_000), free).await;
 }
 
-/// Not even the pages that the file already has can be written, as on a file system that copies on
-/// write. redb then cannot be opened again either.
+/// Not even the file's existing pages can be overwritten, as on a copy-on-write file system. In
+/// this case, redb cannot be reopened either.
 #[tokio::test]
 async fn log_recovers_when_no_write_has_succeeded() {
     let free = |disk: &Disk| disk.0.does_write_fail.store(false, Ordering::SeqCst);
@@ -248,8 +250,8 @@ async fn log_recovers_when_no_write_has_succeeded() {
     assert_eq!(values(&read_all(&numbers).await), [0, 1, 2, 3]);
 }
 
-/// The log becomes healthy without an attempt to publish. An orchestrator that stops sending requests
-/// to the process would otherwise never start again.
+/// The log becomes healthy without an attempt to publish. Otherwise, an orchestrator that has
+/// stopped sending requests to the process would never resume.
 #[tokio::test]
 async fn log_becomes_healthy_without_an_append() {
     let disk = Disk::new();
@@ -267,7 +269,7 @@ async fn log_becomes_healthy_without_an_append() {
     texts.publish(&"a".to_owned()).await.unwrap();
 }
 
-/// The variable that makes this binary hold a log until its stdin is closed.
+/// The environment variable that makes this binary hold a log open until its stdin is closed.
 const HELD: &str = "SSE_LOG_HELD";
 
 #[tokio::test]
@@ -280,7 +282,7 @@ async fn child() {
     let _ = io::stdin().read(&mut [0]);
 }
 
-/// Starts a process that holds the log. It runs as long as its stdout is not dropped.
+/// Starts a process that holds the log open. The process runs as long as its stdout is not dropped.
 fn hold(path: &Path) -> (Child, BufReader<ChildStdout>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture", "--test-threads=1"])
@@ -327,7 +329,7 @@ async fn open_waits_until_another_process_closes_the_log() {
         let path = path.clone();
         async move { open(&path).await }
     });
-    // The call has started and waits.
+    // The call has started and is waiting.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!opening.is_finished());
     drop(child.stdin.take());
@@ -468,8 +470,8 @@ async fn content_of_a_log(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// Uses a log that may be damaged: either it cannot be opened, or everything that it returns is
-/// correct. Returns whether it was opened.
+/// Uses a log that may be damaged. Checks that either it cannot be opened, or all events that it
+/// returns are correct. Returns whether it was opened.
 async fn use_damaged(content: &[u8]) -> bool {
     let disk = Disk::holding(content);
     let opening = Log::builder().open_backend(disk.clone());
@@ -503,7 +505,8 @@ async fn truncated_log_is_an_error() {
     }
 }
 
-/// Flips every bit of the header and random others. `FLIPS` sets the number of the latter.
+/// Flips each bit of the header, and random bits after it. The environment variable `FLIPS` sets
+/// the number of random bits. The default is 1,000.
 #[tokio::test]
 async fn flipped_bit_is_an_error_or_has_no_effect() {
     const HEADER: usize = 320;
@@ -546,7 +549,7 @@ async fn bit_flipped_later_does_not_change_an_event() {
         }
     }
     assert!(flipped > 0);
-    // The page may still be in redb's cache.
+    // The event may still be read correctly, because its page may be in redb's cache.
     if let Ok(texts) = Topic::<String>::builder()
         .keep(1_000)
         .open(&log, "texts")
@@ -571,7 +574,7 @@ async fn log_is_not_opened_twice() {
     open(&path).await;
 }
 
-/// A file on a disk that has no room for large events.
+/// A file on a disk that does not have enough free space for large events.
 #[derive(Debug)]
 struct FullForLarge(FileBackend);
 
@@ -612,8 +615,8 @@ impl StorageBackend for FullForLarge {
     }
 }
 
-/// redb is opened again after the disk was full. Another process that waits for the file must not get
-/// it in the meantime.
+/// redb is reopened after the disk was full. Meanwhile, another process that is waiting for the
+/// file must not be able to lock it.
 #[tokio::test]
 async fn lock_is_held_while_the_disk_is_full() {
     let directory = tempdir().unwrap();

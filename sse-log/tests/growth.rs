@@ -1,4 +1,4 @@
-//! The size of the file under a steady load.
+//! Tests the size of the file under a steady load.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,10 +17,10 @@ use tempfile::tempdir;
 
 const KEEP: u64 = 1_000;
 
-/// The number of events published at the same time.
+/// The number of events published concurrently.
 const TOGETHER: u64 = 250;
 
-/// `EVENTS` sets the number of events.
+/// The environment variable `EVENTS` sets the number of events. The default is 200,000.
 #[tokio::test]
 async fn file_does_not_grow_under_a_steady_load() {
     let directory = tempdir().unwrap();
@@ -72,7 +72,7 @@ async fn idle_log_returns_space_to_the_file_system() {
     assert!(size() > 20_000_000);
     drop(texts);
 
-    // The limit is lowered.
+    // Open the topic with a lower limit, so that the next append removes events.
     let texts: Topic<String> = Topic::builder().keep(2).open(&log, "t").await.unwrap();
     texts.publish(&"b".to_owned()).await.unwrap();
     let start = Instant::now();

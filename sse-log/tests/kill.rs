@@ -1,7 +1,7 @@
-//! A process that is killed while it publishes.
+//! Kills a process while it publishes.
 //!
-//! The parent starts this binary again as the child, kills it, and checks the log. `KILLS` sets the
-//! number of rounds.
+//! In each round, the test starts this binary as a child process, kills it, and checks the log. The
+//! environment variable `KILLS` sets the number of rounds. The default is 200.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,13 +20,13 @@ use sse_runtime::Start;
 use support::{open_numbers, parts, read_all, setting};
 use tempfile::tempdir;
 
-/// The variable that makes this binary the child. It contains the path of the log.
+/// The environment variable that makes this binary the child. It contains the path of the log.
 const LOG: &str = "SSE_LOG_KILLED";
 
 const PUBLISHERS: u64 = 4;
 
-/// Publishes until it is killed. Each line on stdout is a record that was acknowledged (`A`) or read
-/// (`S`), with its id and its value.
+/// Publishes until the process is killed. Each line on stdout contains the id and the value of an
+/// event that was acknowledged (`A`) or read (`S`).
 #[test]
 fn child() {
     let Ok(path) = std::env::var(LOG) else { return };
@@ -50,7 +50,7 @@ async fn publish_until_killed(path: &Path) {
         tokio::spawn(async move {
             for sequence in 0.. {
                 let value = (round << 32) | (sequence * PUBLISHERS + publisher);
-                // Every other event is retried, as after an answer that was lost.
+                // Publish every other event twice, as if the first reply had been lost.
                 let key = u128::from(value);
                 let id = numbers.publish_with_key(key, &value).await.unwrap();
                 if sequence % 2 == 0 {
@@ -64,14 +64,15 @@ async fn publish_until_killed(path: &Path) {
     reading.await.unwrap();
 }
 
-/// The output of a child: the ids of the values that were acknowledged and read, in order.
+/// The output of a child: the ids and values of the events that were acknowledged and read, in
+/// order.
 #[derive(Default)]
 struct Printed {
     acknowledged: Vec<(String, u64)>,
     seen: Vec<(String, u64)>,
 }
 
-/// Runs a child and kills it some time after it has published its first event.
+/// Runs a child and kills it between 5 and 50 milliseconds after its first line of output.
 fn run_and_kill(path: &Path) -> Printed {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture", "--test-threads=1"])
@@ -105,7 +106,7 @@ fn run_and_kill(path: &Path) -> Printed {
         }
         line.clear();
     }
-    let killing = killing.expect("the child has not published");
+    let killing = killing.expect("the child printed no event");
     assert_eq!(killing.join().unwrap().code(), None);
     printed
 }
@@ -128,7 +129,7 @@ async fn acknowledged_events_survive_kill() {
             .map(|(id, value)| (id.to_string(), value))
             .collect();
 
-        // Nothing that an earlier round has found was lost or changed.
+        // No event found in an earlier round has been lost or changed.
         assert_eq!(events[..before.len()], before, "round {round}");
         let mut places = HashMap::new();
         let mut values = HashMap::new();
@@ -142,14 +143,14 @@ async fn acknowledged_events_survive_kill() {
         for (id, value) in printed.acknowledged.iter().chain(&printed.seen) {
             assert_eq!(places.get(id.as_str()), Some(value), "round {round}");
         }
-        // Each publisher's events are in the order in which it has published them.
+        // Each publisher's events are stored in the order in which they were published.
         let mut newest = HashMap::new();
         for (_, value) in &events {
             let publisher = (value >> 32, value % PUBLISHERS);
             let previous = newest.insert(publisher, *value);
             assert!(previous.is_none_or(|previous| previous + PUBLISHERS == *value));
         }
-        // The reader has seen consecutive events.
+        // The reader has read consecutive events.
         let seen: Vec<u64> = printed.seen.iter().map(|(id, _)| parts(id).1).collect();
         assert!(seen.windows(2).all(|pair| pair[0] + 1 == pair[1]));
         acknowledged += printed.acknowledged.len();

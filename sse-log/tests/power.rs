@@ -1,10 +1,12 @@
-//! Power losses, simulated on redb's storage back end.
+//! Simulates power losses with a redb storage back end.
 //!
-//! A workload runs on a disk that records every operation. The power is then cut after each of these
-//! operations: the writes since the last sync are lost, torn or reordered, and the log is opened
-//! from the bytes that survive. Everything that was acknowledged or read before must be there.
+//! A workload runs on a disk that records every operation. The test then simulates a power loss
+//! after these operations. Writes since the last sync are lost, torn or reordered, and the log is
+//! opened from the bytes that survive. The log must contain all events that were acknowledged or
+//! read before the power loss.
 //!
-//! `POWER_STEP` sets the number of operations from one cut to the next. 1 cuts after every operation.
+//! The environment variable `POWER_STEP` sets the number of operations between power losses. The
+//! default is 3. With 1, a power loss is simulated after every operation.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,7 +29,7 @@ const KEEP: usize = 40;
 
 const TOPICS: [&str; 2] = ["one", "other"];
 
-/// An operation on the disk, or something that a user has observed after it.
+/// An operation on the disk, or an event that a user has observed.
 #[derive(Clone, Debug)]
 enum Step {
     Write {
@@ -112,19 +114,20 @@ impl StorageBackend for Disk {
     }
 }
 
-/// How the operations since the last sync survive.
+/// The way in which the operations since the last sync are lost.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     NoneSurvive,
-    /// The disk wrote them in order up to the last one, which is torn.
+    /// All operations survive, but the last one may be torn.
     LastTorn,
-    /// Some of them survive, some of those are torn, and all are applied in any order.
+    /// A random subset of the operations survives. They are applied in random order, and some of
+    /// them are torn.
     Reordered,
 }
 
 const CUTS: [Cut; 3] = [Cut::NoneSurvive, Cut::LastTorn, Cut::Reordered];
 
-/// Applies the operations that survive to the content at the last sync.
+/// Applies the surviving operations to the content at the last sync.
 fn survive(content: &[u8], unsynced: &[&Step], cut: Cut) -> Vec<u8> {
     let mut content = content.to_vec();
     let mut unsynced = unsynced.to_vec();
@@ -161,7 +164,7 @@ fn survive(content: &[u8], unsynced: &[&Step], cut: Cut) -> Vec<u8> {
     content
 }
 
-/// The surviving contents after a cut at a step of a trace.
+/// Computes the content that survives a power loss at a given step of a trace.
 struct Cutter<'a> {
     trace: &'a [Step],
     synced: Vec<u8>,
@@ -179,7 +182,8 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// Cuts the power before step `at`, which must not be before an earlier cut.
+    /// Returns the content that survives a power loss before step `at`. Successive calls must not
+    /// decrease `at`.
     fn cut(&mut self, at: usize, cut: Cut) -> Vec<u8> {
         for step in &self.trace[self.next..at] {
             match step {
@@ -210,7 +214,8 @@ async fn open_topics(log: &Log) -> Vec<Topic<u64>> {
     topics
 }
 
-/// Publishes about 200 times, alone and together, and returns what happened.
+/// Publishes in 200 rounds, some of which publish several events concurrently. Returns the recorded
+/// steps.
 async fn record() -> Vec<Step> {
     let disk = Disk::default();
     let log = Log::builder().open_backend(disk.clone()).await.unwrap();
@@ -249,8 +254,8 @@ async fn record() -> Vec<Step> {
     std::mem::take(&mut state.trace)
 }
 
-/// Opens the surviving bytes and checks that everything that was observed is there. Returns the
-/// operations of the recovery.
+/// Opens a log from the surviving bytes and checks that it contains the newest observed event, and
+/// that all of its events are correct. Returns the operations of the recovery.
 async fn check(content: Vec<u8>, observed: &[BTreeMap<u64, (EventId, u64)>]) -> Vec<Step> {
     let disk = Disk::holding(content);
     let log = Log::builder().open_backend(disk.clone()).await.unwrap();
@@ -290,7 +295,7 @@ async fn observed_events_survive_a_power_loss() {
             for cut in CUTS {
                 let content = cutter.cut(at, cut);
                 let recovery = check(content.clone(), &observed).await;
-                // The power is cut a second time, during the recovery.
+                // Simulate a second power loss during the recovery.
                 let at = fastrand::usize(..=recovery.len());
                 let cut = CUTS[fastrand::usize(..CUTS.len())];
                 let content = Cutter::new(&recovery, content).cut(at, cut);

@@ -30,7 +30,7 @@ cargo xtask test            run everything that CI runs
 cargo xtask test STEP…      run the steps whose names start with one of these
 cargo xtask fuzz [SECONDS]  fuzz the wire format, guided by coverage (60 seconds)
 cargo xtask soak [SECONDS]  run under full load with random faults (600 seconds)
-cargo xtask model [SECONDS] run topics against a simulated engine with faults (600 seconds)
+cargo xtask model [SECONDS] test stored topics on a simulated engine with faults (600 seconds)
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
 cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`
 cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)
@@ -93,7 +93,7 @@ fn soak(seconds: &str) -> ExitCode {
     report.print()
 }
 
-/// Runs the model with new random cases until the time is over.
+/// Runs the model with new random cases until the time has elapsed or a case fails.
 fn model(seconds: u64) -> ExitCode {
     let mut report = Report::default();
     let start = Instant::now();

@@ -247,7 +247,8 @@ pub(crate) fn interop(only: &[&str]) -> Step {
         .needs("varnishd", "varnish")
 }
 
-/// Returns the step that runs topics against a simulated engine, with 50,000 random cases.
+/// Returns the step that tests stored topics against a simulated engine, with 50,000 random cases
+/// per test.
 pub(crate) fn model() -> Step {
     Step::cargo(
         "model",

@@ -1,4 +1,4 @@
-//! Helpers shared by the tests.
+//! Functions and constants shared by the tests.
 
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
@@ -11,14 +11,14 @@ use sse_runtime::{
 };
 use tokio::time::timeout;
 
-/// The time after which a test that waits for an event has failed.
+/// The time after which a test that is waiting for an event fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn open(path: &Path) -> Log {
     Log::open(path).await.unwrap()
 }
 
-/// Opens a log and its topic `"numbers"`.
+/// Opens a log and its topic `numbers`.
 pub async fn open_numbers(path: &Path) -> (Log, Topic<u64>) {
     let log = open(path).await;
     let numbers = Topic::builder().keep(1_000_000).open(&log, "numbers").await;
@@ -36,7 +36,7 @@ pub async fn publish_all(
     ids
 }
 
-/// Returns the next event, or the gap before it, or `None` at the end of the topic.
+/// Returns the next event or the gap before it. Returns `None` at the end of the topic.
 pub async fn recv<T: Clone + Send + Sync + 'static>(
     reader: &mut Subscription<T>,
 ) -> Option<Result<(EventId, T), Gap>> {
@@ -81,7 +81,7 @@ pub fn parts(id: &str) -> (String, u64, String) {
     (epoch.to_owned(), number.parse().unwrap(), mark.to_owned())
 }
 
-/// Returns a number from the environment.
+/// Returns the number in an environment variable, or `default` if the variable is not set.
 pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }

@@ -161,7 +161,7 @@ impl EventId {
         Self(Repr::Position(position))
     }
 
-    /// Returns the position of a topic's event.
+    /// Returns the position that this id contains. Panics if it is not the id of a topic's event.
     pub(crate) fn as_position(&self) -> Position {
         match self.0 {
             Repr::Position(position) => position,

@@ -8,7 +8,7 @@ use std::{
 /// The prefix of an id that contains positions in several topics.
 pub(crate) const MERGED_PREFIX: &str = "m1:";
 
-/// The digits of an epoch and of a mark. They are case-sensitive.
+/// The digits used in epochs and marks. They are case-sensitive.
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Identifies one of a topic's successive lifetimes. The epoch lets a topic recognize ids that were
@@ -27,13 +27,13 @@ impl Epoch {
         }))
     }
 
-    /// Restores a stored epoch. Returns `None` if the bytes are not an epoch.
+    /// Creates an epoch from stored bytes. Returns `None` if they are not an epoch.
     pub fn from_bytes(bytes: [u8; Self::LEN]) -> Option<Self> {
         let is_valid = bytes.iter().all(|byte| BASE32.contains(byte));
         is_valid.then_some(Self(bytes))
     }
 
-    /// Returns the bytes to store.
+    /// Returns the epoch's bytes, from which [`from_bytes`](Self::from_bytes) recreates it.
     pub fn to_bytes(self) -> [u8; Self::LEN] {
         self.0
     }
@@ -51,7 +51,7 @@ impl fmt::Debug for Epoch {
 }
 
 /// Thirty random bits that identify an event in an engine's log. If an engine loses its newest
-/// events and then stores others under the same numbers, the marks differ.
+/// events and then stores other events under the same numbers, their marks differ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mark(NonZeroU32);
 
@@ -61,10 +61,10 @@ const MARK: usize = 6;
 impl Mark {
     const BITS: u32 = 30;
 
-    /// Creates a mark from the lowest 30 bits.
+    /// Creates a mark from the lowest 30 bits of `bits`.
     pub(crate) fn new(bits: u32) -> Self {
-        // The bit above the mark makes the number nonzero, so an `Option<Mark>` takes no more
-        // space.
+        // The bit above the mark makes the number nonzero, so an `Option<Mark>` is as small as a
+        // `Mark`.
         const ABOVE: NonZeroU32 = NonZeroU32::new(1 << Mark::BITS).unwrap();
         Self(ABOVE | (bits & ((1 << Self::BITS) - 1)))
     }
@@ -109,10 +109,10 @@ pub(crate) struct Position {
     /// key, and prevents the same events from being counted again if the client disconnects and
     /// reconnects. If it is 0, it is omitted from the id.
     reported: u32,
-    /// The halves of the number, which keep an [`EventId`](crate::EventId) 8 bytes smaller than an
-    /// aligned number would.
+    /// The high and low halves of the event's number. Because they need less alignment than a
+    /// `u64`, an [`EventId`](crate::EventId) is 8 bytes smaller.
     number: [u32; 2],
-    /// The event's mark. In-memory topics have no marks, and neither does number 0.
+    /// The event's mark, or `None` if the topic is in memory or the number is 0.
     pub(crate) mark: Option<Mark>,
 }
 
@@ -149,8 +149,8 @@ impl Position {
         u64::from(high) << 32 | u64::from(low)
     }
 
-    /// Returns this position, after which `reported` events have already been reported to the client
-    /// as missed.
+    /// Returns this position with a note that `reported` later events have already been reported to
+    /// the client as missed.
     ///
     /// The count is omitted if it would make the id too long, which can happen only if it is at
     /// least a billion. In that case, the events are reported again when the client reconnects.

@@ -55,7 +55,7 @@ impl Failure {
         }
     }
 
-    /// Returns the failure of a stored run whose process has stopped.
+    /// Returns the failure of a stored run whose process stopped before the run ended.
     pub(crate) fn lost() -> Self {
         Self {
             reason: CloseReason::ProducerLost,

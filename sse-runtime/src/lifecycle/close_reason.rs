@@ -36,7 +36,8 @@ pub enum CloseReason {
     /// A newer stream with the same key replaced this one. See
     /// [`StreamLimit::newest_wins`](crate::StreamLimit::newest_wins).
     Superseded,
-    /// The process in which a stored [run](crate::Hub::spawn) was in progress has stopped.
+    /// The process that was executing a stored [run](crate::Hub::spawn) stopped before the run
+    /// ended.
     ProducerLost,
     /// The generator panicked.
     Panicked,

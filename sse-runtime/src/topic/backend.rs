@@ -1,8 +1,8 @@
 //! [`Backend`], which stores a topic's events, and [`Reader`], which reads them.
 //!
-//! A back end is either a [`Ring`](super::ring::Ring) in memory, or a
-//! [`Follower`](super::engine::Follower), which keeps a ring equal to the newest part of an engine's
-//! log.
+//! The back end of an in-memory topic is a [`Ring`](super::ring::Ring). The back end of a stored
+//! topic is a [`Follower`](super::engine::Follower), which keeps a ring equal to the newest part of
+//! an engine's log.
 
 use std::{
     fmt,
@@ -32,7 +32,7 @@ pub(crate) struct Encoded<T> {
     pub(crate) value: T,
     /// The frame without its `id` line, which the back end adds.
     pub(crate) frame: BytesMut,
-    /// The key under which the event is stored at most once, if the publisher has set one.
+    /// The key set by the publisher, if any. The topic stores at most one event per key.
     pub(crate) key: Option<Key>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Encoded<T> {
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
     pub(crate) id: EventId,
-    /// `None` if the event was read from an engine and cannot be decoded.
+    /// The value, or `None` if the event was read from an engine and its value cannot be decoded.
     pub(crate) value: Option<T>,
     pub(crate) frame: Bytes,
     /// The byte range of the `id` line within the frame. The line follows the event name.
@@ -62,7 +62,7 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Creates the entry of an event that an engine has stored. `value` is `None` if it cannot be
+    /// Creates the entry of an event stored by an engine. `value` is `None` if it cannot be
     /// decoded.
     pub(crate) fn stored(position: Position, value: Option<T>, frame: &[u8]) -> Self {
         let id = EventId::position(position);
@@ -81,8 +81,8 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Creates the entry of an event of which nothing can be decoded. Its frame is a gap, for readers
-    /// that pass on frames.
+    /// Creates the entry of an event whose record cannot be decoded at all. The entry's frame is a
+    /// `gap` event, which is sent by readers that pass on frames.
     pub(crate) fn unreadable(position: Position) -> Self {
         let gap = b"event: gap\ndata: {\"reason\":\"unreadable\",\"missed\":1}\n\n";
         Self::stored(position, None, gap)
@@ -151,7 +151,8 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// Returns the gap that a reader of values receives if the value cannot be decoded.
+    /// Returns the gap that a reader of values receives instead of the event, or `None` if the
+    /// value was decoded.
     pub(crate) fn unreadable(&self) -> Option<Gap> {
         self.entry.value.is_none().then(|| Gap {
             reason: GapReason::Unreadable,
@@ -205,7 +206,7 @@ impl<T> Delivery<T> {
 impl<T> Deref for Delivery<T> {
     type Target = T;
 
-    /// Events without a value are only handed out as a gap or as bytes.
+    /// An event without a value is handed out only as a gap or as bytes.
     fn deref(&self) -> &T {
         let value = self.entry.value.as_ref();
         value.expect("an event that is handed out has a value")
@@ -259,7 +260,7 @@ pub(crate) type Finishing<'a> = BoxFuture<'a, Result<(), PublishError>>;
 
 /// A store for a topic's events.
 pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
-    /// Waits until the topic has been opened. An in-memory topic is open from the start.
+    /// Waits until the topic is open. An in-memory topic is always open.
     fn opened(&self) -> BoxFuture<'_, Result<(), OpenError>> {
         Box::pin(ready(Ok(())))
     }
@@ -285,12 +286,12 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// updates `sum` whenever that number changes.
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 
-    /// Finishes the topic. No more events can be published. An in-memory topic is finished by the
-    /// first poll.
+    /// Finishes the topic. No more events can be published afterwards. An in-memory topic is
+    /// finished when the future is first polled.
     fn finish(&self) -> Finishing<'_>;
 
-    /// Finishes the topic after its run has failed. An in-memory topic is finished by the first
-    /// poll.
+    /// Finishes the topic after its run has failed. An in-memory topic is finished when the future
+    /// is first polled.
     fn fail(&self, failure: Arc<Failure>) -> Finishing<'_>;
 
     /// Returns whether nothing has ever been published to the topic.

@@ -98,10 +98,11 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Opens a topic that `engine` stores, and creates it if it does not exist. In contrast to an
-    /// in-memory topic, it survives a restart of the process.
+    /// Opens a topic stored by `engine`, or creates it if it does not exist. Unlike an in-memory
+    /// topic, a stored topic survives a restart of the process.
     ///
-    /// If the topic is already open in this process, the other handle's limits apply.
+    /// If the topic is already open in this process, this builder's settings are ignored and those
+    /// of the open topic apply.
     ///
     /// # Errors
     ///
@@ -121,7 +122,7 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         Ok(topic)
     }
 
-    /// Starts to open a topic.
+    /// Starts to open a stored topic.
     pub(super) fn start(
         self,
         node: &Node,

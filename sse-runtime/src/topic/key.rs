@@ -1,14 +1,14 @@
-//! [`Key`]: identifies an event that may be published several times.
+//! [`Key`]: identifies an event that may be published more than once.
 
 use std::fmt;
 
 use crate::event::position::Mark;
 
-/// Identifies an event, so that an event that is published several times is stored once. See
-/// [`Topic::publish_with_key`](crate::Topic::publish_with_key).
+/// Identifies an event, so that the event is stored only once even if it is published several
+/// times. See [`Topic::publish_with_key`](crate::Topic::publish_with_key).
 ///
-/// A key consists of 16 bytes. It can be created from a number, from bytes or, with the feature
-/// `uuid`, from a UUID. Two events of a topic must not have the same key.
+/// A key consists of 16 bytes. It can be created from a `u128`, from a byte array or, with the
+/// `uuid` feature, from a UUID. Different events of a topic must have different keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key([u8; 16]);
 
@@ -23,11 +23,12 @@ impl Key {
         self.0
     }
 
-    /// Returns the mark of the record with this key. It depends only on the key, so a record that is
-    /// appended again keeps its mark.
+    /// Returns the mark of the record with this key. The mark depends only on the key, so a record
+    /// that is appended again keeps its mark.
     #[doc(hidden)]
     pub fn mark(self) -> Mark {
-        // FNV-1a. The caller's own keys may be sequence numbers, whose bits are mostly zero.
+        // Hash the key with FNV-1a, because the caller's keys may be sequence numbers, whose bits
+        // are mostly zero.
         let hash = self.0.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });

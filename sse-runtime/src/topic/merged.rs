@@ -61,7 +61,7 @@ pub(crate) fn escape(name: &str) -> String {
 }
 
 /// Returns whether an id with these escaped names is guaranteed not to exceed the maximum length.
-/// `is_marked` states whether the positions have marks.
+/// If `is_marked` is `true`, the positions have marks.
 pub(crate) fn fits(names: &[String], is_marked: bool) -> bool {
     let longest = match is_marked {
         true => Position::LONGEST_WITH_MARK,

@@ -8,7 +8,7 @@ use axum::{
 /// The error returned if a topic could not be opened.
 ///
 /// [`TimedOut`](Self::TimedOut) is logged and converted into a `503` response with a `Retry-After`
-/// header, [`InvalidName`](Self::InvalidName) into a `400` response, and
+/// header. [`InvalidName`](Self::InvalidName) is converted into a `400` response.
 /// [`OtherType`](Self::OtherType) is logged and converted into a `500` response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,19 +17,19 @@ pub enum OpenError {
     #[error("failed to open the topic: the engine did not respond within {seconds} seconds")]
     #[non_exhaustive]
     TimedOut {
-        /// How long the topic waited for the engine, in seconds.
+        /// The time that the call waited for the engine, in seconds.
         seconds: u64,
     },
     /// The topic's name is longer than 1,024 bytes, or contains a NUL or a line break.
     #[error(
-        "a topic's name is limited to 1,024 bytes without NUL and line breaks; use a hash instead"
+        "a topic's name is limited to 1,024 bytes and cannot contain NUL or line breaks; use a hash"
     )]
     InvalidName,
-    /// The topic is already open in this process, with another type of value.
-    #[error("the topic is already open as a `Topic<{open}>`; open it with the same type")]
+    /// The topic is already open in this process with a different value type.
+    #[error("the topic is already open as a `Topic<{open}>`; open it with that type")]
     #[non_exhaustive]
     OtherType {
-        /// The name of the type with which the topic is open.
+        /// The name of the value type with which the topic is open.
         open: &'static str,
     },
 }

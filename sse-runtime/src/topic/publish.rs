@@ -13,13 +13,13 @@ use crate::event::{
     frame::{EncodeError, Fields},
 };
 
-/// The error returned if an event could not be published. No reader has received it, and none will,
-/// unless the error is [`Unknown`](Self::Unknown).
+/// The error returned if an event could not be published. Unless the error is
+/// [`Unknown`](Self::Unknown), no reader has received or will receive the event.
 ///
-/// [`Finished`](Self::Finished) is converted into a `410` response, [`TooLarge`](Self::TooLarge)
-/// into a `413` response, and [`Unavailable`](Self::Unavailable) and [`Unknown`](Self::Unknown) are
-/// logged and converted into a `503` response with a `Retry-After` header. Any other error is logged
-/// and converted into a `500` response.
+/// [`Finished`](Self::Finished) is converted into a `410` response, and
+/// [`TooLarge`](Self::TooLarge) into a `413` response. [`Unavailable`](Self::Unavailable) and
+/// [`Unknown`](Self::Unknown) are logged and converted into a `503` response with a `Retry-After`
+/// header. Any other error is logged and converted into a `500` response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -40,7 +40,7 @@ pub enum PublishError {
     /// never does.
     #[error("the topic's back end would have to wait to publish the event; use `publish` instead")]
     TakesTime,
-    /// The engine that stores the topic is not available. The event is not stored.
+    /// The engine that stores the topic is not available. The event was not stored.
     #[error(
         "the engine that stores the topic is not available, so the event was not stored: {source}"
     )]
@@ -50,8 +50,8 @@ pub enum PublishError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The engine that stores the topic did not confirm the event. The event may or may not be
-    /// stored. If you [publish it again with this key](super::Topic::publish_with_key), it is stored
-    /// once.
+    /// stored. If you [publish it again with this key](super::Topic::publish_with_key), it is
+    /// stored only once.
     #[error("the engine did not confirm the event; publish it again with the key {key}: {source}")]
     #[non_exhaustive]
     Unknown {
@@ -64,7 +64,7 @@ pub enum PublishError {
     /// for some time.
     #[error("another producer has taken over the topic; stop publishing to it")]
     Fenced,
-    /// The event is larger than the engine that stores the topic accepts.
+    /// The event is larger than the maximum that the topic's engine accepts.
     #[error(
         "the event is {len} bytes long, but the engine that stores the topic accepts at most {max}"
     )]

@@ -78,7 +78,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
         Self::builder().keep(events).build()
     }
 
-    /// Opens a topic that `engine` stores, with the default limits: the newest 1024 events, up to a
+    /// Opens a topic stored by `engine`, with the default limits: the newest 1024 events, up to a
     /// total of 64 MiB. See [`TopicBuilder::open`].
     ///
     /// # Errors
@@ -115,14 +115,14 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the value cannot be serialized, or if the topic is finished. If the topic
-    /// is stored by an engine, the engine may also be unavailable. See [`PublishError`].
+    /// Returns an error if the value cannot be serialized, or if the topic is finished. If an
+    /// engine stores the topic, publishing can also fail in the engine. See [`PublishError`].
     ///
     /// # Cancel safety
     ///
     /// For an in-memory topic, the future completes when it is first polled, so it cannot be
-    /// dropped halfway through. If the topic is stored by an engine and the future is dropped, the
-    /// event may or may not be published.
+    /// dropped halfway through. If an engine stores the topic and the future is dropped, the event
+    /// may or may not be published.
     pub async fn publish(&self, value: &T) -> Result<EventId, PublishError>
     where
         T: Clone,
@@ -148,8 +148,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
 
     /// Like [`publish`](Self::publish), but stores the event only once, even if it is published
     /// several times with the same key. If the topic still holds an event with this key, the id of
-    /// that event is returned. Use this method to publish again after a
-    /// [`PublishError::Unknown`], or if the caller sends an idempotency key.
+    /// that event is returned. Use this method to publish an event again after a
+    /// [`PublishError::Unknown`], or if your clients send idempotency keys.
     ///
     /// # Errors
     ///
@@ -242,13 +242,13 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the topic is stored by an engine that is not available. An in-memory
-    /// topic never returns an error.
+    /// Returns an error if an engine stores the topic and is not available. For an in-memory topic,
+    /// this method never returns an error.
     ///
     /// # Cancel safety
     ///
-    /// For an in-memory topic, the future completes when it is first polled. If the topic is stored
-    /// by an engine and the future is dropped, the topic may or may not be finished.
+    /// For an in-memory topic, the future completes when it is first polled. If an engine stores
+    /// the topic and the future is dropped, the topic may or may not be finished.
     pub async fn finish(&self) -> Result<(), PublishError> {
         self.backend.finish().await
     }

@@ -1,4 +1,4 @@
-//! Checks what a client has received against everything that the server has ever stored.
+//! Compares the items that a client has received with all records that the server has ever stored.
 
 use std::collections::HashSet;
 
@@ -28,12 +28,12 @@ pub(crate) enum Seen {
     End,
 }
 
-/// Checks that the client's history is consistent with the records that were ever stored:
+/// Checks that a client's history is consistent with all records that were ever stored:
 ///
 /// - Each event has the bytes that were stored under its id.
-/// - Without a gap in between, each event follows the one before it in the log.
-/// - A gap with a number of missed events states the right number.
-/// - No event arrives twice, unless a gap says that the client may receive events again.
+/// - If there is no gap between two events, the second directly follows the first in the log.
+/// - If a gap states the number of missed events, the number is correct.
+/// - No event arrives twice, unless a gap in between has a reason that permits repetition.
 /// - Nothing follows the end.
 ///
 /// If `is_consecutive` is `false`, the reader may skip events after a gap.
@@ -46,9 +46,9 @@ pub(crate) fn check_history(server: &Server, history: &[Seen], is_consecutive: b
             .find(|((epoch, place), ..)| name(*epoch, *place) == id);
         found.unwrap_or_else(|| panic!("{id} was never stored"))
     };
-    // The record that the client has read up to, if it is known.
+    // The last record that the client has read, if it is known.
     let mut at: Option<Identity> = None;
-    // The number of events that the next event skips.
+    // The number of events skipped before the next event, if it is known.
     let mut skipped: Option<u64> = Some(0);
     let mut keys: HashSet<Key> = HashSet::new();
     let mut has_ended = false;
@@ -59,7 +59,7 @@ pub(crate) fn check_history(server: &Server, history: &[Seen], is_consecutive: b
                 let (identity, previous, record) = find(id);
                 assert!(
                     String::from_utf8_lossy(&record.body).contains(&format!("data: {value}\n")),
-                    "{id} has another value than {value}"
+                    "{id} does not have the value {value}"
                 );
                 match (at, skipped) {
                     (Some(at), Some(0)) => assert_eq!(at, *previous, "before {id}"),
@@ -90,9 +90,9 @@ pub(crate) fn check_history(server: &Server, history: &[Seen], is_consecutive: b
     }
 }
 
-/// Checks that a client that has read everything agrees with the log: every event that it has
-/// received since the last gap is in the log, or was trimmed from it, and it has received the
-/// newest.
+/// Checks that the history of a client that has read everything agrees with the log. Every event
+/// received since the last gap must be in the log or have been trimmed from it, and the last event
+/// must be the log's newest event.
 pub(crate) fn check_tail(server: &Server, history: &[Seen]) {
     let state = server.state();
     let log = &state.log;
@@ -113,7 +113,7 @@ pub(crate) fn check_tail(server: &Server, history: &[Seen]) {
                 && id.starts_with(&format!("{:?}", log.epoch));
             assert!(
                 is_trimmed || in_log.contains(id),
-                "{id} is not in the log, and the client was not told: {history:?}"
+                "{id} is not in the log, but the client received no gap: {history:?}"
             );
         }
     }

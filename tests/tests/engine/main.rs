@@ -1,4 +1,4 @@
-//! Topics that an engine stores, tested against a simulated engine with faults.
+//! Tests stored topics against a simulated engine that injects faults.
 #![allow(
     clippy::unwrap_used,
     reason = "in tests, `unwrap` doubles as an assertion"

@@ -1,4 +1,4 @@
-//! Random sequences of operations and faults.
+//! Runs random sequences of operations and faults.
 
 use std::{
     env,
@@ -24,7 +24,7 @@ use super::{
 
 const NODES: usize = 2;
 
-/// The ring is small, so that readers are overtaken.
+/// The number of events that each topic keeps. It is small, so that readers are overtaken.
 const KEPT: usize = 8;
 
 /// The number of clients.
@@ -41,7 +41,7 @@ enum Op {
         is_stored: bool,
     },
     Finish(usize),
-    /// A client connects to a node, with its last id if it has one.
+    /// A client connects to a node and sends its last id, if it has one.
     Connect {
         client: usize,
         node: usize,
@@ -61,11 +61,11 @@ enum Op {
     Down(usize),
     Up(usize),
     Cut(usize),
-    /// The feed is restored. The node must then notice what it has missed, without waiting.
+    /// The feed is restored. The node must then notice at once that it has missed records.
     Restore(usize),
-    /// Reads take their snapshot later, and return later.
+    /// From now on, reads take their snapshots later and return later.
     Slow(u8, u8),
-    /// Time passes, less than the interval of the checks.
+    /// Time passes, but less than the interval between checks.
     Wait,
 }
 
@@ -115,7 +115,7 @@ struct Client {
 }
 
 impl Client {
-    /// Reads up to `events` events that are available. Returns whether there may be more.
+    /// Reads up to `events` available events. Returns whether there may be more.
     fn read(&mut self, events: usize) -> bool {
         let Some((_, updates)) = &mut self.reading else {
             return false;
@@ -145,8 +145,8 @@ impl Client {
                     return false;
                 }
             };
-            // A client that has received the end does not reconnect, unless the end was rolled
-            // back. The test connects it again anyway.
+            // A real client that has received the end does not reconnect, unless the end was rolled
+            // back. The test reconnects it anyway, so start a new history.
             if let Some(Seen::End) = self.history.last() {
                 self.history.clear();
             }
@@ -160,7 +160,7 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Lets the node's tasks run until they have nothing left to do, without letting time pass.
+/// Runs the nodes' tasks until they are idle, without advancing the time.
 async fn settle() {
     for _ in 0..60 {
         yield_now().await;
@@ -190,9 +190,9 @@ struct World {
     topics: Vec<Option<Topic<u64>>>,
     clients: Vec<Client>,
     value: u64,
-    /// Whether a repair may be waiting before its next attempt.
+    /// Whether the engine has ever been down, so that a repair may be waiting for its next attempt.
     has_been_down: bool,
-    /// The keys of the events whose publication was confirmed.
+    /// The keys of all events that the engine has confirmed.
     confirmed: Vec<Key>,
     can_lose: bool,
 }
@@ -339,7 +339,7 @@ impl World {
         yield_now().await;
     }
 
-    /// Whether a reader receives consecutive events after a gap.
+    /// Returns whether a reader receives consecutive events after a gap.
     fn is_consecutive(&self) -> bool {
         self.policy != Policy::LatestBy
     }
@@ -364,7 +364,7 @@ impl World {
         assert!(!newest || !client.history.is_empty(), "the ring is empty");
     }
 
-    /// Ends all faults, and checks that everybody then agrees with the log.
+    /// Ends all faults, and checks that all rings and clients then agree with the log.
     async fn heal(&mut self) {
         self.server.state().delays = (0, 0);
         for node in 0..NODES {
@@ -374,7 +374,7 @@ impl World {
             self.server.reconnected(node);
         }
         if self.has_been_down {
-            // The longest delay between attempts to repair a topic.
+            // Longer than the longest delay between attempts to repair a topic.
             tokio::time::sleep(Duration::from_secs(6)).await;
         }
         settle().await;
@@ -389,7 +389,8 @@ impl World {
             while client.read(100) {}
             check_history(&self.server, &client.history, is_consecutive);
             let is_over = matches!(client.history.last(), Some(Seen::End));
-            // A client cannot take back that it has received the end, if the engine then loses it.
+            // If the engine loses the end after a client has received it, the client cannot be
+            // corrected.
             if is_over && self.can_lose {
                 continue;
             }
@@ -430,7 +431,7 @@ fn run(ops: &[Op], policy: Policy, is_steady: bool) {
                 while world.server.deliver(node) {}
                 settle().await;
                 world.check_ring(node);
-                // The first read finds an empty log.
+                // The only read is the one that opens the topic, and it finds an empty log.
                 assert_eq!(world.server.reads(node), 1);
             }
         }

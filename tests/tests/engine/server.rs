@@ -1,4 +1,5 @@
-//! A simulated engine. The test decides what it stores and what its feed delivers.
+//! A simulated engine. The test controls the records that the engine stores and the records that
+//! its feed delivers.
 
 use std::{
     collections::VecDeque,
@@ -21,10 +22,10 @@ use tokio::task::yield_now;
 
 use super::checker::name;
 
-/// The maximum number of records in a page, so that most logs take several reads.
+/// The maximum number of records in a page. It is small, so that most logs need several reads.
 const PAGE: usize = 3;
 
-/// Identifies a record, across all epochs and faults.
+/// Identifies a record across all epochs and faults.
 pub(crate) type Identity = (Epoch, Place);
 
 /// The engine's only topic.
@@ -63,11 +64,11 @@ impl Log {
     }
 }
 
-/// How the next append ends.
+/// The outcome of the next append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Stored,
-    /// The record is not stored, and the publisher does not learn this.
+    /// The record is not stored, and the publisher cannot tell.
     LostBefore,
     /// The record is stored, but the confirmation is lost.
     LostAfter,
@@ -76,7 +77,8 @@ pub(crate) enum Outcome {
 pub(crate) struct State {
     pub(crate) log: Log,
     pub(crate) outcome: Outcome,
-    /// How many times other tasks run before and after a read takes its snapshot of the log.
+    /// The number of times that a read yields to other tasks before and after it takes its snapshot
+    /// of the log.
     pub(crate) delays: (u8, u8),
     /// Every record that was ever stored: its identity, that of the record before it, and its body.
     pub(crate) ever: Vec<(Identity, Identity, Record)>,
@@ -107,12 +109,13 @@ impl State {
 }
 
 /// A node's connection.
+/// A node's connection to the server.
 #[derive(Default)]
 struct Line {
     feed: Option<Feed>,
     is_watched: bool,
     is_down: bool,
-    /// Whether the feed delivers nothing, although the engine can be reached.
+    /// Whether the feed is cut, although the engine can be reached.
     is_cut: bool,
     undelivered: VecDeque<(Epoch, Place, Stored)>,
     reads: usize,
@@ -187,7 +190,7 @@ impl Server {
         true
     }
 
-    /// Changes the undelivered records.
+    /// Lets `change` modify the undelivered records.
     pub(crate) fn tamper(
         &self,
         node: usize,
@@ -220,7 +223,7 @@ impl Server {
         }
     }
 
-    /// Removes the oldest records, but never the newest.
+    /// Trims the oldest records, but never the newest record.
     pub(crate) fn trim(&self, count: usize) {
         let mut state = self.state();
         for _ in 0..count {
@@ -231,7 +234,7 @@ impl Server {
         }
     }
 
-    /// Loses the topic.
+    /// Loses the topic. The new, empty topic has a new epoch.
     pub(crate) fn forget(&self) {
         self.state().log = Log::new();
     }

@@ -1,12 +1,13 @@
-//! [`Feed`]: how an engine reports new records.
+//! [`Feed`]: the handle with which an engine reports new records.
 
 use std::{fmt, sync::Weak};
 
 use super::{Epoch, Place, Stored, node::Inner};
 
-/// The live feed of an engine's records, to which the engine pushes each record.
+/// The feed to which an engine pushes its new records.
 ///
-/// The methods do not block, apart from short locks, and may be called from any thread.
+/// The methods may be called from any thread. They do not block, except to acquire locks that are
+/// held briefly.
 #[derive(Clone)]
 pub struct Feed(pub(super) Weak<Inner>);
 
@@ -25,8 +26,8 @@ impl Feed {
         }
     }
 
-    /// Reports that the connection to the engine was lost and has been restored. The feed of every
-    /// watched topic must already have been started again.
+    /// Reports that the connection to the engine was lost and has been restored. Before the call,
+    /// the engine must already be delivering the records of every watched topic again.
     pub fn reconnected(&self) {
         if let Some(node) = self.0.upgrade() {
             node.check_all();

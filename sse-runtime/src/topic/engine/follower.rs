@@ -10,15 +10,15 @@
 //!
 //! | state | a record from the feed |
 //! | --- | --- |
-//! | `Repairing` | is buffered, and applied once the log has been read, unless it was received before the last read began |
-//! | `Live` | is inserted into the ring if it follows the ring's newest record, ignored if the ring already contains it, and otherwise starts a repair |
+//! | `Repairing` | is buffered and applied after the log has been read, unless it was received before the last read began |
+//! | `Live` | is inserted into the ring if it follows the ring's newest record, is ignored if the ring already contains it, and otherwise starts a repair |
 //!
 //! A topic that is being opened is `Repairing` and has no epoch yet. Because the feed is started
-//! before the log is read, no record falls between the two.
+//! before the log is read, no record is missed in between.
 //!
 //! A repair compares marks. If the engine has lost events that the ring contains, the repair finds
-//! the newest event that both have in common and cuts the ring there. Readers that have read beyond
-//! this event receive a gap.
+//! the newest event that the ring and the log have in common, and removes all later events from the
+//! ring. Readers that have read any of the removed events receive a gap.
 
 use std::{
     any::{Any, type_name},
@@ -54,20 +54,20 @@ use crate::{
     },
 };
 
-/// The size of a page read from the log, in bytes.
+/// The approximate size of a page read from the log, in bytes.
 const PAGE: usize = 1024 * 1024;
 
 /// The time limit for each read.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long opening a topic waits for the engine.
+/// The maximum time that opening a topic waits for the engine.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The delays between attempts to repair a topic: the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// The maximum number of records buffered during a repair. If there are more, they are read from
-/// the log instead.
+/// The maximum number of records buffered during a repair. If more arrive, the buffer is discarded
+/// and the records are read from the log instead.
 const BUFFERED: usize = 1024;
 
 /// The maximum size of the buffered records, in bytes.
@@ -88,7 +88,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
     }
 }
 
-/// A topic that an engine stores.
+/// The back end of a topic stored by an engine.
 pub(crate) struct Follower<T> {
     node: Arc<Inner>,
     name: Arc<str>,
@@ -98,15 +98,17 @@ pub(crate) struct Follower<T> {
     state: Mutex<State>,
     is_open: watch::Sender<bool>,
     is_watched: AtomicBool,
-    /// The values of events that are being published. They need not be decoded from the log.
+    /// The values of the events that are being published, so that these values need not be decoded
+    /// from the log.
     publishing: Mutex<HashMap<Key, T>>,
     this: Weak<Self>,
 }
 
 struct State {
-    /// The newest record applied to the ring. `None` until the topic has been opened.
+    /// The place of the newest record applied to the ring, or `None` until the first page of the
+    /// log has been read.
     newest: Option<Tail>,
-    /// The record that ended the topic, if any.
+    /// The place of the record that ended the topic, if any.
     end: Option<Place>,
     /// The records received since the last read began, or `None` if the state is `Live`.
     repairing: Option<Buffer>,
@@ -114,7 +116,8 @@ struct State {
     is_suspect: bool,
     /// The number of times that a reader has asked for a repair.
     asked: u64,
-    /// The engine's tail at the last check, which the feed should have delivered by the next.
+    /// The engine's tail at the last check. By the next check, the feed should have delivered all
+    /// records up to it.
     expected: Option<Tail>,
 }
 
@@ -135,16 +138,17 @@ struct Received {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Feed,
-    /// The engine has confirmed an event that this process has published. If the event does not
-    /// follow the ring's newest record, other records precede it, and the feed delivers them all.
+    /// The engine's confirmation of an event published by this process. If the event does not
+    /// follow the ring's newest record, other records precede it, and the feed delivers all of
+    /// them.
     Confirmation,
 }
 
-/// How a record relates to the ring.
+/// The relation of a record to the ring.
 enum Relation {
     /// The record follows the ring's newest record.
     Next,
-    /// The ring contains the record, or once contained it.
+    /// The ring contains the record or used to contain it.
     Known,
     /// The ring lacks a record before this one, or contains a different one.
     Unclear,
@@ -159,7 +163,8 @@ enum Step {
 }
 
 impl<T: Send + Sync + 'static> Follower<T> {
-    /// Starts to open a topic, unless it is already open in this process.
+    /// Starts to open a topic. If the topic is already open in this process, returns the existing
+    /// follower.
     pub(crate) fn start(
         node: &Node,
         name: &str,
@@ -208,8 +213,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
         self.node.repair(Box::pin(repair(Weak::clone(&self.this))));
     }
 
-    /// Starts a repair on behalf of a reader. Returns the number that the ring's count of repairs
-    /// has reached once this repair has been completed.
+    /// Starts a repair on behalf of a reader. Returns the repair's number. The ring's `checked`
+    /// number reaches this number once the repair has been completed.
     fn ask(&self) -> u64 {
         let mut state = self.state();
         state.asked += 1;
@@ -226,7 +231,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
         }
     }
 
-    /// Reads the log until the ring contains all of it.
+    /// Reads the log until the ring has caught up with the log's newest record.
     async fn read_to_end(&self) -> Result<(), Unreachable> {
         let engine = &self.node.engine;
         if !self.is_watched.load(Ordering::Acquire) {
@@ -237,8 +242,9 @@ impl<T: Send + Sync + 'static> Follower<T> {
             let (after, asked) = {
                 let mut state = self.state();
                 state.is_suspect = false;
-                // The engine stores a record before the feed delivers it. If a record that has
-                // already been received is not found by the read, the engine has lost it.
+                // Discard the records received so far. The engine stores a record before the feed
+                // delivers it, so if the read does not find one of these records, the engine has
+                // lost it.
                 state.repairing = Some(Buffer::default());
                 (
                     state.newest.map_or(0, |tail| tail.newest.number),
@@ -283,7 +289,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
             return Step::FindFork;
         }
         if before.number > place.number {
-            // The log no longer contains the records in between.
+            // The log no longer contains the records between these two places.
             self.ring.skip_to(before);
             *place = before;
         }
@@ -311,8 +317,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
         Step::Done
     }
 
-    /// Finds the newest record that the ring and the log have in common, and removes all later ones
-    /// from the ring.
+    /// Finds the newest record that the ring and the log have in common, and removes all later
+    /// records from the ring.
     async fn find_fork(&self) -> Result<(), Unreachable> {
         let engine = &self.node.engine;
         let mut common = self.ring.before_oldest();
@@ -336,7 +342,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
             {
                 let is_known = page.before.mark.is_some() && known(page.before) == page.before.mark;
                 if !is_known {
-                    // Nothing that the ring contains can be found in the log.
+                    // The log contains none of the ring's records.
                     self.ring.cut(None);
                     self.ring.skip_to(page.before);
                     newest.newest = page.before;
@@ -387,7 +393,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
         }
     }
 
-    /// Applies a record, or buffers it during a repair.
+    /// Applies a record from the feed or a confirmation. During a repair, buffers the record
+    /// instead.
     fn take(&self, received: Received) {
         let mut state = self.state();
         if let Some(buffer) = &mut state.repairing {
@@ -406,7 +413,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
         }
     }
 
-    /// Appends a record to the ring.
+    /// Applies a record to the ring, and updates the newest place.
     fn apply(&self, state: &mut State, stored: Stored) {
         let place = stored.place();
         let Some(tail) = &mut state.newest else {
@@ -452,7 +459,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
 
     fn warn_unreadable(&self, position: Position, error: &str) {
         let topic = &*self.name;
-        tracing::warn!(topic, %position, error, "failed to decode an event; its readers receive a gap");
+        tracing::warn!(topic, %position, error, "failed to decode an event; readers receive a gap instead");
     }
 
     fn publishing(&self) -> MutexGuard<'_, HashMap<Key, T>> {
@@ -504,7 +511,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
     }
 }
 
-/// Repairs a topic's ring, and repeats the attempt while the engine cannot be reached.
+/// Repairs a topic's ring. If the engine cannot be reached, tries again after a delay.
 async fn repair<T: Send + Sync + 'static>(follower: Weak<Follower<T>>) {
     let (mut delay, longest) = RETRY;
     loop {
@@ -528,7 +535,7 @@ async fn in_time<R>(
     read.unwrap_or_else(|elapsed| Err(Unreachable(elapsed.into())))
 }
 
-/// Returns whether both marks are known and differ.
+/// Returns whether the marks of both places are known and differ.
 fn marks_differ(one: Place, other: Place) -> bool {
     one.mark
         .zip(other.mark)
@@ -567,7 +574,7 @@ impl<T: Send + Sync + 'static> Follow for Follower<T> {
         let is_behind = |expected: Tail| newest.newest.number < expected.newest.number;
         let has_skipped = match is_feed_intact {
             true => state.expected.is_some_and(is_behind),
-            // A read that is in progress may have taken its snapshot before the connection was
+            // A read in progress may have taken its snapshot of the log before the connection was
             // restored.
             false => newest != tail || state.repairing.is_some(),
         };
@@ -591,7 +598,7 @@ impl<T: Send + Sync + 'static> Follow for Follower<T> {
     }
 }
 
-/// Holds the value of an event that is being published.
+/// Removes the value of an event from `publishing` when dropped.
 struct InFlight<'a, T: Send + Sync + 'static> {
     follower: &'a Follower<T>,
     key: Key,
@@ -599,7 +606,7 @@ struct InFlight<'a, T: Send + Sync + 'static> {
 
 impl<T: Send + Sync + 'static> Drop for InFlight<'_, T> {
     fn drop(&mut self) {
-        // The value is dropped after the lock is released.
+        // Drop the value only after releasing the lock.
         let value = self.follower.publishing().remove(&self.key);
         drop(value);
     }
@@ -681,8 +688,8 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
             failure if failure.reason == CloseReason::ProducerLost => End::Lost,
             _ => End::Failed,
         };
-        // The log does not contain the error's details, so the readers in this process receive the
-        // error itself.
+        // The log does not contain the error's details. End the ring here, so that at least the
+        // readers in this process receive the error itself.
         self.ring.end(Some(failure));
         Box::pin(self.append_end(end))
     }

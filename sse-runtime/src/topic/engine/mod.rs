@@ -1,9 +1,9 @@
-//! [`Engine`]: stores topics outside of the process, or on disk.
+//! [`Engine`]: stores topics on disk or outside the process.
 //!
 //! An engine is a log with a live feed. The [`Node`] follows the feed and keeps the newest events
-//! of each open topic in a ring, which all of the topic's readers read. It reads the log only when
-//! a topic is opened and when the feed has skipped a record, so the load on the engine does not
-//! depend on the number of clients.
+//! of each open topic in a ring, which all of the topic's readers read. The node reads the log only
+//! if a topic is opened or the feed has skipped a record, so the load on the engine does not depend
+//! on the number of clients.
 //!
 //! ```text
 //! publisher --append--> engine --live feed--> node --> ring of the topic --> readers
@@ -30,42 +30,43 @@ pub use node::Node;
 pub(crate) use record::End;
 pub use record::{Body, Kind, Place, Record, Stored};
 
-/// A boxed future, as returned by an [`Engine`].
+/// A boxed future, as returned by the methods of an [`Engine`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A store for topics that outlive the process or are shared by several machines.
 ///
 /// An engine orders the records of each topic and numbers them in this order, starting with 1. It
-/// never changes a record. If it loses records, it may give their numbers to other records, which
-/// the records' [marks](Record::mark) reveal. A topic that the engine has lost entirely gets a new
+/// never changes a record. If it loses records, it may give their numbers to other records, whose
+/// [marks](Record::mark) differ. If the engine loses an entire topic, the topic gets a new
 /// [`Epoch`].
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
-    /// Hands over the feed. Called once, before any other method.
+    /// Passes the feed to the engine. The node calls this method once, before any other method.
     ///
-    /// The engine passes each record of a watched topic to the feed, in order. It may lose, repeat,
-    /// delay or reorder records, because the node repairs its copy of the topic.
+    /// The engine passes each record of a watched topic to the feed, in order. The engine may lose,
+    /// repeat, delay or reorder records on the way, because the node repairs its copy of the topic.
     fn start(&self, feed: Feed);
 
-    /// Starts the feed of a topic. Once the future has completed, the feed delivers every record
-    /// that is appended afterwards.
+    /// Starts to watch a topic. Once the future has completed, the engine passes every record
+    /// appended afterwards to the feed.
     ///
     /// # Errors
     ///
     /// Returns an error if the engine cannot be reached.
     fn watch<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>>;
 
-    /// Stops the feed of a topic.
+    /// Stops watching a topic.
     fn unwatch(&self, topic: &str);
 
-    /// Appends a record. If the topic already contains a record with the same key, the engine
-    /// returns that record's position instead.
+    /// Appends a record and returns its position. If the topic already contains a record with the
+    /// same key, returns the position of that record instead.
     ///
-    /// The engine removes the oldest records that exceed `keep`, apart from one, which lets a client
-    /// that has read it resume.
+    /// The engine removes the oldest records that exceed `keep`, except the newest of these
+    /// records. A client that has just read that record can therefore still resume.
     ///
     /// # Errors
     ///
-    /// Returns an error if the record was not stored, or if it may not have been.
+    /// Returns an error if the record was not stored, or if the engine did not confirm that it was
+    /// stored.
     ///
     /// # Cancel safety
     ///
@@ -77,8 +78,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
         keep: Keep,
     ) -> BoxFuture<'a, Result<Appended, AppendError>>;
 
-    /// Returns the newest position of each topic, in the order of `topics`. `None` stands for a topic
-    /// that does not exist, and that this method does not create.
+    /// Returns the newest position of each topic, in the order of `topics`. The position is `None`
+    /// if the topic does not exist. This method does not create topics.
     ///
     /// # Errors
     ///
@@ -88,9 +89,9 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
         topics: &'a [&'a str],
     ) -> BoxFuture<'a, Result<Vec<Option<Tail>>, Unreachable>>;
 
-    /// Reads the records after number `after`, up to about `bytes` bytes, but at least one record.
-    /// If some of them have been removed, the page starts with the oldest record that is left. If
-    /// the topic does not exist, the engine creates it.
+    /// Reads the records after number `after`. The page contains about `bytes` bytes, but at least
+    /// one record if there is any. If some of the records have been removed, the page starts with
+    /// the oldest remaining record. If the topic does not exist, the engine creates it.
     ///
     /// # Errors
     ///
@@ -119,17 +120,17 @@ pub struct Keep {
 pub struct Tail {
     /// The topic's epoch.
     pub epoch: Epoch,
-    /// The newest record, or [`Place::START`] if there is none.
+    /// The place of the newest record, or [`Place::START`] if there are no records.
     pub newest: Place,
 }
 
 /// Consecutive records read from the log.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The topic's epoch and newest record at the time of the read.
+    /// The topic's epoch and newest place at the time of the read.
     pub tail: Tail,
-    /// The place before the first record of the page. Its mark is `None` if the record at this place
-    /// has been removed.
+    /// The place before the page's first record. The mark is `None` if the record at this place has
+    /// been removed.
     pub before: Place,
     /// The records, oldest first.
     pub records: Vec<Stored>,
@@ -151,9 +152,9 @@ pub struct Appended {
 #[non_exhaustive]
 pub enum AppendError {
     /// The record was not stored.
-    #[error("the engine cannot store events at the moment: {0}")]
+    #[error("the engine cannot store events at present: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// The record may have been stored.
+    /// The record may or may not have been stored.
     #[error("the engine did not confirm that the event was stored: {0}")]
     Unknown(#[source] Box<dyn Error + Send + Sync>),
     /// Another producer has taken over the topic.
@@ -162,8 +163,8 @@ pub enum AppendError {
     /// The topic has ended.
     #[error("the topic has ended")]
     Ended,
-    /// The record is larger than the engine accepts.
-    #[error("the event is {len} bytes long, and the engine stores at most {max}")]
+    /// The record is larger than the engine's maximum.
+    #[error("the event is {len} bytes long, but the engine stores at most {max}")]
     TooLarge {
         /// The size of the record's body, in bytes.
         len: usize,

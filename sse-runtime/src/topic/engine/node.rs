@@ -1,4 +1,5 @@
-//! [`Node`]: this process's connection to an engine, shared by all topics that are open in it.
+//! [`Node`]: a process's connection to an engine, shared by all topics that are open in the
+//! process.
 
 use std::{
     any::Any,
@@ -17,21 +18,21 @@ use tokio::{
 
 use super::{BoxFuture, Engine, Epoch, Feed, Place, Stored, Tail, Unreachable};
 
-/// How often the newest position of each open topic is compared with the engine's. If the feed has
-/// silently lost a topic's last record, the node notices at the second comparison.
+/// The interval at which the newest position of each open topic is compared with the engine's. If
+/// the feed has silently lost a topic's last record, the node notices at the second comparison.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The maximum number of topics per comparison request.
+/// The maximum number of topics that a single request compares.
 const TOPICS_PER_CHECK: usize = 1_000;
 
 /// The time limit for a comparison request.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// This process's connection to an engine, which stores topics. It follows the engine's feed for all
-/// topics that are open in this process. All clones refer to the same node.
+/// A connection to an engine that stores topics. The node follows the engine's feed for all topics
+/// that are open in this process. All clones refer to the same node.
 ///
-/// The crate that provides an engine creates the node. For example, `sse_log::Log` contains one, and
-/// can be passed to [`Topic::open`](crate::Topic::open).
+/// A node is created by the crate that provides the engine. For example, an `sse_log::Log` contains
+/// a node and can be passed to [`Topic::open`](crate::Topic::open).
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
 
@@ -48,16 +49,16 @@ enum Command {
     CheckAll,
 }
 
-/// A topic that the node follows, without its type parameter.
+/// The interface of a [`Follower`] without its type parameter.
 pub(super) trait Follow: Send + Sync {
     /// Receives a record from the feed.
     fn receive(&self, epoch: Epoch, previous: Place, stored: Stored);
 
-    /// Repairs the ring, because the feed may have skipped a record.
+    /// Starts a repair of the ring, because the feed may have skipped a record.
     fn suspect(&self);
 
-    /// Compares the ring with the engine's newest position. Unless the feed may still deliver the
-    /// missing records, the ring is repaired.
+    /// Compares the ring's newest position with the engine's. Starts a repair if they differ and
+    /// the feed is not expected to deliver the missing records.
     fn check(&self, before: Option<Tail>, tail: Tail, is_feed_intact: bool);
 
     /// Returns the newest position in the ring, or `None` while the topic is being opened.
@@ -70,7 +71,7 @@ pub(super) trait Follow: Send + Sync {
 }
 
 impl Node {
-    /// Starts following the engine's feed.
+    /// Creates a node, which starts to follow the engine's feed.
     ///
     /// # Panics
     ///
@@ -88,7 +89,7 @@ impl Node {
         Self(inner)
     }
 
-    /// Returns whether a topic exists, without opening it.
+    /// Returns whether the engine stores a topic with this name, without opening the topic.
     pub(crate) async fn contains(&self, topic: &str) -> Result<bool, Unreachable> {
         let topics = [topic];
         let tails = timeout(CHECK_TIMEOUT, self.0.engine.tails(&topics)).await;
@@ -137,7 +138,7 @@ impl Inner {
         follower
     }
 
-    /// Removes a topic whose follower has been dropped, unless it has been opened again.
+    /// Removes a topic whose follower has been dropped, unless the topic has been opened again.
     pub(super) fn remove(&self, topic: &str) {
         let mut topics = self.topics();
         if topics
@@ -145,13 +146,14 @@ impl Inner {
             .is_some_and(|open| open.strong_count() == 0)
         {
             topics.remove(topic);
-            // The lock is held so that the topic cannot be opened and watched in the meantime.
+            // Hold the lock during the call, so that the topic cannot be opened and watched in the
+            // meantime.
             self.engine.unwatch(topic);
         }
     }
 
     pub(super) fn repair(&self, repair: BoxFuture<'static, ()>) {
-        // The task ends only if the runtime shuts down, and then nothing is left to repair.
+        // The task ends only when the runtime shuts down. Repairs are then no longer needed.
         let _ = self.commands.send(Command::Repair(repair));
     }
 
@@ -204,8 +206,8 @@ async fn check(node: Weak<Inner>, is_feed_intact: bool) {
                     }
                 }
             }
-            // The repairs try until they succeed, whereas a check would be repeated only at the
-            // next interval.
+            // Repairs are retried until they succeed, whereas a failed check would be repeated only
+            // at the next interval.
             Ok(Err(_)) | Err(_) if !is_feed_intact => {
                 for (_, follower) in chunk {
                     follower.suspect();

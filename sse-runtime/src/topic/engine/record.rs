@@ -13,7 +13,7 @@ pub struct Record {
     pub key: Key,
     /// Whether the record ends the topic.
     pub kind: Kind,
-    /// The encoded event, see [`Body`]. The engine does not interpret it.
+    /// The encoded event (see [`Body`]). The engine does not interpret the body.
     pub body: Bytes,
 }
 
@@ -33,7 +33,7 @@ pub enum Kind {
     End,
 }
 
-/// How a topic has ended, which is the content of the body of a [`Kind::End`] record.
+/// The way in which a topic ended. It is stored in the body of a [`Kind::End`] record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Finished,
@@ -41,7 +41,7 @@ pub(crate) enum End {
     Stopped,
     /// The topic's run has failed.
     Failed,
-    /// The process in which the topic's run was in progress has stopped.
+    /// The process that was executing the topic's run stopped before the run ended.
     Lost,
 }
 
@@ -56,7 +56,8 @@ impl End {
         Bytes::from_static(byte)
     }
 
-    /// Decodes the body of a record. The end of a kind that only a newer version knows is a failure.
+    /// Decodes the body of a [`Kind::End`] record. A value that only a newer version knows is
+    /// decoded as `Failed`.
     pub(crate) fn decode(body: &[u8]) -> Self {
         match body {
             [0] => Self::Finished,
@@ -74,7 +75,7 @@ pub struct Stored {
     pub number: u64,
     /// The record.
     pub record: Record,
-    /// How long ago the record was stored, according to the engine's clock.
+    /// The time since the record was stored, according to the engine's clock.
     pub age: Duration,
 }
 
@@ -93,7 +94,7 @@ impl Stored {
 pub struct Place {
     /// The number of the record at this place. 0 is the place before the first record.
     pub number: u64,
-    /// The mark of the record at this place. `None` if it is unknown, or at number 0.
+    /// The mark of the record at this place, or `None` if the mark is unknown or the number is 0.
     pub mark: Option<Mark>,
 }
 
@@ -105,19 +106,19 @@ impl Place {
     };
 }
 
-/// An encoded event, which is the content of a record's body.
+/// The decoded body of a record, which contains an encoded event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
     /// The event's frame without its `id` line.
     pub frame: Bytes,
-    /// The value as JSON, unless it equals the frame's data.
+    /// The value as JSON, or `None` if it equals the frame's data.
     pub value: Option<Bytes>,
 }
 
 /// The version of the body's format.
 const VERSION: u8 = 1;
 
-/// The length of the version and of the frame's length.
+/// The size of the header, in bytes. The header consists of the version and the frame's length.
 const HEADER: usize = 1 + 4;
 
 impl Body {
@@ -127,14 +128,14 @@ impl Body {
         let value = if is_data { &[] } else { value };
         let mut body = BytesMut::with_capacity(HEADER + frame.len() + value.len());
         body.put_u8(VERSION);
-        // A frame is limited by the engine's maximum, which is far below 4 GiB.
+        // The engine limits the size of a body, so a frame is far smaller than 4 GiB.
         body.put_u32(u32::try_from(frame.len()).unwrap_or(u32::MAX));
         body.put_slice(frame);
         body.put_slice(value);
         body.freeze()
     }
 
-    /// Decodes a record's body. Returns `None` if a newer version has written it.
+    /// Decodes a record's body. Returns `None` if it was written by a newer version.
     pub fn decode(mut body: Bytes) -> Option<Self> {
         let (header, _) = body.split_first_chunk::<HEADER>()?;
         let [version, len @ ..] = *header;

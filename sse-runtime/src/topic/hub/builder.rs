@@ -53,7 +53,7 @@ pub struct HubBuilder<T> {
     pub(crate) store: Option<Store<T>>,
 }
 
-/// The engine that stores a hub's topics.
+/// The engine that stores a hub's topics, and the prefix of their names.
 pub(crate) struct Store<T> {
     node: Node,
     prefix: String,
@@ -61,7 +61,7 @@ pub(crate) struct Store<T> {
 }
 
 impl<T: Send + Sync + 'static> Store<T> {
-    /// Starts to open a topic.
+    /// Starts to open a stored topic.
     pub(super) fn start(
         &self,
         builder: TopicBuilder<T>,
@@ -71,11 +71,11 @@ impl<T: Send + Sync + 'static> Store<T> {
         builder.start(&self.node, &name, (self.codec)())
     }
 
-    /// Returns whether a topic exists, without creating it.
+    /// Returns whether the engine stores a topic with this name, without creating it.
     pub(super) async fn contains(&self, name: &str) -> Result<bool, HubError> {
         let name = format!("{}/{name}", self.prefix);
         self.node.contains(&name).await.map_err(|error| {
-            tracing::warn!(name, %error, "failed to find a topic");
+            tracing::warn!(name, %error, "failed to check whether a topic exists");
             HubError::Unavailable
         })
     }
@@ -111,9 +111,9 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// unused the longest.
     ///
     /// Bytes are counted as described in
-    /// [`TopicBuilder::keep_bytes`](crate::topic::TopicBuilder::keep_bytes). Topics in use are never dropped,
-    /// but no new topics are created while the total exceeds this limit. Each topic's own limits
-    /// still apply.
+    /// [`TopicBuilder::keep_bytes`](crate::topic::TopicBuilder::keep_bytes). Topics in use are
+    /// never dropped, but no new topics are created while the total exceeds this limit. Each
+    /// topic's own limits still apply.
     pub fn max_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;
         self
@@ -129,13 +129,13 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
         self
     }
 
-    /// Stores the topics in an engine, so that they survive a restart of the process. By default,
-    /// they are kept in memory.
+    /// Stores the hub's topics in an engine, so that they survive a restart of the process. By
+    /// default, topics are held in memory.
     ///
-    /// `prefix` distinguishes this hub's topics from those of other hubs on the same engine. The
-    /// topic `a` of a hub with the prefix `rooms` is stored as `rooms/a`. The hub's limits apply to
-    /// the topics that are open in this process. A topic that the hub drops stays in the engine, and
-    /// is read from there when it is requested again.
+    /// `prefix` distinguishes this hub's topics from those of other hubs that use the same engine.
+    /// For example, if the prefix is `rooms`, the topic `a` is stored as `rooms/a`. The hub's
+    /// limits apply only to the topics that are open in this process. If the hub drops a topic, the
+    /// topic remains in the engine and is read from there when it is next requested.
     pub fn engine(mut self, engine: &impl AsRef<Node>, prefix: &str) -> Self
     where
         T: Serialize + DeserializeOwned,

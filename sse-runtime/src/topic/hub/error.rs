@@ -15,10 +15,9 @@ use axum::{
 
 /// The error returned by a [`Hub`](crate::Hub) that cannot provide a topic.
 ///
-/// [`Full`](Self::Full) is converted into a `429` response with a `Retry-After` header, and
-/// [`Unavailable`](Self::Unavailable) into a `503` response with such a header.
-/// [`StoredRun`](Self::StoredRun) is logged and converted into a `500` response. Any other error is
-/// converted into a `400` response.
+/// [`Full`](Self::Full) is converted into a `429` response and [`Unavailable`](Self::Unavailable)
+/// into a `503` response, both with a `Retry-After` header. [`StoredRun`](Self::StoredRun) is
+/// logged and converted into a `500` response. Any other error is converted into a `400` response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -34,11 +33,12 @@ pub enum HubError {
     /// A name is longer than 1,024 bytes.
     #[error("topic names are limited to 1,024 bytes; use a hash instead of a longer name")]
     NameTooLong,
-    /// A name contains a NUL or a line break, and an engine stores the hub's topics.
+    /// A name contains a NUL or a line break, which is not allowed if an engine stores the hub's
+    /// topics.
     #[error("names of stored topics cannot contain NUL or line breaks; encode the name")]
     InvalidName,
-    /// [`spawn_again`](crate::Hub::spawn_again) was called, the run with this name has ended, and an
-    /// engine stores its events.
+    /// [`spawn_again`](crate::Hub::spawn_again) was called for a run that has ended and whose
+    /// events are stored by an engine.
     #[error("the run is stored and cannot be started again; choose another name for a new run")]
     StoredRun,
     /// The engine that stores the hub's topics did not respond in time. The cause is logged.

@@ -111,13 +111,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// Returns an error if the topic does not exist and there is no room for it
     /// ([`HubError::Full`]), or if the name is too long ([`HubError::NameTooLong`]). If an engine
-    /// stores the topics, it may also be unavailable ([`HubError::Unavailable`]), or the name may be
-    /// invalid ([`HubError::InvalidName`]).
+    /// stores the topics, an error is also returned if the engine is unavailable
+    /// ([`HubError::Unavailable`]) or the name is invalid ([`HubError::InvalidName`]).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the topic may be left in the hub, unused. Without an engine, the
-    /// future completes when it is first polled.
+    /// If the future is dropped, the hub may contain the topic as an unused topic. Without an
+    /// engine, the future completes when it is first polled.
     pub async fn topic(&self, name: &str) -> Result<Topic<T>, HubError> {
         let topic = {
             let mut state = self.state_with_room(&[name])?;
@@ -127,8 +127,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(topic)
     }
 
-    /// Returns the topic with this name, if it exists in this process. The returned handle keeps the
-    /// topic in use.
+    /// Returns the topic with this name if the hub currently holds it in this process. The returned
+    /// handle keeps the topic in use.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
         match state.topics.contains_key(name) {
@@ -178,8 +178,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// Returns an error if the hub is full ([`HubError::Full`]), if a name is too long
     /// ([`HubError::NameTooLong`]), or if the id could exceed the 4,000 bytes that fit in a header
-    /// ([`HubError::TooManyNames`]). About 100 short names reach that limit, or 80 if an engine
-    /// stores the topics. In that case, the errors of [`topic`](Self::topic) may also occur.
+    /// ([`HubError::TooManyNames`]). About 100 short names reach that limit, or about 80 if an
+    /// engine stores the topics. With an engine, this method can also return the same errors as
+    /// [`topic`](Self::topic).
     ///
     /// # Cancel safety
     ///
@@ -266,9 +267,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. If a client reconnects
     /// with the error event's id, it receives a `204` and stops reconnecting.
     ///
-    /// If an engine stores the hub's topics, a run's events survive a restart of the process, but the
-    /// run does not. Clients that reconnect receive the events that they have missed, and then a
-    /// `close` event with the reason [`ProducerLost`](crate::CloseReason::ProducerLost).
+    /// If an engine stores the hub's topics, the events of a run survive a restart of the process,
+    /// but the run itself does not. A client that reconnects receives the events that it missed,
+    /// followed by a `close` event with the reason
+    /// [`ProducerLost`](crate::CloseReason::ProducerLost).
     ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
     /// because the topic is finished when the run ends. Use a separate hub for runs.
@@ -278,12 +280,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Errors
     ///
     /// Returns an error if the hub is full ([`HubError::Full`]) or the name is too long
-    /// ([`HubError::NameTooLong`]). If an engine stores the topics, the errors of
-    /// [`topic`](Self::topic) may also occur.
+    /// ([`HubError::NameTooLong`]). If an engine stores the topics, this method can also return the
+    /// same errors as [`topic`](Self::topic).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the run either has been started or never will be.
+    /// If the future is dropped, the run either has already started or never starts.
     ///
     /// # Panics
     ///
@@ -333,8 +335,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error under the same conditions as [`spawn`](Self::spawn), or
-    /// [`HubError::StoredRun`] if an engine stores the hub's topics and the run has ended.
+    /// Returns an error under the same conditions as [`spawn`](Self::spawn). Also returns
+    /// [`HubError::StoredRun`] if the run has ended and an engine stores the hub's topics.
     ///
     /// # Cancel safety
     ///
@@ -357,14 +359,14 @@ impl<T: Send + Sync + 'static> Hub<T> {
             .await
     }
 
-    /// Subscribes to the run with this name, starting at `cursor`. In contrast to
-    /// [`spawn`](Self::spawn), this method never starts a run. Returns `None` if there is no such run,
-    /// or if it ended so long ago that the hub has dropped it.
+    /// Subscribes to the run with this name, starting at `cursor`. Unlike [`spawn`](Self::spawn),
+    /// this method never starts a run. Returns `None` if the run does not exist, or if it has ended
+    /// and the hub has already dropped it.
     ///
     /// # Errors
     ///
-    /// Returns an error if the name is too long ([`HubError::NameTooLong`]). If an engine stores the
-    /// topics, the errors of [`topic`](Self::topic) may also occur.
+    /// Returns an error if the name is too long ([`HubError::NameTooLong`]). If an engine stores
+    /// the topics, this method can also return the same errors as [`topic`](Self::topic).
     ///
     /// # Cancel safety
     ///
@@ -488,7 +490,7 @@ fn check_name(name: &str, is_stored: bool) -> Result<(), HubError> {
     }
 }
 
-/// Waits until a topic has been opened.
+/// Waits until a topic is open.
 async fn opened<T>(topic: &Topic<T>, name: &str) -> Result<(), HubError> {
     let opened = topic.backend.opened().await;
     opened.map_err(|error| unavailable(&error, name))

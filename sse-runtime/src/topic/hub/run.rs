@@ -153,7 +153,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Returns the topic of an existing run, even if the run has ended.
+    /// Returns the topic of the run with this name, if the run exists. The run may have ended.
     pub(super) async fn existing_run(&self, name: &str) -> Result<Option<Topic<T>>, HubError> {
         check_name(name, self.0.store.is_some())?;
         if let Some(store) = &self.0.store {
@@ -162,7 +162,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             }
             let topic = self.topic(name).await?;
             self.end_if_lost(&topic, name).await?;
-            // A run that has not published anything yet exists only in this process.
+            // The engine does not know about a run that has not published anything yet.
             let is_run = self.has_run(name) || !topic.backend.is_new();
             return Ok(is_run.then_some(topic));
         }
@@ -183,7 +183,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         slot.is_some_and(|slot| !matches!(slot.run, Run::None))
     }
 
-    /// Ends the topic of a stored run that an earlier process has started and not ended.
+    /// Ends the topic of a stored run that an earlier process started but did not end.
     async fn end_if_lost(&self, topic: &Topic<T>, name: &str) -> Result<(), HubError> {
         if topic.is_finished() || topic.backend.is_new() {
             return Ok(());
@@ -193,10 +193,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
         tracing::warn!(
             name,
-            "the process in which a run was in progress has stopped; ending the run"
+            "the process that was executing a run has stopped; ending the run"
         );
         topic.fail(Failure::lost()).await.map_err(|error| {
-            tracing::warn!(name, %error, "failed to end a run");
+            tracing::warn!(name, %error, "failed to end a lost run");
             HubError::Unavailable
         })
     }
@@ -257,8 +257,8 @@ impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
             tracing::error!(name = self.name, "a run panicked");
             Some(Failure::panicked())
         } else {
-            // The runtime drops its tasks when it shuts down, and the topic of a stored run outlives
-            // it.
+            // A run is also dropped if the runtime shuts down. The topic of a stored run outlives
+            // the runtime, so record that the run was lost.
             let is_lost = self.is_stored && !self.is_aborted.load(Ordering::Relaxed);
             self.is_stopped.then(|| match is_lost {
                 true => Failure::lost(),
@@ -275,8 +275,8 @@ impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
                 tracing::error!(name, %error, "failed to end the topic of a run");
             }
         };
-        // An in-memory topic is ended by the first poll. If an engine stores the topic, a task waits
-        // for it.
+        // The first poll ends an in-memory topic. If an engine stores the topic, spawn a task that
+        // waits for the engine.
         let mut ending = Box::pin(ending);
         let mut cx = Context::from_waker(Waker::noop());
         if ending.as_mut().poll(&mut cx).is_pending() {

@@ -11,13 +11,13 @@
 //! | stage | a read returns | next stage |
 //! | --- | --- | --- |
 //! | `Gap` | the gap, because the client's id cannot be resumed | `Following` |
-//! | `Ahead` | nothing until the ring has caught up with the client's id, which another node has sent | `Resuming`, or `Following` after a gap (`rolled_back`) |
+//! | `Ahead` | nothing until the ring has caught up with the client's id, which comes from another node | `Resuming`, or `Following` after a gap (`rolled_back`) |
 //! | `Resuming` | the same as in `Following`, but a gap has the reason `too_old` | `Following` |
 //! | `Following` | the next events, or a gap (`overtaken`) if they are no longer held | `Following`, or `Newest` after a gap with `latest_by` |
 //! | `Newest` | the newest event of each key | `Following` |
 //!
-//! If the engine that stores the topic has lost events that the reader has read, the next read in
-//! any stage except `Ahead` returns a gap (`rolled_back` or `other_epoch`).
+//! If the engine loses events that the reader has already read, the next read in any stage except
+//! `Ahead` returns a gap (`rolled_back` or `other_epoch`).
 
 use std::{
     collections::VecDeque,
@@ -53,9 +53,9 @@ pub(crate) struct RingCursor<T> {
     /// The number of events after `number` that have already been reported to the client as missed,
     /// as stated in its id.
     reported: u32,
-    /// The number of the ring's branches that the reader has taken into account.
+    /// The number of the ring's branches that the reader has already processed.
     branch: u32,
-    /// The place of the last event read, as in the id sent to the client.
+    /// The place of the last event read, as it appears in the id sent to the client.
     place: Place,
     /// The reader's slot in the ring's waiters.
     slot: u32,
@@ -67,8 +67,8 @@ pub(crate) struct RingCursor<T> {
 #[derive(Debug)]
 pub(crate) enum Stage<T> {
     Gap(Box<Gap>),
-    /// The client's id is ahead of the ring. Once the repair with the number `repair` has been
-    /// completed, the ring is known to contain everything that the engine does.
+    /// The client's id is ahead of the ring. After the repair with the number `repair`, the ring is
+    /// known to contain all of the engine's newest events.
     Ahead {
         place: Place,
         repair: u64,
@@ -189,15 +189,16 @@ impl<T> RingCursor<T> {
         })
     }
 
-    /// Returns where to continue if the reader has read events that are no longer part of the topic.
+    /// Returns the position at which to continue if the reader has read events that are no longer
+    /// part of the topic.
     #[cold]
     fn leave_branch(&self, state: &State<T>) -> Option<Jump> {
         let mut number = self.number;
         let mut reason = None;
         for branch in &state.branches[self.branch as usize..] {
             match *branch {
-                // A reader that is ahead of the ring may have read its events from the log that the
-                // engine has now.
+                // If the reader is ahead of the ring, its events may still be part of the engine's
+                // log.
                 Branch::Cut { kept } if number > kept && !self.is_ahead() => {
                     number = kept;
                     reason = reason.or(Some(GapReason::RolledBack));
@@ -216,7 +217,7 @@ impl<T> RingCursor<T> {
         matches!(self.stage, Stage::Ahead { .. })
     }
 
-    /// Continues elsewhere. Returns the gap to report first.
+    /// Moves the reader to another position. Returns the gap to report first.
     #[cold]
     fn jump(&mut self, jump: Jump) -> Gap {
         self.stage = Stage::Following;
@@ -253,8 +254,8 @@ impl Jump {
     }
 }
 
-/// Checks whether the ring has caught up with the id of a client that is ahead of it. Returns the
-/// sequence number after which to resume, or where to continue if the id cannot be resumed.
+/// Checks whether the ring has caught up with the id of a client that was ahead of it. Returns the
+/// sequence number after which to resume, or a [`Jump`] if the id cannot be resumed.
 #[cold]
 fn catch_up<T>(state: &State<T>, place: Place, repair: u64) -> Poll<Result<u64, Jump>> {
     let reason = match state.locate(place) {

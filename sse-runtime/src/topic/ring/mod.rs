@@ -1,6 +1,6 @@
-//! [`Ring`]: holds a topic's newest events. It is the back end of an in-memory topic, and the copy
-//! of a topic that an engine stores. A reader has no queue and stores only the sequence number of the
-//! last event that it has read.
+//! [`Ring`]: holds a topic's newest events. It is the back end of an in-memory topic, and holds the
+//! copy of a stored topic's newest events. A reader has no queue and stores only its position in
+//! the ring.
 
 pub(crate) mod cursor;
 pub(crate) mod overflow;
@@ -121,13 +121,13 @@ impl<T> Ring<T> {
         Ok(EventId::position(position))
     }
 
-    /// Appends an event that an engine has stored.
+    /// Appends an event stored by an engine.
     pub(crate) fn insert(&self, entry: Arc<Entry<T>>, at: Instant) {
         self.push(entry, self.state(), at);
     }
 
-    /// `entry` comes before the guard so that it is dropped after the lock is released, even if a
-    /// user's key function panics.
+    /// Appends an event. `entry` is declared before the guard so that it is dropped after the lock
+    /// is released, even if a user's key function panics.
     fn push(&self, entry: Arc<Entry<T>>, mut guard: MutexGuard<'_, State<T>>, at: Instant) {
         let state = &mut *guard;
         let number = state.last + 1;
@@ -177,7 +177,7 @@ impl<T> Ring<T> {
     }
 }
 
-/// Changes that only a [`Follower`](super::engine::Follower) makes.
+/// Methods that only a [`Follower`](super::engine::Follower) calls.
 impl<T> Ring<T> {
     /// Returns the place before the oldest held event.
     pub(crate) fn before_oldest(&self) -> Place {
@@ -189,7 +189,7 @@ impl<T> Ring<T> {
         self.state().mark_at(number)
     }
 
-    /// Empties the ring, because the engine's log has a new epoch.
+    /// Empties the ring after the engine's log has been given a new epoch.
     pub(crate) fn rebase(&self, epoch: Epoch) {
         let mut state = self.state();
         let before = state.bytes;
@@ -205,8 +205,9 @@ impl<T> Ring<T> {
         drop(gone);
     }
 
-    /// Empties the ring, because the log no longer contains the records up to `place`. Readers that
-    /// have not read them receive a gap.
+    /// Empties the ring and continues after `place`, because the log no longer contains the records
+    /// between the ring's newest event and `place`. Readers that have not read everything up to
+    /// `place` receive a gap.
     pub(crate) fn skip_to(&self, place: Place) {
         let mut state = self.state();
         let before = state.bytes;
@@ -226,8 +227,8 @@ impl<T> Ring<T> {
         drop((held, batch));
     }
 
-    /// Removes the events after the one with this number, or all events, because the engine has
-    /// lost them.
+    /// Removes the events after the one with this number, because the engine has lost them. If
+    /// `number` is `None`, removes all events.
     pub(crate) fn cut(&self, number: Option<u64>) {
         let mut state = self.state();
         let before = state.bytes;
@@ -239,7 +240,7 @@ impl<T> Ring<T> {
         drop(gone);
     }
 
-    /// Notes that a repair has been completed, and wakes the readers that wait for it.
+    /// Records that a repair has been completed, and wakes the waiting readers.
     pub(crate) fn set_checked(&self, number: u64) {
         let mut state = self.state();
         if number > state.checked {
@@ -360,8 +361,9 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
 }
 
 impl<T: Send + Sync + 'static> Ring<T> {
-    /// Subscribes to the ring. `ask` is set if an engine stores the topic. It starts a repair, for a
-    /// reader whose id is ahead of the ring, and returns the number of that repair.
+    /// Subscribes to the ring. If an engine stores the topic, `ask` is `Some`. If the reader's id
+    /// is ahead of the ring, this method calls `ask`, which starts a repair and returns the
+    /// repair's number.
     pub(crate) fn subscribe_with(
         self: &Arc<Self>,
         from: &StartAt,
@@ -374,7 +376,8 @@ impl<T: Send + Sync + 'static> Ring<T> {
             None => state.start_in_memory(from),
             Some(_) => state.start_in_log(from),
         };
-        // Each reader has at least one file descriptor or one task, so there are fewer than 2³².
+        // Each reader occupies at least a file descriptor or a task, so there are fewer than 2³²
+        // readers.
         let slot = u32::try_from(state.waiters.enter()).unwrap_or(u32::MAX);
         state.unread_since = None;
         let branch = state::branches(&state);

@@ -41,10 +41,11 @@ pub(crate) trait NewestOf<T>: Send {
     /// `number` are excluded.
     fn after(&self, number: u64) -> Vec<(u64, Arc<Entry<T>>)>;
 
-    /// Removes an event that is the newest of its key.
+    /// Removes an event that is the newest event of its key.
     fn remove(&mut self, entry: &Arc<Entry<T>>);
 
-    /// Records a held event, unless its key already has an event. Returns whether it did.
+    /// Records a held event as the newest event of its key, unless the key already has one. Returns
+    /// whether the event was recorded.
     fn restore(&mut self, number: u64, entry: &Arc<Entry<T>>) -> bool;
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;

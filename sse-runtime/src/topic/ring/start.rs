@@ -1,4 +1,4 @@
-//! [`Opening`]: the start of a new reader.
+//! [`Opening`]: the initial state of a reader.
 
 use super::{
     cursor::Stage,
@@ -14,7 +14,7 @@ use crate::{
     topic::{Start, backend::StartAt, engine::Place},
 };
 
-/// The start of a new reader.
+/// The initial state of a reader.
 pub(crate) struct Opening<T> {
     pub(crate) stage: Stage<T>,
     /// The sequence number after which the reader starts.
@@ -27,7 +27,7 @@ pub(crate) struct Opening<T> {
 }
 
 impl<T> State<T> {
-    /// Returns where a reader of an in-memory topic starts.
+    /// Returns the initial state of a reader of an in-memory topic.
     pub(super) fn start_in_memory(&self, from: &StartAt) -> Opening<T> {
         let id = match from {
             StartAt::Start(start) => return self.start_at(*start),
@@ -52,7 +52,7 @@ impl<T> State<T> {
         self.resume(sent.number, &sent, is_done)
     }
 
-    /// Returns where a reader of a topic starts that an engine stores.
+    /// Returns the initial state of a reader of a stored topic.
     pub(super) fn start_in_log(&self, from: &StartAt) -> Opening<T> {
         let id = match from {
             StartAt::Start(start) => return self.start_at(*start),

@@ -29,8 +29,8 @@ use crate::{
 pub(crate) struct State<T> {
     pub(crate) epoch: Epoch,
     /// The held events. Their sequence numbers are consecutive and end with `last`. In an in-memory
-    /// topic, an event's sequence number is also the number in its id. An engine's numbers may have
-    /// holes.
+    /// topic, an event's sequence number is also the number in its id. In a stored topic, the
+    /// numbers in the ids may have gaps.
     pub(crate) held: VecDeque<(Instant, Arc<Entry<T>>)>,
     /// The total cost of all held events, whether they are held in the ring or as the newest event
     /// of a key.
@@ -40,12 +40,12 @@ pub(crate) struct State<T> {
     /// The time at which the last reader left, or `None` while there are readers.
     pub(crate) unread_since: Option<Instant>,
     pub(crate) last: u64,
-    /// The place before the oldest held event, as in the events' ids.
+    /// The place before the oldest held event, numbered as in the events' ids.
     pub(crate) boundary: Place,
-    /// The changes after which readers may have to continue elsewhere. Empty while there are no
-    /// readers.
+    /// The changes that may force a reader to continue at another position. Empty while there are
+    /// no readers.
     pub(crate) branches: Vec<Branch>,
-    /// The number of the last repair that has been completed, for readers that wait for one.
+    /// The number of the last completed repair. Readers may wait for a repair to complete.
     pub(crate) checked: u64,
     pub(crate) overflow: Overflow<T>,
     pub(crate) finished: bool,
@@ -58,13 +58,13 @@ pub(crate) struct State<T> {
     pub(crate) batch: Option<CachedBatch<T>>,
 }
 
-/// A change of the ring that is not an append.
+/// A change that removes events that a reader may already have read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Branch {
     /// The events after this sequence number were removed, because the engine has lost them.
     Cut { kept: u64 },
-    /// The topic was emptied, because the engine has lost it. It continues after this sequence
-    /// number.
+    /// The ring was emptied, because the engine has lost the topic. The next event follows this
+    /// sequence number.
     Rebased { after: u64 },
 }
 
@@ -93,13 +93,14 @@ pub(crate) struct Evicted<T> {
     _batch: Option<CachedBatch<T>>,
 }
 
-/// Returns the number of branches.
+/// Returns the number of the ring's branches.
 pub(super) fn branches<T>(state: &State<T>) -> u32 {
-    // Each branch is a loss of events by the engine while the topic has readers.
+    // A branch is added only when the engine loses events while the topic has readers, so the
+    // number is small.
     u32::try_from(state.branches.len()).unwrap_or(u32::MAX)
 }
 
-/// Returns the place of an event, as in its id.
+/// Returns the place of an event, as it appears in the event's id.
 pub(super) fn place<T>(entry: &Entry<T>) -> Place {
     let position = entry.position();
     Place {
@@ -115,8 +116,8 @@ impl<T> State<T> {
         newest.map_or(self.boundary, |(_, entry)| place(entry))
     }
 
-    /// Returns the place of the event with this sequence number, which must be held or be the one
-    /// before the oldest held event.
+    /// Returns the place of the event with this sequence number. The event must be held, or be the
+    /// event directly before the oldest held event.
     pub(crate) fn place_of(&self, number: u64) -> Place {
         self.held_at(number).map_or(self.boundary, place)
     }
@@ -132,13 +133,13 @@ impl<T> State<T> {
         Some(entry)
     }
 
-    /// Returns the index of the first held event whose number in its id is at least `number`.
+    /// Returns the index of the first held event whose id contains `number` or a higher number.
     fn index_of(&self, number: u64) -> usize {
         self.held
             .partition_point(|(_, entry)| entry.position().number() < number)
     }
 
-    /// Returns the mark of the event with this number in its id, if it is known.
+    /// Returns the mark of the event whose id contains this number, if the mark is known.
     pub(crate) fn mark_at(&self, number: u64) -> Option<Mark> {
         if number == self.boundary.number {
             return self.boundary.mark;
@@ -150,7 +151,7 @@ impl<T> State<T> {
             .flatten()
     }
 
-    /// Locates an id of a topic that an engine stores. Its epoch is the topic's.
+    /// Locates a client's id in a stored topic. The caller has already checked its epoch.
     pub(crate) fn locate(&self, sent: Place) -> Located {
         let unmarked = sent.mark.is_none() && sent.number > 0;
         if unmarked || sent.mark.is_some() && sent.number == 0 {
@@ -182,7 +183,8 @@ impl<T> State<T> {
         }
     }
 
-    /// Removes the events after the one with this number in its id, or all events.
+    /// Removes the events after the one whose id contains this number. If `number` is `None`,
+    /// removes all events.
     pub(crate) fn cut(&mut self, number: Option<u64>) -> Evicted<T> {
         let kept = number.map_or(0, |number| self.index_of(number.saturating_add(1)));
         let removed = self.held.split_off(kept);
@@ -218,8 +220,8 @@ impl<T> State<T> {
         }
     }
 
-    /// Removes the events after `last` from the newest events of each key. For their keys, the
-    /// newest event that is still held takes their place.
+    /// Removes the events after `last` from the newest events of each key. Each removed event is
+    /// replaced by the newest held event of the same key, if any.
     fn forget_newest_after(&mut self, last: u64) -> Vec<Arc<Entry<T>>> {
         let oldest = self.before_oldest();
         let Overflow::LatestBy(newest) = &mut self.overflow else {

@@ -53,10 +53,11 @@ pub struct Subscription<T> {
     unreported: Option<Box<Gap>>,
 }
 
-/// The caller uses the updates' values. An event that cannot be decoded is a gap.
+/// The value of `READS` if the caller uses the updates' values. An event that cannot be decoded is
+/// then reported as a gap.
 const VALUES: bool = true;
 
-/// The caller passes on the updates' frames.
+/// The value of `READS` if the caller only passes on the updates' frames.
 const FRAMES: bool = false;
 
 /// Whether the position has been reported to the endpoint's stream. Keep-alives contain the
@@ -280,7 +281,8 @@ impl<T> Subscription<T> {
         Poll::Ready(Some(stop == Stop::UntilTaken || waits))
     }
 
-    /// Hands out an event, or a gap if the reader needs the event's value and it cannot be decoded.
+    /// Hands out an event. Returns a gap instead if the caller uses the event's value and the value
+    /// cannot be decoded.
     #[inline(always)]
     fn hand_out_if<const READS: bool>(&mut self, delivery: Delivery<T>) -> Result<Update<T>, Gap> {
         if READS == VALUES

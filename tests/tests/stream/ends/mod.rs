@@ -42,7 +42,8 @@ macro_rules! endpoint {
                     let directory = tempfile::tempdir().unwrap();
                     let log = Log::open(directory.path().join("log")).await.unwrap();
                     let hub = Hub::builder(|| Topic::builder()).engine(&log, "runs").build();
-                    // To the hub, this event looks like one from a run of an earlier process.
+                    // The hub cannot distinguish this event from an event published by a run in an
+                    // earlier process.
                     let topic = hub.topic("run").await.unwrap();
                     topic.publish(&0).await.unwrap();
                     let run = hub.resume("run", Start::Now).await.unwrap();

@@ -41,12 +41,12 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Returns the output of a future that does not wait. No method of a hub waits if its topics are in
-/// memory.
+/// Returns the output of a future that completes when it is first polled. This applies to all
+/// methods of a hub whose topics are in memory.
 fn ready<F: Future>(future: F) -> F::Output {
     match poll_once(future) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("the future waits"),
+        Poll::Pending => panic!("the future is pending"),
     }
 }
 
