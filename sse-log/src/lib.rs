@@ -33,7 +33,7 @@
 //!   before any client receives it. It survives `kill -9` and a power loss.
 //! - Events that are published concurrently are written together, so the disk's latency does not
 //!   limit the number of events per second.
-//! - Reading a topic does not access the file. Clients are served from memory.
+//! - Reading a topic accesses the file only when the topic is opened. Clients are served from memory.
 //! - An event that is published again with [the same key](sse_runtime::Topic::publish_with_key) is
 //!   stored only once, provided that the topic still keeps the first copy.
 //!
@@ -62,7 +62,14 @@
 //! If the disk fails, the most recent events may or may not be on the disk. Publishing them returns
 //! [`Unknown`](sse_runtime::topic::PublishError::Unknown), and the log stores no more events until
 //! the process is restarted. Open streams continue. Call [`Log::is_healthy`] in your readiness
-//! probe, so that the process is restarted.
+//! probe, so that the load balancer sends new clients to another process. Restart a process whose
+//! disk has failed. A process whose disk is full recovers on its own.
+//!
+//! # Backups
+//!
+//! Copy the file only while the log is closed. A copy of an open file may be damaged. If an old copy
+//! is restored, clients that have received later events get a gap with the reason `rolled_back`. Use
+//! a local file system, because `fsync` and locks may not work on a network file system.
 
 mod append;
 mod builder;

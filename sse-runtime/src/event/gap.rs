@@ -35,10 +35,9 @@ pub enum GapReason {
     Unknown,
     /// The publisher was faster than the reader, and the reader's next event is no longer retained.
     Overtaken,
-    /// The engine that stores the topic has lost events that this reader may have received, and has
-    /// stored other events in their place.
+    /// The engine that stores the topic has lost events that this reader may have received.
     RolledBack,
-    /// The event cannot be decoded, because it was published by a newer deployment.
+    /// The event cannot be decoded, for example because a newer deployment has published it.
     Unreadable,
 }
 

@@ -32,7 +32,7 @@ pub(super) const BYTES: usize = 64 * 1024 * 1024;
 ///     .keep_for(Duration::from_secs(600))
 ///     .build();
 /// ```
-#[must_use = "a builder does nothing until `build` is called"]
+#[must_use = "a builder does nothing until `build` or `open` is called"]
 pub struct TopicBuilder<T> {
     pub(super) encode: Encode<T>,
     pub(super) capacity: Capacity,
@@ -77,7 +77,7 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// then continues with the newest event of each key, except for events that it has already
     /// read. Use this setting if only the latest state matters, such as the current price of each
     /// symbol. The topic holds the newest event of each key forever, so the number of keys should
-    /// be small. The topic's lock is held while `key` and the `Hash`, `Eq` and `Drop`
+    /// be small. An engine, however, stores it no longer than any other event. The topic's lock is held while `key` and the `Hash`, `Eq` and `Drop`
     /// implementations of its return value run, so none of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
@@ -91,7 +91,7 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// Stops a reader when its next event is no longer held. The reader's stream then closes with
     /// [`CloseReason::Lagged`](crate::CloseReason::Lagged). This setting is useful if the events
     /// are also stored elsewhere and the client can fetch the missed ones from there after it
-    /// reconnects. An in-memory topic no longer holds the missed events, so a client that resumes
+    /// reconnects. The topic itself no longer holds the missed events, so a client that resumes
     /// from the topic receives a gap.
     pub fn disconnect(mut self) -> Self {
         self.overflow = Overflow::Disconnect;

@@ -57,8 +57,9 @@ use crate::{
 /// [`subscribe`](Self::subscribe) accepts this id. The reader receives all later events that are
 /// still held, followed by new events as they are published. No event in between is lost or
 /// repeated. If events after the id are no longer held, the reader receives a `gap` event (see
-/// [`Gap`](super::Gap)). An id also contains the topic's epoch, which changes when the process
-/// restarts, so ids from before a restart are not mistaken for current ones.
+/// [`Gap`](super::Gap)). An id also contains the topic's epoch. The epoch of an in-memory topic
+/// changes when the process restarts, so ids from before a restart are not mistaken for current
+/// ones.
 ///
 /// All clones refer to the same topic.
 pub struct Topic<T> {
@@ -178,7 +179,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// # Errors
     ///
     /// Returns an error under the same conditions as [`publish`](Self::publish), or
-    /// [`PublishError::TakesTime`] if the back end has to wait.
+    /// [`PublishError::TakesTime`] if an engine stores the topic.
     pub fn try_publish(&self, value: &T) -> Result<EventId, PublishError>
     where
         T: Clone,

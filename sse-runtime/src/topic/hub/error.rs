@@ -16,8 +16,9 @@ use axum::{
 /// The error returned by a [`Hub`](crate::Hub) that cannot provide a topic.
 ///
 /// [`Full`](Self::Full) is converted into a `429` response and [`Unavailable`](Self::Unavailable)
-/// into a `503` response, both with a `Retry-After` header. [`StoredRun`](Self::StoredRun) is
-/// logged and converted into a `500` response. Any other error is converted into a `400` response.
+/// into a `503` response, both with a `Retry-After` header. [`StoredRun`](Self::StoredRun) and
+/// [`OtherType`](Self::OtherType) are logged and converted into a `500` response. Any other error is
+/// converted into a `400` response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -41,6 +42,9 @@ pub enum HubError {
     /// events are stored by an engine.
     #[error("the run is stored and cannot be started again; choose another name for a new run")]
     StoredRun,
+    /// Another hub has the topic open with another type of value.
+    #[error("another hub has the topic open with another type of value; use another prefix")]
+    OtherType,
     /// The engine that stores the hub's topics did not respond in time. The cause is logged.
     #[error("the engine that stores the hub's topics is not available; try again later")]
     Unavailable,
@@ -60,8 +64,8 @@ impl IntoResponse for HubError {
                 let headers = [(header::RETRY_AFTER, after)];
                 (StatusCode::SERVICE_UNAVAILABLE, headers).into_response()
             }
-            Self::StoredRun => {
-                tracing::error!(error = %self, "failed to start a run");
+            Self::StoredRun | Self::OtherType => {
+                tracing::error!(error = %self, "failed to open a hub's topic");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
             Self::TooManyNames | Self::NameTooLong | Self::InvalidName => {

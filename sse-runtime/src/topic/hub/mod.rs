@@ -450,7 +450,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 None => builder.build(),
                 Some(store) => store
                     .start(builder, name)
-                    .map_err(|error| unavailable(&error, name))?,
+                    .map_err(|error| to_hub_error(&error, name))?,
             };
             let freed = self.0.freed();
             topic.backend.count_in(&freed.bytes);
@@ -493,12 +493,21 @@ fn check_name(name: &str, is_stored: bool) -> Result<(), HubError> {
 /// Waits until a topic is open.
 async fn opened<T>(topic: &Topic<T>, name: &str) -> Result<(), HubError> {
     let opened = topic.backend.opened().await;
-    opened.map_err(|error| unavailable(&error, name))
+    opened.map_err(|error| to_hub_error(&error, name))
 }
 
-fn unavailable(error: &OpenError, name: &str) -> HubError {
-    tracing::warn!(name, %error, "failed to open a hub's topic");
-    HubError::Unavailable
+fn to_hub_error(error: &OpenError, name: &str) -> HubError {
+    match error {
+        OpenError::InvalidName => HubError::NameTooLong,
+        OpenError::OtherType { .. } => {
+            tracing::error!(name, %error, "failed to open a hub's topic; use another prefix");
+            HubError::OtherType
+        }
+        OpenError::TimedOut { .. } => {
+            tracing::warn!(name, %error, "failed to open a hub's topic");
+            HubError::Unavailable
+        }
+    }
 }
 
 impl<T: Send + Sync + 'static> Inner<T> {
