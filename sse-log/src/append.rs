@@ -275,3 +275,167 @@ pub(crate) fn find(
     };
     batch.iter().map(find).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use redb::backends::InMemoryBackend;
+    use sse_runtime::topic::engine::{Key, Page};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{open, read};
+
+    const KEEP: Keep = Keep {
+        events: usize::MAX,
+        bytes: usize::MAX,
+        age: None,
+    };
+
+    fn open() -> Database {
+        let (_, database) = open::open_backend(Box::new(InMemoryBackend::new())).unwrap();
+        database
+    }
+
+    fn request(key: u128, kind: Kind, keep: Keep) -> Request {
+        Request::Append {
+            topic: "topic".into(),
+            record: Record {
+                key: Key::from(key),
+                kind,
+                body: Bytes::from_static(b"body"),
+            },
+            keep,
+            reply: oneshot::channel().0,
+        }
+    }
+
+    fn event(key: u128) -> Request {
+        request(key, Kind::Event, KEEP)
+    }
+
+    fn append(database: &Database, batch: &[Request]) -> Vec<Outcome> {
+        match apply(database, batch, 100) {
+            Ok(outcomes) => outcomes,
+            Err(failed) => panic!("{}", failed.error),
+        }
+    }
+
+    fn page(database: &Database, after: u64, bytes: usize) -> Page {
+        let transaction = database.begin_read().unwrap();
+        let page = read::page(&transaction, "topic", after, bytes);
+        page.unwrap().unwrap()
+    }
+
+    fn place(number: u64, key: u128) -> Place {
+        let mark = Some(Key::from(key).mark());
+        Place { number, mark }
+    }
+
+    fn numbers(page: &Page) -> Vec<u64> {
+        page.records.iter().map(|stored| stored.number).collect()
+    }
+
+    #[test]
+    fn known_key_returns_the_place_of_its_record() {
+        let database = open();
+        append(&database, &[event(10), event(20), event(30)]);
+        let outcomes = append(&database, &[event(30), event(10), event(40), event(40)]);
+        let mut appended = outcomes.iter().map(|outcome| match outcome {
+            Outcome::Known(appended) => (false, appended.previous, appended.number),
+            Outcome::Stored(Some(appended)) => (true, appended.previous, appended.number),
+            _ => panic!(),
+        });
+        assert_eq!(appended.next(), Some((false, place(2, 20), 3)));
+        assert_eq!(appended.next(), Some((false, Place::START, 1)));
+        assert_eq!(appended.next(), Some((true, place(3, 30), 4)));
+        assert_eq!(appended.next(), Some((false, place(3, 30), 4)));
+    }
+
+    #[test]
+    fn nothing_is_stored_after_the_end() {
+        let database = open();
+        let end = || request(1, Kind::End, KEEP);
+        let outcomes = append(&database, &[event(10), end(), event(20), event(10), end()]);
+        assert!(matches!(
+            outcomes[..],
+            [
+                Outcome::Stored(_),
+                Outcome::Stored(_),
+                Outcome::Ended,
+                Outcome::Known(_),
+                Outcome::Known(_),
+            ]
+        ));
+        assert!(matches!(
+            append(&database, &[event(30)])[..],
+            [Outcome::Ended]
+        ));
+        assert_eq!(numbers(&page(&database, 0, 100)), [1, 2]);
+    }
+
+    #[test]
+    fn page_starts_after_the_oldest_record_that_is_left() {
+        let database = open();
+        let keep = Keep { events: 2, ..KEEP };
+        for key in 1..=6 {
+            append(&database, &[request(key, Kind::Event, keep)]);
+        }
+        for (after, before, left) in [
+            (
+                0,
+                Place {
+                    number: 3,
+                    mark: None,
+                },
+                &[4, 5, 6][..],
+            ),
+            (
+                3,
+                Place {
+                    number: 3,
+                    mark: None,
+                },
+                &[4, 5, 6],
+            ),
+            (4, place(4, 4), &[5, 6]),
+            (6, place(6, 6), &[]),
+            (9, place(6, 6), &[]),
+            (u64::MAX, place(6, 6), &[]),
+        ] {
+            let page = page(&database, after, 100);
+            assert_eq!(page.before, before, "after {after}");
+            assert_eq!(numbers(&page), left, "after {after}");
+            assert_eq!(page.tail.newest, place(6, 6));
+        }
+        // The key of a record that was removed is forgotten.
+        let again = append(&database, &[event(1)]);
+        assert!(matches!(
+            again[..],
+            [Outcome::Stored(Some(Appended { number: 7, .. }))]
+        ));
+    }
+
+    #[test]
+    fn page_contains_at_least_one_record() {
+        let database = open();
+        append(&database, &[event(1), event(2), event(3), event(4)]);
+        for (bytes, count) in [(0, 1), (1, 1), (4, 1), (5, 2), (8, 2), (100, 4)] {
+            let page = page(&database, 0, bytes);
+            assert_eq!((page.records.len(), page.before), (count, Place::START));
+        }
+    }
+
+    #[test]
+    fn lowered_limit_is_applied_in_steps() {
+        let database = open();
+        let count = 3 * TRIM as u128;
+        append(&database, &(1..=count).map(event).collect::<Vec<_>>());
+        let keep = Keep { events: 10, ..KEEP };
+        for left in [2 * TRIM + 1, TRIM + 2, 11, 11] {
+            let key = u128::from(fastrand::u64(u64::MAX / 2..));
+            append(&database, &[request(key, Kind::Event, keep)]);
+            assert_eq!(page(&database, 0, usize::MAX).records.len(), left);
+        }
+    }
+}

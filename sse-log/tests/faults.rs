@@ -39,6 +39,7 @@ struct Disk(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     content: InMemoryBackend,
+    is_locked: AtomicBool,
     /// Whether each sync fails.
     does_sync_fail: AtomicBool,
     /// Whether each write fails.
@@ -52,6 +53,7 @@ impl Disk {
     fn new() -> Self {
         Self(Arc::new(Inner {
             content: InMemoryBackend::new(),
+            is_locked: AtomicBool::new(false),
             does_sync_fail: AtomicBool::new(false),
             does_write_fail: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
@@ -111,10 +113,30 @@ impl StorageBackend for Disk {
             false => self.0.content.write(offset, data),
         }
     }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.is_locked.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(!self.0.is_locked.swap(true, Ordering::SeqCst))
+    }
+}
+
+/// Opens the log on a disk, once it has been closed.
+async fn open_log_on(disk: &Disk) -> Log {
+    let start = Instant::now();
+    loop {
+        match Log::builder().open_backend(disk.clone()).await {
+            Err(LogError::Locked { .. }) if start.elapsed() < PATIENCE => {}
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 async fn open_disk(disk: &Disk) -> (Log, Topic<u64>) {
-    let log = Log::builder().open_backend(disk.clone()).await.unwrap();
+    let log = open_log_on(disk).await;
     let numbers = Topic::open(&log, "numbers").await.unwrap();
     (log, numbers)
 }
@@ -191,7 +213,7 @@ async fn publish_again(texts: &Topic<String>) {
 
 async fn full_disk(set_full: impl Fn(&Disk), set_free: impl Fn(&Disk)) {
     let disk = Disk::new();
-    let log = Log::builder().open_backend(disk.clone()).await.unwrap();
+    let log = open_log_on(&disk).await;
     let texts: Topic<String> = Topic::open(&log, "texts").await.unwrap();
     let mut stored = Vec::new();
     for _ in 0..3 {
@@ -211,7 +233,7 @@ async fn full_disk(set_full: impl Fn(&Disk), set_free: impl Fn(&Disk)) {
     drop((log, texts));
 
     // No rejected event is stored, and no acknowledged event is missing.
-    let log = Log::builder().open_backend(disk.clone()).await.unwrap();
+    let log = open_log_on(&disk).await;
     let texts: Topic<String> = Topic::open(&log, "texts").await.unwrap();
     let events = read_all(&texts).await;
     assert!(events.iter().map(|(_, text)| text).eq(&stored));
@@ -255,7 +277,7 @@ async fn log_recovers_when_no_write_has_succeeded() {
 #[tokio::test]
 async fn log_becomes_healthy_without_an_append() {
     let disk = Disk::new();
-    let log = Log::builder().open_backend(disk.clone()).await.unwrap();
+    let log = open_log_on(&disk).await;
     let texts: Topic<String> = Topic::open(&log, "texts").await.unwrap();
     disk.leave(0);
     fill(&texts).await;
@@ -337,20 +359,28 @@ async fn open_waits_until_another_process_closes_the_log() {
     opening.await.unwrap();
 }
 
+/// A runtime waits for its blocking threads when it is dropped.
 #[tokio::test]
-async fn cancelled_open_does_not_hold_the_log() {
+async fn cancelled_open_stops_waiting() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("log");
-    let log = open(&path).await;
-    let opening = tokio::spawn({
-        let path = path.clone();
-        async move { open(&path).await }
+    let _log = open(&path).await;
+    let (stopped, has_stopped) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let hour = Duration::from_secs(3600);
+        let opened = runtime.block_on(async {
+            let opening = Log::builder().lock_timeout(hour).open(&path);
+            tokio::time::timeout(Duration::from_millis(100), opening).await
+        });
+        assert!(opened.is_err());
+        drop(runtime);
+        stopped.send(())
     });
-    tokio::task::yield_now().await;
-    opening.abort();
-    assert!(opening.await.is_err());
-    drop(log);
-    open(&path).await;
+    tokio::time::timeout(PATIENCE, has_stopped)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
@@ -531,7 +561,7 @@ async fn flipped_bit_is_an_error_or_has_no_effect() {
 #[tokio::test]
 async fn bit_flipped_later_does_not_change_an_event() {
     let disk = Disk::new();
-    let log = Log::builder().open_backend(disk.clone()).await.unwrap();
+    let log = open_log_on(&disk).await;
     let texts: Topic<String> = Topic::open(&log, "texts").await.unwrap();
     let needle = "a needle".repeat(10);
     let filler = "a haystack".repeat(50_000);

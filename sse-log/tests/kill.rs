@@ -19,6 +19,7 @@ use std::{
 use sse_runtime::Start;
 use support::{open_numbers, parts, read_all, setting};
 use tempfile::tempdir;
+use tokio::task::spawn_blocking;
 
 /// The environment variable that makes this binary the child. It contains the path of the log.
 const LOG: &str = "SSE_LOG_KILLED";
@@ -120,7 +121,11 @@ async fn acknowledged_events_survive_kill() {
     let mut before: Vec<(String, u64)> = Vec::new();
     let mut acknowledged = 0;
     for round in 0..rounds {
-        let printed = run_and_kill(&path);
+        let killing = spawn_blocking({
+            let path = path.clone();
+            move || run_and_kill(&path)
+        });
+        let printed = killing.await.unwrap();
         let (log, numbers) = open_numbers(&path).await;
         let events = read_all(&numbers).await;
         drop((log, numbers));

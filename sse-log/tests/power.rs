@@ -27,6 +27,9 @@ use support::{parts, read_all, setting};
 /// The number of events that each topic keeps.
 const KEEP: usize = 40;
 
+/// The number of operations at the start after each of which the power is cut.
+const FIRST: usize = 50;
+
 const TOPICS: [&str; 2] = ["one", "other"];
 
 /// An operation on the disk, or an event that a user has observed.
@@ -291,7 +294,8 @@ async fn observed_events_survive_a_power_loss() {
     let mut cutter = Cutter::new(&trace, Vec::new());
     let mut cuts = 0;
     for (at, happened) in trace.iter().enumerate() {
-        if at % step == 0 {
+        // The first steps create the file.
+        if at % step == 0 || at < FIRST {
             for cut in CUTS {
                 let content = cutter.cut(at, cut);
                 let recovery = check(content.clone(), &observed).await;
