@@ -6,5 +6,7 @@
 
 mod checker;
 mod clients;
+mod fake;
+mod faults;
 mod model;
 mod server;

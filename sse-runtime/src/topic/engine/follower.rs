@@ -654,7 +654,9 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
     }
 
     fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>> {
-        self.ring.subscribe_with(&from, Some(&|| self.ask()))
+        let source = Arc::clone(&self);
+        self.ring
+            .subscribe_with(&from, Some((source, &|| self.ask())))
     }
 
     fn subscribers(&self) -> usize {

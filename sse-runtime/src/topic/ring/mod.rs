@@ -34,7 +34,7 @@ use crate::{
 use cursor::{RingCursor, Stage};
 use overflow::{Capacity, Overflow};
 use start::Opening;
-use state::{Branch, Evicted, State};
+use state::{Branch, Evicted, Source, State};
 use waiters::Waiters;
 
 /// A topic's newest events.
@@ -63,6 +63,7 @@ impl<T> Ring<T> {
                 finished: false,
                 failure: None,
                 waiters: Waiters::default(),
+                source: None,
                 batch: None,
             }),
             sum: OnceLock::new(),
@@ -361,20 +362,23 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
 }
 
 impl<T: Send + Sync + 'static> Ring<T> {
-    /// Subscribes to the ring. If an engine stores the topic, `ask` is `Some`. If the reader's id
-    /// is ahead of the ring, this method calls `ask`, which starts a repair and returns the
-    /// repair's number.
+    /// Subscribes to the ring. If an engine stores the topic, `log` contains the follower, which the
+    /// ring keeps alive while it has readers, and a function that starts a repair and returns the
+    /// repair's number. The function is called if the reader's id is ahead of the ring.
     pub(crate) fn subscribe_with(
         self: &Arc<Self>,
         from: &StartAt,
-        ask: Option<&dyn Fn() -> u64>,
+        log: Option<(Source, &dyn Fn() -> u64)>,
     ) -> Box<dyn Reader<T>> {
         let mut state = self.state();
         let before = state.bytes;
         let gone = self.evict(&mut state, before);
-        let start = match ask {
-            None => state.start_in_memory(from),
-            Some(_) => state.start_in_log(from),
+        let (start, ask, replaced) = match log {
+            None => (state.start_in_memory(from), None, None),
+            Some((source, ask)) => {
+                let start = state.start_in_log(from);
+                (start, Some(ask), state.source.replace(source))
+            }
         };
         // Each reader occupies at least a file descriptor or a task, so there are fewer than 2³²
         // readers.
@@ -382,7 +386,7 @@ impl<T: Send + Sync + 'static> Ring<T> {
         state.unread_since = None;
         let branch = state::branches(&state);
         drop(state);
-        drop(gone);
+        drop((gone, replaced));
         let stage = match (start.stage, ask) {
             // The state's lock must not be held, because the repair acquires it.
             (Stage::Ahead { place, .. }, Some(ask)) => Stage::Ahead {

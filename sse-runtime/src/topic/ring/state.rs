@@ -52,10 +52,23 @@ pub(crate) struct State<T> {
     /// The failure that finished the topic, if any.
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) waiters: Waiters,
+    /// The follower, if an engine stores the topic and there are readers.
+    pub(crate) source: Option<Source>,
     /// The last batch built for a lagging reader. It is kept so that other readers at the same
     /// position can share it, for example when many clients resume after a deployment. The batch is
     /// dropped when the next event is published or the last reader leaves.
     pub(crate) batch: Option<CachedBatch<T>>,
+}
+
+/// The follower that keeps the ring of a stored topic up to date. A reader may outlive the topic's
+/// handles, so the ring keeps the follower alive while it has readers.
+pub(crate) type Source = Arc<dyn Send + Sync>;
+
+/// The values released by a reader that leaves. They must be dropped after the lock is released.
+pub(crate) struct Left<T> {
+    _waker: Option<Waker>,
+    _batch: Option<CachedBatch<T>>,
+    _source: Option<Source>,
 }
 
 /// A change that removes events that a reader may already have read.
@@ -306,13 +319,17 @@ impl<T> State<T> {
     }
 
     /// Removes a reader. The returned values must be dropped after the lock is released.
-    pub(crate) fn leave(&mut self, slot: usize) -> (Option<Waker>, Option<CachedBatch<T>>) {
+    pub(crate) fn leave(&mut self, slot: usize) -> Left<T> {
         let waited = self.waiters.leave(slot);
         let was_last = self.waiters.count() == 0;
         if was_last {
             self.unread_since = Some(Instant::now());
             self.branches.clear();
         }
-        (waited, self.batch.take_if(|_| was_last))
+        Left {
+            _waker: waited,
+            _batch: self.batch.take_if(|_| was_last),
+            _source: self.source.take_if(|_| was_last),
+        }
     }
 }
