@@ -88,6 +88,17 @@ impl<T> Entry<T> {
         Self::stored(position, None, gap)
     }
 
+    /// Returns the entry of the same event, for readers that pass on frames.
+    pub(crate) fn without_value(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            value: None,
+            frame: self.frame.clone(),
+            id_line: self.id_line.clone(),
+            key: None,
+        }
+    }
+
     pub(crate) fn position(&self) -> Position {
         self.id.as_position()
     }

@@ -2,13 +2,31 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sse_runtime::{
     Start, Topic,
-    topic::{GapReason, Subscription, engine::Node},
+    topic::{
+        GapReason, Subscription,
+        engine::{Body, Key, Kind, Node, Record},
+    },
 };
 use tokio::time::timeout;
 
 use super::fake::Fake;
+
+fn number(value: u64) -> Record {
+    let mut body = vec![1_u8];
+    let frame = format!("data: {value}\n\n");
+    body.extend((frame.len() as u32).to_be_bytes());
+    body.extend(frame.as_bytes());
+    let record = Record {
+        key: Key::random(),
+        kind: Kind::Event,
+        body: body.into(),
+    };
+    assert!(Body::decode(record.body.clone()).is_some());
+    record
+}
 
 async fn values(reader: &mut Subscription<u64>) -> Vec<Result<u64, GapReason>> {
     let mut seen = Vec::new();
@@ -34,4 +52,70 @@ async fn subscription_outlives_the_topic_handle() {
     let reads = fake.reads();
     let _topic = Topic::<u64>::open(&node, "x").await.unwrap();
     assert_eq!(fake.reads(), reads + 1);
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Fragile(u64);
+
+impl<'de> Deserialize<'de> for Fragile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = u64::deserialize(deserializer)?;
+        assert!(value != 13, "unlucky");
+        Ok(Self(value))
+    }
+}
+
+async fn fragile(reader: &mut Subscription<Fragile>) -> Vec<Result<u64, GapReason>> {
+    let mut seen = Vec::new();
+    while let Ok(Some(next)) = timeout(Duration::from_secs(1), reader.recv()).await {
+        seen.push(next.map(|update| update.0).map_err(|gap| gap.reason()));
+    }
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn topic_with_an_event_whose_decoding_panics_is_opened() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    for value in [1, 13, 2] {
+        fake.store("x", number(value)).unwrap();
+    }
+    let topic = Topic::<Fragile>::open(&node, "x").await.unwrap();
+    let mut reader = topic.subscribe(Start::First);
+    let expected = [Ok(1), Err(GapReason::Unreadable), Ok(2)];
+    assert_eq!(fragile(&mut reader).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_whose_decoding_panics_is_a_gap() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    let topic = Topic::<Fragile>::open(&node, "x").await.unwrap();
+    let mut reader = topic.subscribe(Start::First);
+    for value in [1, 13, 2] {
+        let store = std::panic::AssertUnwindSafe(|| fake.store("x", number(value)));
+        let _ = std::panic::catch_unwind(store);
+    }
+    let expected = [Ok(1), Err(GapReason::Unreadable), Ok(2)];
+    assert_eq!(fragile(&mut reader).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_whose_key_panics_is_a_gap() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    let builder = Topic::<u64>::builder().latest_by(|value: &u64| {
+        assert!(*value != 13, "unlucky");
+        *value
+    });
+    let topic = builder.open(&node, "x").await.unwrap();
+    let mut reader = topic.subscribe(Start::First);
+    for value in [1, 13, 2] {
+        let store = std::panic::AssertUnwindSafe(|| fake.store("x", number(value)));
+        let _ = std::panic::catch_unwind(store);
+    }
+    assert_eq!(
+        values(&mut reader).await,
+        [Ok(1), Err(GapReason::Unreadable), Ok(2)]
+    );
 }

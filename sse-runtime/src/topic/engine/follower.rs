@@ -24,6 +24,7 @@ use std::{
     any::{Any, type_name},
     collections::{HashMap, VecDeque},
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -434,8 +435,15 @@ impl<T: Send + Sync + 'static> Follower<T> {
         }
         let at = Instant::now();
         let at = at.checked_sub(age).unwrap_or(at);
-        let entry = self.entry(position, record);
-        self.ring.insert(Arc::new(entry), at);
+        let entry = Arc::new(self.entry(position, record));
+        let insert = || self.ring.insert(Arc::clone(&entry), at);
+        // If the event were missing although the log contains it, its readers would not be told.
+        if catch_unwind(AssertUnwindSafe(insert)).is_err()
+            && self.ring.newest().number < place.number
+        {
+            self.warn_unreadable(position, "the topic's key function panicked");
+            self.ring.insert(Arc::new(entry.without_value()), at);
+        }
     }
 
     fn entry(&self, position: Position, record: Record) -> Entry<T> {
@@ -446,13 +454,15 @@ impl<T: Send + Sync + 'static> Follower<T> {
         };
         let value = own.or_else(|| {
             let json = body.json().unwrap_or_default();
-            match (self.codec.decode)(json) {
-                Ok(value) => Some(value),
-                Err(error) => {
-                    self.warn_unreadable(position, &error.to_string());
-                    None
-                }
-            }
+            let decode = || (self.codec.decode)(json);
+            // A panic must neither stop the repair nor the engine's thread.
+            let error = match catch_unwind(AssertUnwindSafe(decode)) {
+                Ok(Ok(value)) => return Some(value),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "its `Deserialize` implementation panicked".to_owned(),
+            };
+            self.warn_unreadable(position, &error);
+            None
         });
         Entry::stored(position, value, &body.frame)
     }

@@ -180,6 +180,11 @@ impl<T> Ring<T> {
 
 /// Methods that only a [`Follower`](super::engine::Follower) calls.
 impl<T> Ring<T> {
+    /// Returns the place of the newest event.
+    pub(crate) fn newest(&self) -> Place {
+        self.state().newest_place()
+    }
+
     /// Returns the place before the oldest held event.
     pub(crate) fn before_oldest(&self) -> Place {
         self.state().boundary
