@@ -1,6 +1,12 @@
 //! Single faults, each with the sequence of events that it takes.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use sse_runtime::{
@@ -10,7 +16,7 @@ use sse_runtime::{
         engine::{Body, Key, Kind, Node, Record},
     },
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::fake::Fake;
 
@@ -118,4 +124,51 @@ async fn event_whose_key_panics_is_a_gap() {
         values(&mut reader).await,
         [Ok(1), Err(GapReason::Unreadable), Ok(2)]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn topic_is_dropped_during_a_check() {
+    let fake = Arc::new(Fake::new());
+    let node = Node::new(fake.engine());
+    fake.set_down(true);
+    let stop = Arc::new(AtomicBool::new(false));
+    let checking = {
+        let (fake, stop) = (Arc::clone(&fake), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                fake.feed().reconnected();
+                std::thread::yield_now();
+            }
+        })
+    };
+    let mut openers = Vec::new();
+    for opener in 0..4 {
+        let (node, stop) = (node.clone(), Arc::clone(&stop));
+        openers.push(tokio::spawn(async move {
+            let mut count = 0_u64;
+            while !stop.load(Ordering::SeqCst) {
+                let name = format!("{opener}");
+                let opening = Topic::<u64>::open(&node, &name);
+                let _ = timeout(Duration::from_micros(count % 300), opening).await;
+                count += 1;
+            }
+            count
+        }));
+    }
+    // A thread of its own, because the deadlock blocks the runtime.
+    let (done, waited) = std::sync::mpsc::channel();
+    let watchdog = std::thread::spawn(move || {
+        if waited.recv_timeout(Duration::from_secs(30)).is_err() {
+            eprintln!("deadlock");
+            std::process::exit(1);
+        }
+    });
+    sleep(Duration::from_secs(4)).await;
+    stop.store(true, Ordering::SeqCst);
+    for opener in openers {
+        assert!(opener.await.unwrap() > 0);
+    }
+    done.send(()).unwrap();
+    watchdog.join().unwrap();
+    checking.join().unwrap();
 }

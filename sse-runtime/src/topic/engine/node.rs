@@ -187,12 +187,14 @@ async fn drive(node: Weak<Inner>, mut commands: mpsc::UnboundedReceiver<Command>
 /// Compares the newest position of each open topic with the engine's.
 async fn check(node: Weak<Inner>, is_feed_intact: bool) {
     let Some(inner) = node.upgrade() else { return };
-    let open: Vec<_> = inner
+    // The lock is released before a follower is used or dropped, because dropping the last reference
+    // to it acquires the lock again.
+    let mut open: Vec<_> = inner
         .topics()
         .iter()
         .filter_map(|(name, follower)| Some((Arc::clone(name), follower.upgrade()?)))
-        .filter(|(_, follower)| follower.tail().is_some())
         .collect();
+    open.retain(|(_, follower)| follower.tail().is_some());
     for chunk in open.chunks(TOPICS_PER_CHECK) {
         let names: Vec<&str> = chunk.iter().map(|(name, _)| &**name).collect();
         let before: Vec<_> = chunk.iter().map(|(_, follower)| follower.tail()).collect();
