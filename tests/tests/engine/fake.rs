@@ -130,6 +130,18 @@ impl Fake {
         Ok(appended)
     }
 
+    /// Appends a record that the feed loses.
+    pub(crate) fn store_silently(&self, topic: &str, record: Record) {
+        let mut topics = lock(&self.0.topics);
+        let (_, records) = entry(&mut topics, topic);
+        let number = records.len() as u64 + 1;
+        records.push(Stored {
+            number,
+            record,
+            age: Duration::ZERO,
+        });
+    }
+
     fn reach(&self) -> Result<(), Unreachable> {
         match self.0.is_down.load(Ordering::SeqCst) {
             true => Err(Unreachable("down".into())),

@@ -172,3 +172,27 @@ async fn topic_is_dropped_during_a_check() {
     watchdog.join().unwrap();
     checking.join().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn topic_that_is_being_opened_notices_a_reconnect() {
+    let fake = Arc::new(Fake::new());
+    let node = Node::new(fake.engine());
+    fake.store("x", number(1)).unwrap();
+    let engine = Arc::downgrade(&fake);
+    let is_first = Arc::new(AtomicBool::new(true));
+    fake.after_read(move || {
+        let engine = engine.upgrade().unwrap();
+        let is_first = is_first.swap(false, Ordering::SeqCst);
+        Box::pin(async move {
+            if is_first {
+                // The feed loses this record along with its connection.
+                engine.store_silently("x", number(2));
+                engine.feed().reconnected();
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+    });
+    let topic = Topic::<u64>::open(&node, "x").await.unwrap();
+    let mut reader = topic.subscribe(Start::First);
+    assert_eq!(values(&mut reader).await, [Ok(1), Ok(2)]);
+}

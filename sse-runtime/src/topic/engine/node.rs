@@ -194,7 +194,14 @@ async fn check(node: Weak<Inner>, is_feed_intact: bool) {
         .iter()
         .filter_map(|(name, follower)| Some((Arc::clone(name), follower.upgrade()?)))
         .collect();
-    open.retain(|(_, follower)| follower.tail().is_some());
+    open.retain(|(_, follower)| {
+        let is_open = follower.tail().is_some();
+        // The first read may have taken its snapshot before the connection was restored.
+        if !is_open && !is_feed_intact {
+            follower.suspect();
+        }
+        is_open
+    });
     for chunk in open.chunks(TOPICS_PER_CHECK) {
         let names: Vec<&str> = chunk.iter().map(|(name, _)| &**name).collect();
         let before: Vec<_> = chunk.iter().map(|(_, follower)| follower.tail()).collect();
