@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -123,6 +123,39 @@ async fn event_whose_key_panics_is_a_gap() {
     assert_eq!(
         values(&mut reader).await,
         [Ok(1), Err(GapReason::Unreadable), Ok(2)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn busy_topic_is_opened() {
+    let fake = Arc::new(Fake::new());
+    let node = Node::new(fake.engine());
+    fake.store("x", number(0)).unwrap();
+    let engine = Arc::downgrade(&fake);
+    let left = Arc::new(AtomicUsize::new(20));
+    fake.after_read(move || {
+        let (engine, left) = (engine.clone(), Arc::clone(&left));
+        Box::pin(async move {
+            let engine = engine.upgrade().unwrap();
+            sleep(Duration::from_secs(1)).await;
+            if left.fetch_sub(1, Ordering::SeqCst) > 1 {
+                for value in 0..1_100 {
+                    engine.store("x", number(value)).unwrap();
+                }
+            }
+        })
+    });
+    let topic = Topic::<u64>::open(&node, "x").await.unwrap();
+    assert!(fake.reads() < 10, "{}", fake.reads());
+    // An id that no record can have.
+    let id = topic.subscribe(Start::Now).position().to_string();
+    let (epoch, _) = id.split_once('-').unwrap();
+    let ahead: sse_runtime::EventId = format!("{epoch}-99999999999.000000").parse().unwrap();
+    let mut reader = topic.subscribe(ahead);
+    let next = timeout(Duration::from_secs(3), reader.recv()).await;
+    assert_eq!(
+        next.unwrap().unwrap().unwrap_err().reason(),
+        GapReason::RolledBack
     );
 }
 

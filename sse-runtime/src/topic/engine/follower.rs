@@ -309,12 +309,15 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 Relation::Known | Relation::Unclear => {}
             }
         }
+        // The ring contains everything that the engine had when the read began. The topic may be so
+        // busy that the feed always overtakes the reads, or other readers may ask all the time, so
+        // nobody must wait until it is `Live`.
+        self.ring.set_checked(asked);
+        self.is_open.send_replace(true);
         if state.is_suspect {
             state.repairing = Some(Buffer::default());
             return Step::ReadOn;
         }
-        self.ring.set_checked(asked);
-        self.is_open.send_replace(true);
         Step::Done
     }
 
