@@ -80,7 +80,7 @@ async fn fragile(reader: &mut Subscription<Fragile>) -> Vec<Result<u64, GapReaso
 }
 
 #[tokio::test(start_paused = true)]
-async fn topic_with_an_event_whose_decoding_panics_is_opened() {
+async fn topic_opens_although_decoding_an_event_panics() {
     let fake = Fake::new();
     let node = Node::new(fake.engine());
     for value in [1, 13, 2] {

@@ -309,9 +309,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 Relation::Known | Relation::Unclear => {}
             }
         }
-        // The ring contains everything that the engine had when the read began. The topic may be so
-        // busy that the feed always overtakes the reads, or other readers may ask all the time, so
-        // nobody must wait until it is `Live`.
+        // The ring contains every record that the engine had when the read began. Do not wait until the
+        // state is `Live`: on a busy topic, the feed may overtake every read.
         self.ring.set_checked(asked);
         self.is_open.send_replace(true);
         if state.is_suspect {
