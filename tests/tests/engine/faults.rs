@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sse_runtime::{
     Start, Topic,
     topic::{
-        GapReason, Subscription,
+        GapReason, PublishError, Subscription,
         engine::{Body, Key, Kind, Node, Record},
     },
 };
@@ -124,6 +124,24 @@ async fn event_whose_key_panics_is_a_gap() {
         values(&mut reader).await,
         [Ok(1), Err(GapReason::Unreadable), Ok(2)]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn stored_event_published_again_after_the_end_is_confirmed() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    let topic = Topic::<u64>::open(&node, "x").await.unwrap();
+    let id = topic.publish_with_key(7, &1).await.unwrap();
+    topic.finish().await.unwrap();
+    assert_eq!(topic.publish_with_key(7, &1).await.unwrap(), id);
+    assert!(matches!(
+        topic.publish_with_key(8, &1).await,
+        Err(PublishError::Finished)
+    ));
+    let topic = Topic::<u64>::in_memory(10);
+    let id = topic.publish_with_key(7, &1).await.unwrap();
+    topic.finish().await.unwrap();
+    assert_eq!(topic.publish_with_key(7, &1).await.unwrap(), id);
 }
 
 #[tokio::test(start_paused = true)]

@@ -627,10 +627,11 @@ impl<T: Send + Sync + 'static> Drop for InFlight<'_, T> {
 impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
     fn publish(&self, event: Encoded<T>) -> Publishing<'_> {
         Box::pin(async move {
-            if self.ring.is_finished() {
+            let Encoded { value, frame, key } = event;
+            // With a key, the event may have been stored before the end. The engine knows.
+            if key.is_none() && self.ring.is_finished() {
                 return Err(PublishError::Finished);
             }
-            let Encoded { value, frame, key } = event;
             let json = (self.codec.encode)(&value).map_err(EncodeError)?;
             let record = Record {
                 key: key.unwrap_or_else(Key::random),

@@ -105,9 +105,6 @@ impl<T> Ring<T> {
     fn add(&self, encoded: Encoded<T>) -> Result<EventId, PublishError> {
         let now = Instant::now();
         let state = self.state();
-        if state.finished {
-            return Err(PublishError::Finished);
-        }
         if let Some(key) = &encoded.key {
             let mut held = state.held.iter().map(|(_, entry)| entry);
             if let Some(stored) = held.find(|entry| entry.key.as_ref() == Some(key)) {
@@ -115,6 +112,9 @@ impl<T> Ring<T> {
                 drop(state);
                 return Ok(id);
             }
+        }
+        if state.finished {
+            return Err(PublishError::Finished);
         }
         let position = Position::new(state.epoch, state.last + 1);
         let entry = Arc::new(Entry::new(position, encoded));
