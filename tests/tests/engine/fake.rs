@@ -27,6 +27,8 @@ struct Inner {
     pub(crate) is_down: AtomicBool,
     /// Whether appends are stored. Until then, they wait.
     stores: watch::Sender<bool>,
+    /// Appends are stored in the order of their calls.
+    turn: tokio::sync::Mutex<()>,
     reads: AtomicUsize,
     tails: AtomicUsize,
     /// Runs after each read has taken its snapshot of the log.
@@ -40,6 +42,7 @@ impl Fake {
             feed: Mutex::default(),
             is_down: AtomicBool::new(false),
             stores: watch::Sender::new(true),
+            turn: tokio::sync::Mutex::new(()),
             reads: AtomicUsize::new(0),
             tails: AtomicUsize::new(0),
             after_read: Mutex::default(),
@@ -190,6 +193,7 @@ impl Engine for Fake {
         let topic = topic.to_owned();
         // The record is stored even if the future is dropped.
         let task = tokio::spawn(async move {
+            let _turn = stored.0.turn.lock().await;
             let _ = stored.0.stores.subscribe().wait_for(|stores| *stores).await;
             stored
                 .reach()

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sse_runtime::{
-    Start, Topic,
+    Hub, Start, Topic,
     topic::{
         GapReason, PublishError, Subscription,
         engine::{Body, Key, Kind, Node, Record},
@@ -19,6 +19,8 @@ use sse_runtime::{
 use tokio::time::{sleep, timeout};
 
 use super::fake::Fake;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn number(value: u64) -> Record {
     let mut body = vec![1_u8];
@@ -124,6 +126,55 @@ async fn event_whose_key_panics_is_a_gap() {
         values(&mut reader).await,
         [Ok(1), Err(GapReason::Unreadable), Ok(2)]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_that_ends_while_the_engine_is_down_ends_its_readers() {
+    let fake = Arc::new(Fake::new());
+    let node = Node::new(fake.engine());
+    let hub = Hub::builder(Topic::<u64>::builder)
+        .engine(&node, "runs")
+        .build();
+    let engine = Arc::clone(&fake);
+    let run = hub.spawn("a", Start::First, move |topic| async move {
+        topic.publish(&1).await.unwrap();
+        engine.set_down(true);
+    });
+    let mut reader = run.await.unwrap();
+    assert_eq!(values(&mut reader).await, [Ok(1)]);
+    fake.set_down(false);
+    let ended = timeout(PATIENCE, reader.recv()).await;
+    assert!(matches!(ended, Ok(None)), "{ended:?}");
+    assert_eq!(fake.records("runs/a").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_stored_before_the_end_of_an_aborted_run_is_delivered() {
+    let fake = Arc::new(Fake::new());
+    let node = Node::new(fake.engine());
+    let hub = Hub::builder(Topic::<u64>::builder)
+        .engine(&node, "runs")
+        .build();
+    let engine = Arc::clone(&fake);
+    let run = hub.spawn("a", Start::First, move |topic| async move {
+        topic.publish(&1).await.unwrap();
+        // The second event is on its way to the engine when the run is stopped.
+        engine.set_stores(false);
+        topic.publish(&2).await.unwrap();
+    });
+    let mut reader = run.await.unwrap();
+    assert_eq!(values(&mut reader).await, [Ok(1)]);
+    assert!(hub.abort("a"));
+    let early = timeout(Duration::from_secs(1), reader.recv()).await;
+    fake.set_stores(true);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(fake.records("runs/a").len(), 3);
+    assert!(
+        early.is_err(),
+        "ended before the engine has stored the end: {early:?}"
+    );
+    assert_eq!(values(&mut reader).await, [Ok(2)]);
+    assert_eq!(fake.records("runs/a").len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

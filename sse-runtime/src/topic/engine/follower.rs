@@ -111,6 +111,8 @@ struct State {
     newest: Option<Tail>,
     /// The place of the record that ended the topic, if any.
     end: Option<Place>,
+    /// How this process is ending the topic, with the details that the log does not contain.
+    failing: Option<(End, Arc<Failure>)>,
     /// The records received since the last read began, or `None` if the state is `Live`.
     repairing: Option<Buffer>,
     /// Whether the feed may have skipped a record since the last read began.
@@ -188,6 +190,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 state: Mutex::new(State {
                     newest: None,
                     end: None,
+                    failing: None,
                     repairing: Some(Buffer::default()),
                     is_suspect: false,
                     asked: 0,
@@ -427,11 +430,14 @@ impl<T: Send + Sync + 'static> Follower<T> {
         let Stored { record, age, .. } = stored;
         if record.kind == Kind::End {
             state.end = Some(place);
-            self.ring.end(match End::decode(&record.body) {
-                End::Finished => None,
-                End::Stopped => Some(Arc::new(Failure::stopped())),
-                End::Failed => Some(Arc::new(Failure::hidden())),
-                End::Lost => Some(Arc::new(Failure::lost())),
+            let end = End::decode(&record.body);
+            let own = state.failing.take_if(|(failing, _)| *failing == end);
+            self.ring.end(match (own, end) {
+                (Some((_, failure)), _) => Some(failure),
+                (None, End::Finished) => None,
+                (None, End::Stopped) => Some(Arc::new(Failure::stopped())),
+                (None, End::Failed) => Some(Arc::new(Failure::hidden())),
+                (None, End::Lost) => Some(Arc::new(Failure::lost())),
             });
             return;
         }
@@ -703,10 +709,15 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
             failure if failure.reason == CloseReason::ProducerLost => End::Lost,
             _ => End::Failed,
         };
-        // The log does not contain the error's details. End the ring here, so that at least the
-        // readers in this process receive the error itself.
-        self.ring.end(Some(failure));
-        Box::pin(self.append_end(end))
+        Box::pin(async move {
+            if self.ring.is_finished() {
+                return Ok(());
+            }
+            // The readers receive the end when the engine has ordered it. Events that are still
+            // being published may come first.
+            self.state().failing = Some((end, failure));
+            self.append_end(end).await
+        })
     }
 
     fn is_new(&self) -> bool {

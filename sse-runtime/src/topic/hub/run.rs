@@ -12,13 +12,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
+use tokio::{
+    runtime::Handle,
+    task::{AbortHandle, yield_now},
+    time::sleep,
+};
 
 use super::{Hub, check_name, error::HubError, opened, state::Slot};
 use crate::{
     generator::run_failure::Failure,
     topic::{
-        Cursor, Subscription, Topic,
+        Cursor, PublishError, Subscription, Topic,
         backend::Backend as _,
         ring::Ring,
         run_result::{RunError, RunResult},
@@ -91,11 +95,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
             self.lease(&mut state, name)?
         };
         opened(&topic, name).await?;
+        let mut is_lost = false;
         if self.0.store.is_some() {
             if again == Again::Restart && topic.is_finished() {
                 return Err(HubError::StoredRun);
             }
-            self.end_if_lost(&topic, name).await?;
+            is_lost = self.end_if_lost(&topic, name).await?;
         }
         // Drop the replaced topic after releasing the lock, because the destructors of its values
         // may use the hub.
@@ -111,7 +116,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             let slot = self.slot(&mut state, name)?;
             // A run finishes its topic when it ends, so treat a finished topic as a run that has
             // ended, and replay it.
-            if !matches!(slot.run, Run::None) || topic.is_finished() {
+            if !matches!(slot.run, Run::None) || is_lost || topic.is_finished() {
                 None
             } else {
                 slot.run = Run::Starting;
@@ -128,6 +133,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             topic: topic.clone(),
             name: name.to_owned(),
             is_stopped: true,
+            failure: None,
             is_aborted: Arc::default(),
             is_stored: self.0.store.is_some(),
         };
@@ -183,13 +189,14 @@ impl<T: Send + Sync + 'static> Hub<T> {
         slot.is_some_and(|slot| !matches!(slot.run, Run::None))
     }
 
-    /// Ends the topic of a stored run that an earlier process started but did not end.
-    async fn end_if_lost(&self, topic: &Topic<T>, name: &str) -> Result<(), HubError> {
+    /// Ends the topic of a stored run that an earlier process started but did not end. Returns whether
+    /// there was such a run. This process may not have received the end yet.
+    async fn end_if_lost(&self, topic: &Topic<T>, name: &str) -> Result<bool, HubError> {
         if topic.is_finished() || topic.backend.is_new() {
-            return Ok(());
+            return Ok(false);
         }
         if self.has_run(name) {
-            return Ok(());
+            return Ok(false);
         }
         tracing::warn!(
             name,
@@ -198,7 +205,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         topic.fail(Failure::lost()).await.map_err(|error| {
             tracing::warn!(name, %error, "failed to end a lost run");
             HubError::Unavailable
-        })
+        })?;
+        Ok(true)
     }
 }
 
@@ -215,9 +223,7 @@ async fn run_to_end<T: Send + Sync + 'static>(
     end.is_stopped = false;
     if let Err(RunError { failure, log }) = outcome {
         tracing::error!(name = end.name, error = log, "a run ended with an error");
-        if let Err(error) = end.topic.fail(failure).await {
-            tracing::error!(name = end.name, %error, "failed to end the topic of a run");
-        }
+        end.failure = Some(failure);
     }
 }
 
@@ -238,14 +244,15 @@ async fn abandoned<T>(topic: &Topic<T>, after: Option<Duration>) {
     }
 }
 
-/// A guard owned by a run's task. Finishes the run's topic when the task ends or is dropped, unless
-/// the topic has already failed.
+/// A guard owned by a run's task. Ends the run's topic when the task ends or is dropped.
 struct EndOnDrop<T: Send + Sync + 'static> {
     topic: Topic<T>,
     name: String,
     /// `true` until the run returns. If this is still `true` when the guard is dropped, the run was
     /// aborted or panicked.
     is_stopped: bool,
+    /// The failure with which the run has returned, if any.
+    failure: Option<Failure>,
     /// Whether [`Hub::abort`] stopped the run.
     is_aborted: Arc<AtomicBool>,
     is_stored: bool,
@@ -256,27 +263,20 @@ impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
         let failure = if thread::panicking() {
             tracing::error!(name = self.name, "a run panicked");
             Some(Failure::panicked())
-        } else {
+        } else if self.is_stopped {
             // A run is also dropped if the runtime shuts down. The topic of a stored run outlives
             // the runtime, so record that the run was lost.
             let is_lost = self.is_stored && !self.is_aborted.load(Ordering::Relaxed);
-            self.is_stopped.then(|| match is_lost {
+            Some(match is_lost {
                 true => Failure::lost(),
                 false => Failure::stopped(),
             })
-        };
-        let (topic, name) = (self.topic.clone(), self.name.clone());
-        let ending = async move {
-            let ended = match failure {
-                Some(failure) => topic.fail(failure).await,
-                None => topic.finish().await,
-            };
-            if let Err(error) = ended {
-                tracing::error!(name, %error, "failed to end the topic of a run");
-            }
+        } else {
+            self.failure.take()
         };
         // The first poll ends an in-memory topic. If an engine stores the topic, spawn a task that
         // waits for the engine.
+        let ending = end(self.topic.clone(), self.name.clone(), failure.map(Arc::new));
         let mut ending = Box::pin(ending);
         let mut cx = Context::from_waker(Waker::noop());
         if ending.as_mut().poll(&mut cx).is_pending() {
@@ -288,5 +288,38 @@ impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
                 ),
             }
         }
+    }
+}
+
+/// The delays between attempts to end the topic of a run: the first and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Ends the topic of a run. While the engine that stores the topic is not available, the attempt is
+/// repeated. Otherwise, the topic's readers would wait for ever.
+async fn end<T: Send + Sync + 'static>(
+    topic: Topic<T>,
+    name: String,
+    failure: Option<Arc<Failure>>,
+) {
+    let (mut delay, longest) = RETRY;
+    loop {
+        let ended = match &failure {
+            Some(failure) => topic.backend.fail(Arc::clone(failure)).await,
+            None => topic.finish().await,
+        };
+        let Err(error) = ended else { return };
+        let is_temporary = matches!(
+            error,
+            PublishError::Unavailable { .. } | PublishError::Unknown { .. }
+        );
+        if !is_temporary {
+            tracing::error!(name, %error, "failed to end the topic of a run");
+            return;
+        }
+        tracing::warn!(name, %error, "failed to end the topic of a run; trying again");
+        // The first poll may take place outside of a runtime, where there is no timer.
+        yield_now().await;
+        sleep(delay).await;
+        delay = longest.min(delay * 2);
     }
 }
