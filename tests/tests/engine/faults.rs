@@ -196,6 +196,26 @@ async fn stored_event_published_again_after_the_end_is_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn clients_that_resume_a_run_do_not_load_the_engine() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    let hub = Hub::builder(Topic::<u64>::builder)
+        .engine(&node, "runs")
+        .build();
+    let run = hub.spawn("a", Start::First, |topic| async move {
+        topic.publish(&1).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let mut reader = run.await.unwrap();
+    let id = reader.recv().await.unwrap().unwrap().id().clone();
+    let before = (fake.reads(), fake.tails());
+    for _ in 0..100 {
+        hub.resume("a", id.clone()).await.unwrap().unwrap();
+    }
+    assert_eq!((fake.reads(), fake.tails()), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn busy_topic_is_opened() {
     let fake = Arc::new(Fake::new());
     let node = Node::new(fake.engine());

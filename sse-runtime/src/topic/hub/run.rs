@@ -163,7 +163,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     pub(super) async fn existing_run(&self, name: &str) -> Result<Option<Topic<T>>, HubError> {
         check_name(name, self.0.store.is_some())?;
         if let Some(store) = &self.0.store {
-            if !store.contains(name).await? {
+            // The engine is not asked for each client that resumes an open run.
+            let is_open = self.0.state().topics.contains_key(name);
+            if !is_open && !store.contains(name).await? {
                 return Ok(None);
             }
             let topic = self.topic(name).await?;
