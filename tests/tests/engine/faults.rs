@@ -248,6 +248,38 @@ async fn busy_topic_is_opened() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn event_that_becomes_too_old_during_a_rollback_is_no_fork() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    let builder = Topic::<u64>::builder().keep_for(Duration::from_secs(10));
+    let topic = builder.open(&node, "x").await.unwrap();
+    for value in 1..=5 {
+        topic.publish(&value).await.unwrap();
+    }
+    sleep(Duration::from_secs(7)).await;
+    for value in 6..=7 {
+        topic.publish(&value).await.unwrap();
+    }
+    let mut reader = topic.subscribe(Start::First);
+    assert_eq!(values(&mut reader).await.len(), 7);
+    topic.publish(&8).await.unwrap();
+    fake.lose("x", 1);
+    let reading = topic.clone();
+    fake.after_read(move || {
+        let reading = reading.clone();
+        Box::pin(async move {
+            sleep(Duration::from_millis(1_500)).await;
+            // Evicts the events that are too old.
+            drop(reading.subscribe(Start::Now));
+        })
+    });
+    fake.feed().skipped("x");
+    sleep(Duration::from_secs(8)).await;
+    fake.store("x", number(9)).unwrap();
+    assert_eq!(values(&mut reader).await, [Ok(9)]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn topic_is_dropped_during_a_check() {
     let fake = Arc::new(Fake::new());
@@ -317,4 +349,30 @@ async fn topic_that_is_being_opened_notices_a_reconnect() {
     let topic = Topic::<u64>::open(&node, "x").await.unwrap();
     let mut reader = topic.subscribe(Start::First);
     assert_eq!(values(&mut reader).await, [Ok(1), Ok(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_that_reappears_during_a_repair_is_kept() {
+    let fake = Arc::new(Fake::new());
+    let node = Node::new(fake.engine());
+    let topic = Topic::<u64>::open(&node, "x").await.unwrap();
+    topic.publish(&1).await.unwrap();
+    topic.finish().await.unwrap();
+    let end = fake.records("x").pop().unwrap().record;
+    // The engine switches to a copy that lacks the end, and back.
+    fake.lose("x", 1);
+    let engine = Arc::downgrade(&fake);
+    let is_first = Arc::new(AtomicBool::new(true));
+    fake.after_read(move || {
+        if is_first.swap(false, Ordering::SeqCst) {
+            engine.upgrade().unwrap().store_silently("x", end.clone());
+        }
+        Box::pin(async {})
+    });
+    fake.feed().skipped("x");
+    sleep(Duration::from_secs(10)).await;
+    assert!(topic.is_finished());
+    let mut reader = topic.subscribe(Start::First);
+    assert_eq!(values(&mut reader).await, [Ok(1)]);
+    assert!(timeout(PATIENCE, reader.recv()).await.is_ok());
 }

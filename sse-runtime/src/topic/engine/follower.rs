@@ -339,6 +339,14 @@ impl<T: Send + Sync + 'static> Follower<T> {
             if newest.epoch != page.tail.epoch {
                 return Ok(());
             }
+            let oldest = self.ring.before_oldest();
+            if oldest.number > common.number {
+                // Events became too old while the page was read. They no longer tell whether the
+                // log contains them.
+                common = oldest;
+                is_first = true;
+                continue;
+            }
             let known = |place: Place| match state.end {
                 Some(end) if end.number == place.number => end.mark,
                 _ => self.ring.mark_at(place.number),
@@ -367,11 +375,16 @@ impl<T: Send + Sync + 'static> Follower<T> {
             if is_whole && common.number < page.tail.newest.number && !page.records.is_empty() {
                 continue;
             }
-            if state.end.is_some_and(|end| end.number > common.number) {
-                state.end = None;
-            }
-            self.ring.cut(Some(common.number));
             newest.newest = common;
+            match state.end {
+                // The log still contains everything. It lacked the end only for a while.
+                Some(end) if end.number <= common.number => return Ok(()),
+                _ => state.end = None,
+            }
+            let kept = self.ring.cut(Some(common.number));
+            if kept.number > common.number {
+                newest.newest = kept;
+            }
             return Ok(());
         }
     }

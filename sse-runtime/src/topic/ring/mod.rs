@@ -234,16 +234,19 @@ impl<T> Ring<T> {
     }
 
     /// Removes the events after the one with this number, because the engine has lost them. If
-    /// `number` is `None`, removes all events.
-    pub(crate) fn cut(&self, number: Option<u64>) {
+    /// `number` is `None`, removes all events. Returns the place of the newest event that remains. Its
+    /// number is greater than `number` if the event with this number has become too old.
+    pub(crate) fn cut(&self, number: Option<u64>) -> Place {
         let mut state = self.state();
         let before = state.bytes;
         let gone = state.cut(number);
+        let newest = state.newest_place();
         self.count(&state, before);
         state.finished = false;
         state.failure = None;
         Self::wake(state);
         drop(gone);
+        newest
     }
 
     /// Records that a repair has been completed, and wakes the waiting readers.
