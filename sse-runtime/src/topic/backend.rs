@@ -276,6 +276,11 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
+    /// Returns whether the topic has been opened.
+    fn is_open(&self) -> bool {
+        true
+    }
+
     /// Appends an event.
     fn publish(&self, event: Encoded<T>) -> Publishing<'_>;
 

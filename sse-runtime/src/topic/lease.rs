@@ -60,6 +60,10 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
         self.backend.opened()
     }
 
+    fn is_open(&self) -> bool {
+        self.backend.is_open()
+    }
+
     fn publish(&self, event: Encoded<T>) -> Publishing<'_> {
         self.backend.publish(event)
     }

@@ -249,6 +249,38 @@ async fn busy_topic_is_opened() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn topic_that_is_being_opened_is_not_given_out() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    let record = number(1);
+    fake.store("rooms/a", record).unwrap();
+    let hub = Hub::builder(Topic::<u64>::builder)
+        .engine(&node, "rooms")
+        .build();
+    let id = hub.topic("a").await.unwrap().publish(&2).await.unwrap();
+    drop(hub);
+    sleep(Duration::from_millis(1)).await;
+    let hub = Hub::builder(Topic::<u64>::builder)
+        .engine(&node, "rooms")
+        .build();
+    fake.after_read(|| Box::pin(sleep(Duration::from_millis(10))));
+    let opening = {
+        let hub = hub.clone();
+        tokio::spawn(async move { hub.topic("a").await.unwrap() })
+    };
+    sleep(Duration::from_millis(1)).await;
+    if let Some(topic) = hub.get("a") {
+        let mut reader = topic.subscribe(id.clone());
+        topic.publish(&3).await.unwrap();
+        opening.await.unwrap();
+        assert_eq!(values(&mut reader).await, [Ok(3)]);
+    } else {
+        opening.await.unwrap();
+        assert!(hub.get("a").is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn event_that_becomes_too_old_during_a_rollback_is_no_fork() {
     let fake = Fake::new();
     let node = Node::new(fake.engine());

@@ -681,6 +681,10 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
         })
     }
 
+    fn is_open(&self) -> bool {
+        *self.is_open.borrow()
+    }
+
     fn try_publish(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>> {
         Err(event)
     }

@@ -127,11 +127,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(topic)
     }
 
-    /// Returns the topic with this name if the hub currently holds it in this process. The returned
-    /// handle keeps the topic in use.
+    /// Returns the topic with this name if the hub currently holds it in this process. Returns `None`
+    /// for a stored topic that is still being opened. The returned handle keeps the topic in use.
     pub fn get(&self, name: &str) -> Option<Topic<T>> {
         let mut state = self.0.state();
-        match state.topics.contains_key(name) {
+        // A client that subscribed to a topic without an epoch would receive a gap.
+        let slot = state.topics.get(name);
+        match slot.is_some_and(|slot| slot.topic.backend.is_open()) {
             true => self.lease(&mut state, name).ok(),
             false => None,
         }
