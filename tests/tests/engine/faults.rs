@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sse_runtime::{
     Hub, Start, Topic,
     topic::{
-        GapReason, PublishError, Subscription,
+        GapReason, HubError, PublishError, Subscription,
         engine::{Body, Key, Kind, Node, Record},
     },
 };
@@ -407,4 +407,31 @@ async fn end_that_reappears_during_a_repair_is_kept() {
     let mut reader = topic.subscribe(Start::First);
     assert_eq!(values(&mut reader).await, [Ok(1)]);
     assert!(timeout(PATIENCE, reader.recv()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn name_that_is_too_long_with_its_prefix_is_rejected() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    let hub = Hub::builder(Topic::<u64>::builder)
+        .engine(&node, "rooms")
+        .build();
+    let name = "x".repeat(1_020);
+    assert_eq!(hub.topic(&name).await.unwrap_err(), HubError::NameTooLong);
+    assert!(hub.is_empty());
+    assert!(hub.topic(&name[..1_018]).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_run_is_not_started_again() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    fake.store("runs/a", number(1)).unwrap();
+    let hub = Hub::builder(Topic::<u64>::builder)
+        .engine(&node, "runs")
+        .build();
+    let run = hub.spawn_again("a", Start::First, |_| std::future::pending::<()>());
+    assert_eq!(run.await.unwrap_err(), HubError::StoredRun);
+    let mut run = hub.resume("a", Start::First).await.unwrap().unwrap();
+    assert_eq!(values(&mut run).await, [Ok(1)]);
 }

@@ -60,6 +60,13 @@ pub(crate) struct Store<T> {
     codec: fn() -> Codec<T>,
 }
 
+impl<T> Store<T> {
+    /// Returns by how many bytes a topic's name in the engine is longer than in the hub.
+    pub(super) fn prefix_len(&self) -> usize {
+        self.prefix.len() + "/".len()
+    }
+}
+
 impl<T: Send + Sync + 'static> Store<T> {
     /// Starts to open a stored topic.
     pub(super) fn start(

@@ -409,7 +409,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// Locks the state and makes room for topics with these names.
     fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
         for name in names {
-            check_name(name, self.0.store.is_some())?;
+            check_name(name, self.0.store.as_ref())?;
         }
         let mut state = self.0.state();
         loop {
@@ -482,11 +482,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 }
 
-fn check_name(name: &str, is_stored: bool) -> Result<(), HubError> {
-    if name.len() > MAX_NAME_LEN {
+fn check_name<T>(name: &str, store: Option<&Store<T>>) -> Result<(), HubError> {
+    let prefix = store.map_or(0, Store::prefix_len);
+    if name.len() + prefix > MAX_NAME_LEN {
         return Err(HubError::NameTooLong);
     }
-    match is_stored && !is_valid_name(name) {
+    match store.is_some() && !is_valid_name(name) {
         true => Err(HubError::InvalidName),
         false => Ok(()),
     }

@@ -97,9 +97,6 @@ impl<T: Send + Sync + 'static> Hub<T> {
         opened(&topic, name).await?;
         let mut is_lost = false;
         if self.0.store.is_some() {
-            if again == Again::Restart && topic.is_finished() {
-                return Err(HubError::StoredRun);
-            }
             is_lost = self.end_if_lost(&topic, name).await?;
         }
         // Drop the replaced topic after releasing the lock, because the destructors of its values
@@ -107,7 +104,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let mut replaced = None;
         let usage = {
             let mut state = self.0.state();
-            if again == Again::Restart && topic.is_finished() {
+            if again == Again::Restart && (is_lost || topic.is_finished()) {
+                if self.0.store.is_some() {
+                    return Err(HubError::StoredRun);
+                }
                 let old = state.topics.remove(name);
                 let new = self.lease(&mut state, name)?;
                 replaced = Some((old, mem::replace(&mut topic, new)));
@@ -161,7 +161,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
 
     /// Returns the topic of the run with this name, if the run exists. The run may have ended.
     pub(super) async fn existing_run(&self, name: &str) -> Result<Option<Topic<T>>, HubError> {
-        check_name(name, self.0.store.is_some())?;
+        check_name(name, self.0.store.as_ref())?;
         if let Some(store) = &self.0.store {
             // The engine is not asked for each client that resumes an open run.
             let is_open = self.0.state().topics.contains_key(name);
