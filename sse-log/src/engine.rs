@@ -10,7 +10,10 @@ use redb::ReadTransaction;
 use sse_runtime::topic::engine::{
     AppendError, Appended, BoxFuture, Engine, Feed, Keep, Page, Record, Tail, Unreachable,
 };
-use tokio::{sync::oneshot, task::spawn_blocking};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::spawn_blocking,
+};
 
 use crate::{
     read,
@@ -22,11 +25,24 @@ pub(crate) struct LogEngine {
     shared: Arc<Shared>,
     /// The writer stops when this is dropped.
     requests: Sender<Request>,
+    /// The bytes that may wait for the writer.
+    room: Arc<Semaphore>,
 }
+
+/// The maximum size of the events that wait for the writer, in bytes. While the disk does not
+/// respond, further publishers wait without an event in the queue, and may give up.
+const QUEUE_BYTES: u32 = 16 * 1024 * 1024;
+
+/// What an event takes up in the queue beyond its body, in bytes.
+const OVERHEAD: usize = 256;
 
 impl LogEngine {
     pub(crate) fn new(shared: Arc<Shared>, requests: Sender<Request>) -> Self {
-        Self { shared, requests }
+        Self {
+            shared,
+            requests,
+            room: Arc::new(Semaphore::new(QUEUE_BYTES as usize)),
+        }
     }
 
     async fn create(&self, topic: &str) -> Result<(), Unreachable> {
@@ -92,12 +108,17 @@ impl Engine for LogEngine {
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(async move {
             let stopped = || -> Box<dyn Error + Send + Sync> { Box::new(writer_stopped()) };
+            let size = record.body.len().saturating_add(OVERHEAD);
+            let size = u32::try_from(size).unwrap_or(u32::MAX).min(QUEUE_BYTES);
+            let room = Arc::clone(&self.room).acquire_many_owned(size).await;
+            let room = room.map_err(|_| AppendError::Unavailable(stopped()))?;
             let (reply, answer) = oneshot::channel();
             let request = Request::Append {
                 topic: topic.into(),
                 record,
                 keep,
                 reply,
+                _room: room,
             };
             let sent = self.requests.send(request);
             sent.map_err(|_| AppendError::Unavailable(stopped()))?;

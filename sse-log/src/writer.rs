@@ -19,7 +19,7 @@ use std::{
 
 use redb::{CompactionError, Database};
 use sse_runtime::topic::engine::{AppendError, Appended, Keep, Record, Stored, Unreachable};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     append::{self, Failed, Outcome},
@@ -52,6 +52,8 @@ pub(crate) enum Request {
         record: Record,
         keep: Keep,
         reply: oneshot::Sender<Result<Appended, AppendError>>,
+        /// The request's share of the queue.
+        _room: OwnedSemaphorePermit,
     },
     /// Creates a topic if it does not exist.
     Create {
@@ -64,6 +66,14 @@ impl Request {
     pub(crate) fn topic(&self) -> &Arc<str> {
         match self {
             Self::Append { topic, .. } | Self::Create { topic, .. } => topic,
+        }
+    }
+
+    /// Returns whether nobody waits for the answer any more.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Append { reply, .. } => reply.is_closed(),
+            Self::Create { reply, .. } => reply.is_closed(),
         }
     }
 
@@ -174,7 +184,9 @@ impl Writer {
             match received {
                 Ok(first) => {
                     let batch = self.take_queued(first);
-                    self.serve(batch);
+                    if !batch.is_empty() {
+                        self.serve(batch);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => match self.state {
                     State::Full { .. } => self.probe(),
@@ -191,14 +203,20 @@ impl Writer {
         }
     }
 
+    /// Takes the waiting requests, apart from those whose publishers have given up.
     fn take_queued(&self, first: Request) -> Vec<Request> {
-        let mut bytes = first.bytes();
-        let mut batch = vec![first];
-        while bytes < BATCH_BYTES
-            && let Ok(request) = self.requests.try_recv()
-        {
-            bytes += request.bytes();
-            batch.push(request);
+        let mut bytes = 0;
+        let mut batch = Vec::new();
+        let mut next = Some(first);
+        while let Some(request) = next {
+            if !request.is_given_up() {
+                bytes += request.bytes();
+                batch.push(request);
+            }
+            next = match bytes < BATCH_BYTES {
+                true => self.requests.try_recv().ok(),
+                false => None,
+            };
         }
         batch
     }
