@@ -106,6 +106,7 @@ impl Batch<'_> {
                 epoch: topic.epoch,
                 previous: place_at(&self.records, &topic, known.saturating_sub(1))?,
                 number: known,
+                is_new: false,
             }));
         }
         if topic.has_ended {
@@ -129,6 +130,7 @@ impl Batch<'_> {
             epoch: topic.epoch,
             previous,
             number,
+            is_new: true,
         })))
     }
 
@@ -271,6 +273,7 @@ pub(crate) fn find(
             epoch: state.epoch,
             previous: place_at(&records, &state, number.saturating_sub(1))?,
             number,
+            is_new: false,
         }))
     };
     batch.iter().map(find).collect()
@@ -281,7 +284,7 @@ mod tests {
     use bytes::Bytes;
     use redb::backends::InMemoryBackend;
     use sse_runtime::topic::engine::{Key, Page};
-    use tokio::sync::oneshot;
+    use tokio::sync::{Semaphore, oneshot};
 
     use super::*;
     use crate::{open, read};
@@ -307,6 +310,7 @@ mod tests {
             },
             keep,
             reply: oneshot::channel().0,
+            _room: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
         }
     }
 

@@ -9,7 +9,7 @@ use axum::{Router, extract::State, http::StatusCode};
 use sse_runtime::{
     EventId, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
     testing::Client,
-    topic::{GapReason, Subscription, engine::Node},
+    topic::{GapReason, Key, Subscription, engine::Node},
 };
 
 use tokio::task::yield_now;
@@ -54,6 +54,20 @@ async fn thousand_reconnecting_clients_cause_one_read() {
         }
     }
     assert_eq!(server.reads(0), 1);
+}
+
+/// The confirmation names the record that is stored, whose value may differ.
+#[tokio::test]
+async fn retried_key_does_not_change_the_stored_event() {
+    let server = Server::new(1);
+    let (_node, topic) = open(&server).await;
+    let key = Key::from(7_u128);
+    server.set_cut(0, true);
+    server.append_with(key, 1);
+    topic.publish_with_key(key, &2).await.unwrap();
+    server.reconnected(0);
+    let mut updates = topic.subscribe(Start::First);
+    assert_eq!(*updates.next().await.unwrap(), 1);
 }
 
 /// Clients from a node that is ahead share one repair, and wait for it.

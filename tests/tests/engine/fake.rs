@@ -106,6 +106,7 @@ impl Fake {
                     epoch: *epoch,
                     previous: place_before(records, at),
                     number: at as u64 + 1,
+                    is_new: false,
                 });
             }
             if records
@@ -125,6 +126,7 @@ impl Fake {
                 epoch: *epoch,
                 previous,
                 number: stored.number,
+                is_new: true,
             };
             (appended, stored)
         };

@@ -201,12 +201,16 @@ impl Server {
 
     /// Appends an event from outside of the nodes. Returns its id.
     pub(crate) fn append(&self, value: u64) -> EventId {
+        self.append_with(Key::random(), value)
+    }
+
+    pub(crate) fn append_with(&self, key: Key, value: u64) -> EventId {
         let frame = format!("data: {value}\n\n");
         let len = u32::try_from(frame.len()).unwrap();
         // The format of `engine::Body`.
         let body = [&[1], &len.to_be_bytes()[..], frame.as_bytes()].concat();
         let record = Record {
-            key: Key::random(),
+            key,
             kind: Kind::Event,
             body: body.into(),
         };
@@ -304,6 +308,7 @@ impl Engine for Simulated {
                     epoch,
                     previous,
                     number,
+                    is_new: false,
                 });
             }
             if log.has_ended() {
@@ -318,6 +323,7 @@ impl Engine for Simulated {
                 epoch,
                 previous,
                 number,
+                is_new: true,
             })
         })
     }

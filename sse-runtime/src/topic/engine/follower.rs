@@ -531,12 +531,14 @@ impl<T: Send + Sync + 'static> Follower<T> {
             age: Duration::ZERO,
         };
         // The feed may already have delivered the record.
-        self.take(Received {
-            epoch: appended.epoch,
-            previous: appended.previous,
-            stored,
-            source: Source::Confirmation,
-        });
+        if appended.is_new {
+            self.take(Received {
+                epoch: appended.epoch,
+                previous: appended.previous,
+                stored,
+                source: Source::Confirmation,
+            });
+        }
         let position = Position::with_mark(appended.epoch, appended.number, mark);
         Ok(EventId::position(position))
     }

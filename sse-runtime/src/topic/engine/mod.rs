@@ -145,6 +145,9 @@ pub struct Appended {
     pub previous: Place,
     /// The record's number.
     pub number: u64,
+    /// Whether this call stored the record. `false` if a record with the same key was already stored.
+    /// Its body may differ.
+    pub is_new: bool,
 }
 
 /// The error returned if a record could not be appended.
