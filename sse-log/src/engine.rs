@@ -29,11 +29,11 @@ pub(crate) struct LogEngine {
     room: Arc<Semaphore>,
 }
 
-/// The maximum size of the events that wait for the writer, in bytes. While the disk does not
-/// respond, further publishers wait without an event in the queue, and may give up.
+/// The maximum size of the events that wait for the writer, in bytes. If the disk does not respond,
+/// further publishers wait without an event in the queue, so they can be cancelled.
 const QUEUE_BYTES: u32 = 16 * 1024 * 1024;
 
-/// What an event takes up in the queue beyond its body, in bytes.
+/// The number of bytes that an event occupies in the queue in addition to its body.
 const OVERHEAD: usize = 256;
 
 impl LogEngine {

@@ -43,8 +43,8 @@ use crate::{
 /// # Ok(()) }
 /// ```
 ///
-/// All clones refer to the same log. The file is closed once all clones and all of the log's topics
-/// have been dropped.
+/// All clones refer to the same log. The file is closed once all clones, all of the log's topics and
+/// all of their subscriptions have been dropped.
 #[derive(Clone)]
 pub struct Log {
     node: Node,

@@ -69,8 +69,8 @@ impl Request {
         }
     }
 
-    /// Returns whether nobody waits for the answer any more.
-    fn is_given_up(&self) -> bool {
+    /// Returns whether the caller has been cancelled.
+    fn is_cancelled(&self) -> bool {
         match self {
             Self::Append { reply, .. } => reply.is_closed(),
             Self::Create { reply, .. } => reply.is_closed(),
@@ -209,7 +209,7 @@ impl Writer {
         let mut batch = Vec::new();
         let mut next = Some(first);
         while let Some(request) = next {
-            if !request.is_given_up() {
+            if !request.is_cancelled() {
                 bytes += request.bytes();
                 batch.push(request);
             }

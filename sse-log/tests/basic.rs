@@ -83,6 +83,7 @@ async fn finished_topic_is_finished_after_a_restart() {
     let mut reader = numbers.subscribe(ids[2].clone());
     assert_eq!(recv(&mut reader).await, Some(Ok((keyed.clone(), 3))));
     assert_eq!(recv(&mut reader).await, None);
+    drop(reader);
     let mut reader = numbers.subscribe(keyed);
     assert_eq!(recv(&mut reader).await, None);
     assert!(numbers.is_finished());

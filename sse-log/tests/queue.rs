@@ -51,10 +51,10 @@ impl StorageBackend for Disk {
     }
 }
 
-/// While the disk hangs, publishers that give up must not fill the memory with events that are then
-/// stored long after.
+/// If the disk does not respond and publishers are cancelled, their events must neither fill the
+/// memory nor be stored much later.
 #[tokio::test(flavor = "multi_thread")]
-async fn events_of_publishers_that_have_given_up_are_not_stored() {
+async fn events_of_cancelled_publishers_are_not_stored() {
     let disk = Disk(Arc::new((
         InMemoryBackend::new(),
         Mutex::new(false),

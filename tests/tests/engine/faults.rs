@@ -129,7 +129,7 @@ async fn event_whose_key_panics_is_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn run_that_ends_while_the_engine_is_down_ends_its_readers() {
+async fn run_that_ends_while_the_engine_is_down_ends() {
     let fake = Arc::new(Fake::new());
     let node = Node::new(fake.engine());
     let hub = Hub::builder(Topic::<u64>::builder)
@@ -149,7 +149,7 @@ async fn run_that_ends_while_the_engine_is_down_ends_its_readers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn event_stored_before_the_end_of_an_aborted_run_is_delivered() {
+async fn last_event_of_an_aborted_run_is_delivered() {
     let fake = Arc::new(Fake::new());
     let node = Node::new(fake.engine());
     let hub = Hub::builder(Topic::<u64>::builder)
@@ -178,7 +178,7 @@ async fn event_stored_before_the_end_of_an_aborted_run_is_delivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stored_event_published_again_after_the_end_is_confirmed() {
+async fn event_published_again_after_the_end_is_confirmed() {
     let fake = Fake::new();
     let node = Node::new(fake.engine());
     let topic = Topic::<u64>::open(&node, "x").await.unwrap();
@@ -281,7 +281,7 @@ async fn topic_that_is_being_opened_is_not_given_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn event_that_becomes_too_old_during_a_rollback_is_no_fork() {
+async fn event_may_become_too_old_during_a_rollback() {
     let fake = Fake::new();
     let node = Node::new(fake.engine());
     let builder = Topic::<u64>::builder().keep_for(Duration::from_secs(10));
