@@ -99,11 +99,21 @@ impl<T: Send + Sync + 'static> Hub<T> {
         if self.0.store.is_some() {
             is_lost = self.end_if_lost(&topic, name).await?;
         }
-        // Drop the replaced topic after releasing the lock, because the destructors of its values
+        // Drop the replaced topics after releasing the lock, because the destructors of their values
         // may use the hub.
         let mut replaced = None;
+        let stale;
         let usage = {
             let mut state = self.0.state();
+            // Another call may have restarted the run in the meantime, and only an in-memory topic is
+            // replaced by a restart.
+            stale = match self.0.store {
+                None => {
+                    let current = self.lease(&mut state, name)?;
+                    Some(mem::replace(&mut topic, current))
+                }
+                Some(_) => None,
+            };
             if again == Again::Restart && (is_lost || topic.is_finished()) {
                 if self.0.store.is_some() {
                     return Err(HubError::StoredRun);
@@ -124,7 +134,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             }
         };
         // `producer` is user code and may use the hub, so the lock is released before it is called.
-        drop(replaced);
+        drop((replaced, stale));
         let subscription = topic.subscribe(cursor);
         let Some(usage) = usage else {
             return Ok(subscription);

@@ -2,7 +2,10 @@
 
 use std::{
     future::{Pending, pending},
-    sync::atomic::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,8 +19,10 @@ use sse_runtime::{
     topic::{GapReason, HubError, Subscription},
 };
 use support::within;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{Barrier, mpsc},
+    task::{JoinSet, yield_now},
+};
 
 use super::{
     Answers, IDLE, WITHOUT_DETAILS, five, has_subscribed, hub, hub_builder, pass, ready, values,
@@ -288,6 +293,43 @@ async fn run_factory_can_use_the_hub_and_can_panic() {
     // A reader does not wait for a run that never started.
     let mut updates = hub.topic("c").await.unwrap().subscribe(Start::First);
     assert!(within("the end of the run", updates.next()).await.is_none());
+}
+
+/// All tasks find the earlier run finished, and only one of them may start a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn simultaneous_restarts_start_one_run() {
+    const TASKS: usize = 8;
+    let hub = hub(4);
+    for _ in 0..200 {
+        hub.spawn_again("a", Start::First, async |_| ())
+            .await
+            .unwrap();
+        while hub.get("a").is_some_and(|topic| !topic.is_finished()) {
+            yield_now().await;
+        }
+        let started = Arc::new(AtomicUsize::new(0));
+        let barrier = Arc::new(Barrier::new(TASKS));
+        let mut tasks = JoinSet::new();
+        for _ in 0..TASKS {
+            let (hub, started, barrier) = (hub.clone(), Arc::clone(&started), Arc::clone(&barrier));
+            tasks.spawn(async move {
+                barrier.wait().await;
+                let run = hub.spawn_again("a", Start::First, |_| {
+                    started.fetch_add(1, Ordering::Relaxed);
+                    pending::<()>()
+                });
+                drop(run.await.unwrap());
+            });
+        }
+        while let Some(task) = tasks.join_next().await {
+            task.unwrap();
+        }
+        assert_eq!(started.load(Ordering::Relaxed), 1);
+        assert!(hub.abort("a"));
+        while hub.get("a").is_some_and(|topic| !topic.is_finished()) {
+            yield_now().await;
+        }
+    }
 }
 
 #[tokio::test]
