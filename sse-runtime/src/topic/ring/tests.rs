@@ -238,3 +238,106 @@ fn slots_are_released_when_many_readers_leave() {
     assert_eq!(readers.enter(), 0);
     assert_eq!(readers.count(), 2);
 }
+
+/// Random inserts, cuts, rebases and skips, as a follower makes them, with readers.
+#[tokio::test(start_paused = true)]
+async fn held_bytes_are_exact_after_every_change() {
+    use crate::event::position::Position;
+    for round in 0..1_000_u64 {
+        let mut random = fastrand::Rng::with_seed(round);
+        let overflow = match round % 3 {
+            0 => Overflow::Skip,
+            1 => Overflow::Latest,
+            _ => Overflow::LatestBy(Box::new(NewestByKey::new(|value: &u64| value % 4))),
+        };
+        let capacity = Capacity {
+            events: 6,
+            bytes: if round % 2 == 0 { usize::MAX } else { 1_500 },
+            age: (round % 5 == 0).then_some(Duration::from_secs(5)),
+        };
+        let ring = Arc::new(Ring::<u64>::new(capacity, overflow));
+        let sum = Arc::new(AtomicUsize::new(0));
+        ring.count_in(&sum);
+        let log: Source = Arc::new(());
+        let mut readers: Vec<Box<dyn Reader<u64>>> = Vec::new();
+        let mut epoch = Epoch::random();
+        ring.rebase(epoch);
+        for _ in 0..60 {
+            let newest = ring.newest();
+            match random.u32(..20) {
+                0 => {
+                    epoch = Epoch::random();
+                    ring.rebase(epoch);
+                }
+                1 => {
+                    let number = newest.number + random.u64(1..5);
+                    let mark = random.bool().then(|| Mark::new(random.u32(..)));
+                    ring.skip_to(Place { number, mark });
+                }
+                2 => {
+                    let lowest = ring.before_oldest().number.saturating_sub(2);
+                    ring.cut(Some(random.u64(lowest..=newest.number)));
+                }
+                3 => {
+                    ring.cut(None);
+                    ring.skip_to(Place {
+                        number: random.u64(..10),
+                        mark: None,
+                    });
+                }
+                4 => {
+                    let from = match random.u32(..3) {
+                        0 => StartAt::Start(Start::First),
+                        1 => StartAt::Start(Start::Latest(3)),
+                        _ => {
+                            let mark = Mark::new(random.u32(..));
+                            let number = random.u64(..20);
+                            let reported = random.u64(..9);
+                            let position = Position::with_mark(epoch, number, Some(mark));
+                            StartAt::After(position.with_reported(reported).to_string())
+                        }
+                    };
+                    readers.push(ring.subscribe_with(&from, Some((Arc::clone(&log), &|| 1))));
+                }
+                5 => drop(readers.pop()),
+                6 => tokio::time::advance(Duration::from_secs(2)).await,
+                7 => ring.set_checked(1),
+                8..12 => {
+                    let mut cx = Context::from_waker(Waker::noop());
+                    for reader in &mut readers {
+                        for _ in 0..10 {
+                            if reader.poll_read(&mut cx).is_pending() {
+                                break;
+                            }
+                        }
+                        let _ = reader.position();
+                    }
+                }
+                _ => {
+                    // The numbers of an engine may have holes.
+                    let number = newest.number + 1 + u64::from(random.u32(..8) == 0);
+                    let mark = Mark::new(random.u32(..));
+                    let position = Position::with_mark(epoch, number, Some(mark));
+                    let value = (random.u32(..8) > 0).then(|| random.u64(..100));
+                    let frame = vec![b'x'; random.usize(..200)];
+                    let entry = Entry::stored(position, value, &frame);
+                    ring.insert(Arc::new(entry), Instant::now());
+                }
+            }
+            let state = ring.state();
+            let oldest = state.before_oldest();
+            let mut expected: usize = state.held.iter().map(|(_, entry)| entry.cost()).sum();
+            if let Overflow::LatestBy(newest) = &state.overflow {
+                let kept = newest.after(0);
+                assert!(kept.iter().map(|(number, _)| number).eq(&state.newest));
+                let only = kept.iter().filter(|(number, _)| *number <= oldest);
+                expected += only.map(|(_, entry)| entry.cost()).sum::<usize>();
+            }
+            assert_eq!(state.bytes, expected, "round {round}");
+            assert_eq!(sum.load(Ordering::Relaxed), expected, "round {round}");
+        }
+        drop(readers);
+        drop(ring);
+        assert_eq!(sum.load(Ordering::Relaxed), 0);
+    }
+}
