@@ -81,6 +81,13 @@ impl Disk {
     }
 }
 
+/// Waits until a log that was dropped has been closed. Like a file, a disk must not be opened twice.
+async fn closed(disk: &Disk) {
+    while Arc::strong_count(&disk.0) > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
         self.0.content.len()
@@ -177,6 +184,7 @@ async fn failed_sync_poisons_the_log() {
     }
     assert_eq!(values(&read_all(&numbers).await), [0, 1, 2]);
     drop((log, numbers, reader));
+    closed(&disk).await;
 
     // After a restart, the event may or may not be stored. If it is published again, it is stored
     // only once.
@@ -231,6 +239,7 @@ async fn full_disk(set_full: impl Fn(&Disk), set_free: impl Fn(&Disk)) {
         assert!(log.is_healthy());
     }
     drop((log, texts));
+    closed(&disk).await;
 
     // No rejected event is stored, and no acknowledged event is missing.
     let log = open_log_on(&disk).await;
@@ -268,6 +277,7 @@ async fn log_recovers_when_no_write_has_succeeded() {
     }
     assert!(log.is_healthy());
     drop((log, numbers));
+    closed(&disk).await;
     let (_log, numbers) = open_disk(&disk).await;
     assert_eq!(values(&read_all(&numbers).await), [0, 1, 2, 3]);
 }
