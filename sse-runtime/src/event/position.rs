@@ -184,9 +184,8 @@ impl fmt::Display for Position {
             mark,
             ..
         } = self;
-        for digit in epoch.0 {
-            f.write_char(digit.into())?;
-        }
+        // An epoch consists of ASCII digits and letters.
+        f.write_str(std::str::from_utf8(&epoch.0).unwrap_or_default())?;
         if *reported > 0 {
             write!(f, ".{reported}")?;
         }

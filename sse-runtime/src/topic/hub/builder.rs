@@ -143,10 +143,21 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// For example, if the prefix is `rooms`, the topic `a` is stored as `rooms/a`. The hub's
     /// limits apply only to the topics that are open in this process. If the hub drops a topic, the
     /// topic remains in the engine and is read from there when it is next requested.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the prefix contains `/`. Otherwise, the topic `b/c` of the prefix `a` would be the
+    /// topic `c` of the prefix `a/b`.
+    #[track_caller]
     pub fn engine(mut self, engine: &impl AsRef<Node>, prefix: &str) -> Self
     where
         T: Serialize + DeserializeOwned,
     {
+        assert!(
+            !prefix.contains('/'),
+            "a hub's prefix cannot contain `/`; choose one without, such as `{}`",
+            prefix.replace('/', "-")
+        );
         self.store = Some(Store {
             node: engine.as_ref().clone(),
             prefix: prefix.to_owned(),

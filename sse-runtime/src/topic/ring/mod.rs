@@ -56,6 +56,7 @@ impl<T> Ring<T> {
                 newest: BTreeSet::new(),
                 unread_since: Some(Instant::now()),
                 last: 0,
+                is_stored: false,
                 boundary: Place::START,
                 branches: Vec::new(),
                 checked: 0,
@@ -129,6 +130,7 @@ impl<T> Ring<T> {
 
     /// Appends an event. `entry` is declared before the guard so that it is dropped after the lock
     /// is released, even if a user's key function panics.
+    #[inline]
     fn push(&self, entry: Arc<Entry<T>>, mut guard: MutexGuard<'_, State<T>>, at: Instant) {
         let state = &mut *guard;
         let number = state.last + 1;
@@ -160,6 +162,7 @@ impl<T> Ring<T> {
     }
 
     /// Wakes the readers.
+    #[inline]
     fn wake(mut state: MutexGuard<'_, State<T>>) {
         let waiting = state.waiters.take_waiting();
         // Wake the readers only after releasing the lock, because a woken reader tries to acquire
@@ -202,6 +205,7 @@ impl<T> Ring<T> {
         let gone = state.clear();
         self.count(&state, before);
         state.epoch = epoch;
+        state.is_stored = true;
         state.boundary = Place::START;
         state.finished = false;
         state.failure = None;

@@ -40,7 +40,10 @@ pub(crate) struct State<T> {
     /// The time at which the last reader left, or `None` while there are readers.
     pub(crate) unread_since: Option<Instant>,
     pub(crate) last: u64,
-    /// The place before the oldest held event, numbered as in the events' ids.
+    /// Whether an engine stores the topic.
+    pub(crate) is_stored: bool,
+    /// The place before the oldest held event, numbered as in the events' ids. Tracked only if an
+    /// engine stores the topic. In an in-memory topic, it follows from the sequence numbers.
     pub(crate) boundary: Place,
     /// The changes that may force a reader to continue at another position. Empty while there are
     /// no readers.
@@ -132,7 +135,11 @@ impl<T> State<T> {
     /// Returns the place of the event with this sequence number. The event must be held, or be the
     /// event directly before the oldest held event.
     pub(crate) fn place_of(&self, number: u64) -> Place {
-        self.held_at(number).map_or(self.boundary, place)
+        match self.held_at(number) {
+            Some(entry) => place(entry),
+            None if self.is_stored => self.boundary,
+            None => Place { number, mark: None },
+        }
     }
 
     /// Returns the position after this place.
@@ -267,7 +274,9 @@ impl<T> State<T> {
     fn take_oldest(&mut self) -> Option<Arc<Entry<T>>> {
         let number = self.before_oldest() + 1;
         let (_, entry) = self.held.pop_front()?;
-        self.boundary = place(&entry);
+        if self.is_stored {
+            self.boundary = place(&entry);
+        }
         if !self.newest.contains(&number) {
             self.bytes -= entry.cost();
         }
