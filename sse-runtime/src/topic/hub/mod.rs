@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Cursor, OpenError, Subscription, Topic, TopicBuilder,
-    engine::is_valid_name,
+    engine::{BoxFuture, is_valid_name},
     lease::{Freed, InUse, Usage},
     merged,
     run_result::RunResult,
@@ -313,17 +313,20 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///     yield_all!(answer);
     /// }
     /// ```
-    pub async fn spawn<F, Fut, Kind>(
-        &self,
-        name: &str,
+    pub fn spawn<'a, F, Fut, Kind>(
+        &'a self,
+        name: &'a str,
         cursor: impl Into<Cursor>,
         producer: F,
-    ) -> Result<Subscription<T>, HubError>
+    ) -> BoxFuture<'a, Result<Subscription<T>, HubError>>
     where
-        F: FnOnce(Topic<T>) -> Fut,
+        F: FnOnce(Topic<T>) -> Fut + Send + 'a,
         Fut: Future<Output: RunResult<Kind>> + Send + 'static,
+        Kind: 'static,
     {
-        self.run(name, cursor.into(), Again::Replay, producer).await
+        // The boxed future does not mention `Fut`. If it did, the compiler would report an invalid
+        // return type three times: for the call, for the future and for the `.await`.
+        Box::pin(self.run(name, cursor.into(), Again::Replay, producer))
     }
 
     /// Like [`spawn`](Self::spawn), but starts a new run if the run with this name has ended and
@@ -347,18 +350,20 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Panics
     ///
     /// Panics if called outside of a tokio runtime.
-    pub async fn spawn_again<F, Fut, Kind>(
-        &self,
-        name: &str,
+    pub fn spawn_again<'a, F, Fut, Kind>(
+        &'a self,
+        name: &'a str,
         cursor: impl Into<Cursor>,
         producer: F,
-    ) -> Result<Subscription<T>, HubError>
+    ) -> BoxFuture<'a, Result<Subscription<T>, HubError>>
     where
-        F: FnOnce(Topic<T>) -> Fut,
+        F: FnOnce(Topic<T>) -> Fut + Send + 'a,
         Fut: Future<Output: RunResult<Kind>> + Send + 'static,
+        Kind: 'static,
     {
-        self.run(name, cursor.into(), Again::Restart, producer)
-            .await
+        // The boxed future does not mention `Fut`. If it did, the compiler would report an invalid
+        // return type three times: for the call, for the future and for the `.await`.
+        Box::pin(self.run(name, cursor.into(), Again::Restart, producer))
     }
 
     /// Subscribes to the run with this name, starting at `cursor`. Unlike [`spawn`](Self::spawn),
