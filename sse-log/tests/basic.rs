@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{future::Future as _, time::Duration};
+use std::time::Duration;
 
 use sse_log::Log;
 use sse_runtime::{
@@ -111,25 +111,6 @@ async fn event_after_the_end_is_rejected() {
     let (_log, numbers) = open_numbers(&path).await;
     assert!(numbers.is_finished());
     assert_eq!(values(&read_all(&numbers).await), [0, 1]);
-}
-
-/// The log itself delivers the event to the readers, and not only the publisher's future.
-#[tokio::test]
-async fn event_of_a_dropped_publisher_is_delivered() {
-    let directory = tempdir().unwrap();
-    let (_log, numbers) = open_numbers(&directory.path().join("log")).await;
-    let mut reader = numbers.subscribe(Start::Now);
-    let mut publishing = Box::pin(numbers.publish(&7));
-    std::future::poll_fn(|cx| {
-        assert!(publishing.as_mut().poll(cx).is_pending());
-        std::task::Poll::Ready(())
-    })
-    .await;
-    drop(publishing);
-    // The node compares its copy with the log only after 2 seconds.
-    let soon = Duration::from_millis(1_900);
-    let delivered = tokio::time::timeout(soon, reader.next()).await;
-    assert_eq!(*delivered.unwrap().unwrap(), 7);
 }
 
 #[tokio::test]
