@@ -487,3 +487,24 @@ proptest! {
         run(&ops, Policy::Skip, true);
     }
 }
+
+/// The engine has lost a topic's end and has trimmed the first events that were stored instead.
+#[test]
+fn topic_continues_after_a_lost_end() {
+    let ops = [
+        Op::Open(1),
+        Op::Finish(1),
+        Op::Open(0),
+        Op::Lose(1),
+        Op::Publish(0),
+        Op::Publish(0),
+        Op::Publish(0),
+        Op::Trim(2),
+        Op::Deliver(0),
+        Op::Lose(1),
+    ];
+    // Without the last operation, the topic's newest event is not lost.
+    for ops in [&ops[..], &ops[..ops.len() - 1]] {
+        run(ops, Policy::Skip, false);
+    }
+}

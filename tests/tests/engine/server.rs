@@ -108,7 +108,6 @@ impl State {
     }
 }
 
-/// A node's connection.
 /// A node's connection to the server.
 #[derive(Default)]
 struct Line {

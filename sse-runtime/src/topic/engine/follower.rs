@@ -289,7 +289,10 @@ impl<T: Send + Sync + 'static> Follower<T> {
         };
         let place = &mut newest.newest;
         let differs = before.number == place.number && marks_differ(before, *place);
-        if tail.newest.number < place.number || before.number < place.number || differs {
+        // Nothing follows the end of a topic, so if the log goes on, the engine has lost the end.
+        let is_past_end = state.end.is_some() && tail.newest.number > place.number;
+        let is_behind = tail.newest.number < place.number || before.number < place.number;
+        if is_behind || differs || is_past_end {
             return Step::FindFork;
         }
         if before.number > place.number {
@@ -378,7 +381,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
             newest.newest = common;
             match state.end {
                 // The log still contains everything. It lacked the end only for a while.
-                Some(end) if end.number <= common.number => return Ok(()),
+                Some(end) if end == common && page.tail.newest == end => return Ok(()),
                 _ => state.end = None,
             }
             let kept = self.ring.cut(Some(common.number));
