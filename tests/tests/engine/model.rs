@@ -508,3 +508,12 @@ fn topic_continues_after_a_lost_end() {
         run(ops, Policy::Skip, false);
     }
 }
+
+/// The engine has lost all events that a node held, but it still has an event that the node no
+/// longer held.
+#[test]
+fn older_events_are_read_again_after_a_loss() {
+    let publishes = [Op::Publish(0); KEPT + 1];
+    let ops = [&[Op::Open(0)], &publishes[..], &[Op::Lose(KEPT)]];
+    run(&ops.concat(), Policy::Skip, false);
+}

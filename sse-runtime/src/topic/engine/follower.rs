@@ -384,6 +384,15 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 Some(end) if end == common && page.tail.newest == end => return Ok(()),
                 _ => state.end = None,
             }
+            if common == oldest && common != Place::START && self.ring.newest() != oldest {
+                // All of the ring's events are lost, but the log may contain older events that were
+                // evicted from the ring. Read them again, so that new readers receive the newest
+                // events.
+                self.ring.cut(None);
+                self.ring.skip_to(Place::START);
+                newest.newest = Place::START;
+                return Ok(());
+            }
             let kept = self.ring.cut(Some(common.number));
             if kept.number > common.number {
                 newest.newest = kept;
