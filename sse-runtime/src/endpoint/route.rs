@@ -307,7 +307,7 @@ macro_rules! impl_arity {
                             Ok(argument) => argument,
                             Err(rejection) => {
                                 context.guard.end(CloseReason::Rejected);
-                                return rejection.into_response();
+                                return context.reject(rejection.into_response());
                             }
                         };
                     )*
@@ -317,7 +317,7 @@ macro_rules! impl_arity {
                             Ok(argument) => argument,
                             Err(rejection) => {
                                 context.guard.end(CloseReason::Rejected);
-                                return rejection.into_response();
+                                return context.reject(rejection.into_response());
                             }
                         };
                     )?

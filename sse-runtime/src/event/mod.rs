@@ -17,6 +17,7 @@ pub(crate) mod payload;
 pub(crate) mod position;
 pub(crate) mod problem;
 pub(crate) mod sse_event;
+pub(crate) mod try_later;
 
 pub use self::{
     event::{Event, NoJson},

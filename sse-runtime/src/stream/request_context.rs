@@ -9,6 +9,7 @@ use crate::{
     event::{
         id::EventId,
         last_event_id::{self, SentDone},
+        try_later::{self, TryLater},
     },
     lifecycle::{
         close_guard::{CloseGuard, StallSources},
@@ -28,6 +29,8 @@ pub(crate) struct RequestContext {
     pub(crate) version: Version,
     /// Whether this is a `HEAD` request.
     pub(crate) is_head: bool,
+    /// Whether the client is an `EventSource`.
+    is_event_source: bool,
     /// Whether hyper may close the connection after this response.
     pub(crate) closes: bool,
     pub(crate) last_id: Option<EventId>,
@@ -74,6 +77,7 @@ impl RequestContext {
             last_id: sent.and_then(|sent| EventId::last_of(sent.ok()?)),
             done: SentDone::of(parts),
             is_head,
+            is_event_source: try_later::is_event_source(&parts.method, &parts.headers),
             guard: CloseGuard::new(
                 connection,
                 record,
@@ -91,6 +95,16 @@ impl RequestContext {
 }
 
 impl RequestContext {
+    /// Returns the response to a request that an extractor or the handler has rejected. An
+    /// `EventSource` would not reconnect after the rejection, so if the request may succeed later, it
+    /// receives a different response.
+    pub(crate) fn reject(&self, response: Response) -> Response {
+        match response.extensions().get::<TryLater>() {
+            Some(later) if self.is_event_source => later.into_event_stream(),
+            _ => response,
+        }
+    }
+
     /// Returns the id sent by the client, or `None` if it isn't the id of a finished stream. Used
     /// in log messages.
     pub(crate) fn sent_done(&self) -> Option<String> {

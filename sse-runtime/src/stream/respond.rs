@@ -71,7 +71,9 @@ pub(crate) async fn respond(
     let has_content = this.handoff.has_content();
     let (reason, response) = match before {
         Before::Begun => return begin(this, context, drain, mounted).await,
-        Before::Ended(Ending::Rejected(response)) => (CloseReason::Rejected, response),
+        Before::Ended(Ending::Rejected(response)) => {
+            (CloseReason::Rejected, context.reject(response))
+        }
         Before::Ended(ending @ Ending::Failed(_)) => {
             return finish(this, ending, context, drain, mounted);
         }

@@ -1,15 +1,20 @@
 //! [`OpenError`]: the error returned if a topic could not be opened.
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 
+use crate::event::try_later::TryLater;
+
 /// The error returned if a topic could not be opened.
 ///
-/// [`TimedOut`](Self::TimedOut) is logged and converted into a `503` response with a `Retry-After`
-/// header. [`InvalidName`](Self::InvalidName) is converted into a `400` response.
-/// [`OtherType`](Self::OtherType) is logged and converted into a `500` response.
+/// [`TimedOut`](Self::TimedOut) is logged and converted into a `503` response with a random
+/// `Retry-After` of 2 to 7 seconds. If the client is an `EventSource`, an endpoint that returns this
+/// error responds as a [`StreamLimit`](crate::StreamLimit#over-the-limit) does, with the reason
+/// `unavailable`, so that the client reconnects. [`InvalidName`](Self::InvalidName) is converted
+/// into a `400` response. [`OtherType`](Self::OtherType) is logged and converted into a `500`
+/// response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -39,9 +44,7 @@ impl IntoResponse for OpenError {
         match self {
             Self::TimedOut { .. } => {
                 tracing::warn!(error = %self, "rejected a request");
-                let after = HeaderValue::from(fastrand::u64(2..8));
-                let headers = [(header::RETRY_AFTER, after)];
-                (StatusCode::SERVICE_UNAVAILABLE, headers).into_response()
+                TryLater::soon("unavailable").into_response(StatusCode::SERVICE_UNAVAILABLE)
             }
             Self::InvalidName => StatusCode::BAD_REQUEST.into_response(),
             Self::OtherType { .. } => {

@@ -10,3 +10,4 @@ mod fake;
 mod faults;
 mod model;
 mod server;
+mod unavailable;

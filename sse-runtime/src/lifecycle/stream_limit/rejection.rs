@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use axum::{
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bytes::BytesMut;
 use serde_json::json;
 
 use super::{StreamLimit, permit::Full};
-use crate::event::{
-    frame::{Fields, Frame, Head},
-    media_type,
-};
+use crate::event::try_later::{TryLater, is_event_source};
 
 /// The rejection of a request by a [`StreamLimit`].
 ///
@@ -79,7 +75,11 @@ impl StreamLimit {
     pub(super) fn reject(&self, full: Full, request: &Parts) -> Response {
         let exceeded = LimitExceeded::new(full);
         if is_event_source(&request.method, &request.headers) {
-            return reject_event_source(exceeded);
+            let later = TryLater {
+                reason: TOO_MANY_STREAMS,
+                after: exceeded.retry_after,
+            };
+            return later.into_event_stream();
         }
         let Some(reject) = &self.reject else {
             return exceeded.into_response();
@@ -94,39 +94,4 @@ impl StreamLimit {
             .or_insert_with(|| HeaderValue::from(exceeded.retry_after.as_secs()));
         response
     }
-}
-
-/// Returns the rejection for an `EventSource` client. The response ends immediately and tells the
-/// client when to reconnect.
-fn reject_event_source(exceeded: LimitExceeded) -> Response {
-    let mut frame = BytesMut::new();
-    let fields = Fields {
-        event: Some("close".into()),
-        retry: Some(exceeded.retry_after),
-        ..Fields::default()
-    };
-    let mut writing = Frame::new(&mut frame, &fields);
-    writing.text(
-        Head::default(),
-        &json!({ "reason": TOO_MANY_STREAMS }).to_string(),
-    );
-    writing.finish();
-    let headers = [
-        (header::CONTENT_TYPE, media_type::CONTENT_TYPE),
-        (header::CACHE_CONTROL, media_type::CACHE_CONTROL),
-    ];
-    (headers, frame.freeze()).into_response()
-}
-
-/// Returns whether the client is an `EventSource`, which never reconnects after a status other than
-/// `200`. The `accept` header alone is not enough to tell: many other clients also accept event
-/// streams, and they would mistake an empty `200` for success.
-fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
-    let is_only = |name, value: &str| {
-        let mut values = headers.get_all(name).iter();
-        values.next().is_some_and(|only| only == value) && values.next().is_none()
-    };
-    method == Method::GET
-        && is_only(header::ACCEPT, "text/event-stream")
-        && is_only(header::CACHE_CONTROL, "no-cache")
 }

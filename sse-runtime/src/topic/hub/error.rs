@@ -9,14 +9,19 @@ use std::{
 };
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
+
+use crate::event::try_later::TryLater;
 
 /// The error returned by a [`Hub`](crate::Hub) that cannot provide a topic.
 ///
 /// [`Full`](Self::Full) is converted into a `429` response and [`Unavailable`](Self::Unavailable)
-/// into a `503` response, both with a `Retry-After` header. [`StoredRun`](Self::StoredRun) and
+/// into a `503` response, both with a random `Retry-After` header. If the client is an
+/// `EventSource`, an endpoint that returns one of these two errors responds as a
+/// [`StreamLimit`](crate::StreamLimit#over-the-limit) does, with the reason `too_many_topics` or
+/// `unavailable`, so that the client reconnects. [`StoredRun`](Self::StoredRun) and
 /// [`OtherType`](Self::OtherType) are logged and converted into a `500` response. Any other error is
 /// converted into a `400` response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,14 +60,14 @@ impl IntoResponse for HubError {
         match self {
             Self::Full => {
                 warn_once_a_second(self);
-                let after = HeaderValue::from(fastrand::u64(5..15));
-                let headers = [(header::RETRY_AFTER, after)];
-                (StatusCode::TOO_MANY_REQUESTS, headers).into_response()
+                let later = TryLater {
+                    reason: "too_many_topics",
+                    after: Duration::from_millis(fastrand::u64(5_000..15_000)),
+                };
+                later.into_response(StatusCode::TOO_MANY_REQUESTS)
             }
             Self::Unavailable => {
-                let after = HeaderValue::from(fastrand::u64(2..8));
-                let headers = [(header::RETRY_AFTER, after)];
-                (StatusCode::SERVICE_UNAVAILABLE, headers).into_response()
+                TryLater::soon("unavailable").into_response(StatusCode::SERVICE_UNAVAILABLE)
             }
             Self::StoredRun | Self::OtherType => {
                 tracing::error!(error = %self, "failed to open a hub's topic");

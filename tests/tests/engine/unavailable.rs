@@ -1,0 +1,135 @@
+//! Requests for a topic while its engine cannot be reached.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, State},
+    http::request::Parts,
+};
+use sse_runtime::{
+    Hub, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
+    topic::{HubError, OpenError, engine::Node},
+};
+use support::{Client, serve};
+
+use super::fake::Fake;
+
+#[derive(Clone)]
+struct Engines {
+    node: Node,
+    hub: Arc<Hub<u64>>,
+    full: Hub<u64>,
+}
+
+#[sse_endpoint("/topic")]
+async fn one_topic(State(engines): State<Engines>) -> Result<impl Stream<Item = u64>, OpenError> {
+    let topic = Topic::<u64>::open(&engines.node, "x").await?;
+    yield_all!(topic.subscribe(Start::First));
+}
+
+#[sse_endpoint("/hub")]
+async fn topic_of_a_hub(
+    State(engines): State<Engines>,
+) -> Result<impl Stream<Item = u64>, HubError> {
+    let topic = engines.hub.topic("x").await?;
+    yield_all!(topic.subscribe(Start::First));
+}
+
+#[sse_endpoint("/full")]
+async fn full_hub(State(engines): State<Engines>) -> Result<impl Stream<Item = u64>, HubError> {
+    let topic = engines.full.topic("x").await?;
+    yield_all!(topic.subscribe(Start::First));
+}
+
+/// An extractor that opens a topic.
+struct Opened(Topic<u64>);
+
+impl FromRequestParts<Engines> for Opened {
+    type Rejection = OpenError;
+
+    async fn from_request_parts(_: &mut Parts, engines: &Engines) -> Result<Self, OpenError> {
+        Ok(Self(Topic::open(&engines.node, "y").await?))
+    }
+}
+
+#[sse_endpoint("/extractor")]
+async fn extracted(Opened(topic): Opened) -> impl Stream<Item = u64> {
+    yield_all!(topic.subscribe(Start::First));
+}
+
+/// Requests `path`, and returns the status, the delay in seconds until the client may try again, and
+/// the body's last field.
+async fn ask(addr: SocketAddr, path: &str, headers: &str) -> (String, u64, String) {
+    let mut client = Client::connect(addr).await;
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n");
+    client.send(request.as_bytes()).await;
+    let head = client.head().await;
+    let retry_after = head.get("retry-after").map(|after| after.parse().unwrap());
+    let body = client.rest().await;
+    let retry = body
+        .lines()
+        .find_map(|line| Some(line.strip_prefix("retry: ")?.parse::<u64>().unwrap() / 1_000));
+    assert_eq!(
+        body.lines().any(|line| line == "event: close"),
+        retry.is_some()
+    );
+    let data = body.lines().find(|line| line.starts_with("data: "));
+    (
+        head.status_line,
+        retry_after.or(retry).unwrap(),
+        data.unwrap_or_default().to_owned(),
+    )
+}
+
+const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
+
+#[tokio::test]
+async fn event_source_reconnects_after_a_failed_start() {
+    let fake = Fake::new();
+    fake.set_down(true);
+    let node = Node::new(fake.engine());
+    let hub = Hub::builder(Topic::<u64>::builder)
+        .engine(&node, "hub")
+        .build();
+    let full: Hub<u64> = Hub::builder(Topic::<u64>::builder).max_topics(1).build();
+    let _only = full.topic("only").await.unwrap();
+    let _reader = _only.subscribe(Start::Now);
+    let app = Router::new()
+        .sse(one_topic)
+        .sse(topic_of_a_hub)
+        .sse(full_hub)
+        .sse(extracted);
+    let engines = Engines {
+        node,
+        hub: Arc::new(hub),
+        full,
+    };
+    let addr = serve(app.with_state(engines)).await;
+    let check = async |path: &str, status: &str, reason: &str| {
+        let (browser, other) = tokio::join!(ask(addr, path, EVENT_SOURCE), ask(addr, path, ""));
+        assert_eq!(browser.0, "HTTP/1.1 200 OK");
+        assert_eq!(browser.2, format!("data: {{\"reason\":\"{reason}\"}}"));
+        assert_eq!(other.0, format!("HTTP/1.1 {status}"));
+        assert_eq!(other.2, "");
+        for (_, after, _) in [browser, other] {
+            assert!((2..15).contains(&after), "{path}: {after}");
+        }
+    };
+    let unavailable = "503 Service Unavailable";
+    tokio::join!(
+        check("/topic", unavailable, "unavailable"),
+        check("/hub", unavailable, "unavailable"),
+        check("/extractor", unavailable, "unavailable"),
+        check("/full", "429 Too Many Requests", "too_many_topics"),
+    );
+    // Once the engine can be reached, the same request opens the stream.
+    fake.set_down(false);
+    let mut client = Client::connect(addr).await;
+    let request = format!("GET /topic HTTP/1.1\r\nhost: test\r\n{EVENT_SOURCE}\r\n");
+    client.send(request.as_bytes()).await;
+    let head = client.head().await;
+    assert_eq!(head.status_line, "HTTP/1.1 200 OK");
+    assert_eq!(head.get("transfer-encoding"), Some("chunked"));
+}
