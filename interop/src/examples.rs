@@ -30,7 +30,11 @@ impl Example {
     }
 
     /// Like `start`, but if `file` is `Some`, the example stores its events in that file.
-    async fn start_with(name: &str, port: &str, file: Option<&Path>) -> Result<Self, String> {
+    pub(crate) async fn start_with(
+        name: &str,
+        port: &str,
+        file: Option<&Path>,
+    ) -> Result<Self, String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/examples");
         let mut child = Command::new(path.join(name))
             .env("PORT", port)
@@ -51,10 +55,16 @@ impl Example {
     }
 
     /// Kills the server and restarts it on the same port.
-    async fn restart(mut self, name: &str, file: Option<&Path>) -> Result<Self, String> {
+    async fn restart(self, name: &str, file: Option<&Path>) -> Result<Self, String> {
+        let port = self.kill().await?;
+        Self::start_with(name, &port, file).await
+    }
+
+    /// Kills the server. Returns its port.
+    pub(crate) async fn kill(mut self) -> Result<String, String> {
         let port = self.url.rsplit(':').next().unwrap_or_default().to_owned();
         self.child.kill().await.map_err(|error| error.to_string())?;
-        Self::start_with(name, &port, file).await
+        Ok(port)
     }
 
     async fn line(&mut self) -> Result<String, String> {

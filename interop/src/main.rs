@@ -13,6 +13,7 @@ mod install;
 mod pages;
 mod property;
 mod proxies;
+mod restarts;
 mod sdk;
 mod server;
 mod table;
@@ -79,6 +80,11 @@ async fn run(only: &[String]) -> Result<bool, String> {
         let pages = pages::test(&programs, &server, &images()).await?;
         println!("{pages}");
         right &= pages.is_right();
+    }
+    if is_selected(only, "restarts") {
+        let restarts = restarts::test().await?;
+        println!("{restarts}");
+        right &= restarts.is_right();
     }
     match proxies {
         // Only a complete run can be compared with the docs.

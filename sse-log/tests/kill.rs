@@ -1,7 +1,7 @@
 //! Kills a process while it publishes.
 //!
 //! In each round, the test starts this binary as a child process, kills it, and checks the log. The
-//! environment variable `KILLS` sets the number of rounds. The default is 200.
+//! environment variable `KILLS` sets the number of rounds. The default is 50.
 
 #![allow(clippy::unwrap_used)]
 
@@ -117,7 +117,7 @@ async fn acknowledged_events_survive_kill() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("log");
     let start = Instant::now();
-    let rounds = setting("KILLS", 200);
+    let rounds = setting("KILLS", 50);
     let mut before: Vec<(String, u64)> = Vec::new();
     let mut acknowledged = 0;
     for round in 0..rounds {

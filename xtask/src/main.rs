@@ -32,7 +32,7 @@ cargo xtask fuzz [SECONDS]  fuzz the wire format, guided by coverage (60 seconds
 cargo xtask soak [SECONDS]  run under full load with random faults (600 seconds)
 cargo xtask model [SECONDS] test stored topics on a simulated engine with faults (600 seconds)
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
-cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`
+cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `restarts`
 cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)
 cargo xtask guard [--bless] compare the instruction counts of the hot paths with benches/guard.json
 cargo xtask public-api      compare the public API with xtask/public-api.txt (rewrite: --overwrite)
