@@ -11,8 +11,10 @@ use sse_runtime::{
     testing::Client,
     topic::{GapReason, Key, Subscription, engine::Node},
 };
-
-use tokio::task::yield_now;
+use tokio::{
+    task::{JoinSet, yield_now},
+    time::Instant,
+};
 
 use super::server::{Server, TOPIC};
 
@@ -86,6 +88,38 @@ async fn thousand_clients_that_are_ahead_share_a_repair() {
     }
     // The second read was asked for while the first was in progress.
     assert!(server.reads(0) <= 3, "{} reads", server.reads(0));
+}
+
+/// Invented ids do not cause more than one read every 100 ms.
+#[tokio::test(start_paused = true)]
+async fn invented_ids_do_not_load_the_engine() {
+    let server = Server::new(1);
+    let (_node, topic) = open(&server).await;
+    let id = publish(&server, &topic, 1).await.to_string();
+    let (place, mark) = id.split_once('.').unwrap();
+    let (epoch, _) = place.split_once('-').unwrap();
+    let start = Instant::now();
+    let mut clients = JoinSet::new();
+    for client in 0..20 {
+        let (topic, id) = (topic.clone(), format!("{epoch}-{}.{mark}", client + 2));
+        clients.spawn(async move {
+            for _ in 0..20 {
+                let mut updates = topic.subscribe(EventId::new(id.clone()).unwrap());
+                let gap = updates.recv().await.unwrap().unwrap_err();
+                assert_eq!(gap.reason(), GapReason::RolledBack);
+            }
+        });
+    }
+    clients.join_all().await;
+    let intervals = usize::try_from(start.elapsed().as_millis() / 100).unwrap();
+    // The topic was read once when it was opened.
+    assert!(
+        server.reads(0) <= intervals + 3,
+        "{} reads",
+        server.reads(0)
+    );
+    // The clients share the reads.
+    assert!(server.reads(0) <= 45, "{} reads", server.reads(0));
 }
 
 #[tokio::test]

@@ -167,6 +167,14 @@ async fn settle() {
     }
 }
 
+/// Like [`settle`], but also waits for the repairs that readers have asked for, which may be delayed
+/// by 100 ms. This is much shorter than the interval between checks.
+async fn settle_readers() {
+    settle().await;
+    tokio::time::sleep(Duration::from_millis(101)).await;
+    settle().await;
+}
+
 /// The topic's overflow policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Policy {
@@ -348,7 +356,7 @@ impl World {
                 self.server.set_cut(node, false);
                 self.server.reconnected(node);
                 if !self.has_been_down {
-                    settle().await;
+                    settle_readers().await;
                     self.check_ring(node);
                 }
             }
@@ -396,7 +404,7 @@ impl World {
             // Longer than the longest delay between attempts to repair a topic.
             tokio::time::sleep(Duration::from_secs(6)).await;
         }
-        settle().await;
+        settle_readers().await;
         for node in 0..NODES {
             self.check_ring(node);
         }

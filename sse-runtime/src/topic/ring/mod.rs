@@ -253,6 +253,11 @@ impl<T> Ring<T> {
         newest
     }
 
+    /// Returns the number of the last completed repair.
+    pub(crate) fn checked(&self) -> u64 {
+        self.state().checked
+    }
+
     /// Records that a repair has been completed, and wakes the waiting readers.
     pub(crate) fn set_checked(&self, number: u64) {
         let mut state = self.state();
