@@ -1,5 +1,7 @@
 //! [`OpenError`]: the error returned if a topic could not be opened.
 
+use std::{error::Error, sync::Arc};
+
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -18,12 +20,14 @@ use crate::event::try_later::TryLater;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The engine did not respond in time.
-    #[error("failed to open the topic: the engine did not respond within {seconds} seconds")]
+    /// The topic could not be read from the engine in time.
+    #[error("failed to open the topic within {seconds} seconds: {}", describe(source.as_ref()))]
     #[non_exhaustive]
     TimedOut {
         /// The time that the call waited for the engine, in seconds.
         seconds: u64,
+        /// The engine's last error, or `None` if the engine did not respond.
+        source: Option<Arc<dyn Error + Send + Sync>>,
     },
     /// The topic's name is longer than 1,024 bytes, or contains a NUL or a line break.
     #[error(
@@ -37,6 +41,13 @@ pub enum OpenError {
         /// The name of the value type with which the topic is open.
         open: &'static str,
     },
+}
+
+fn describe(source: Option<&Arc<dyn Error + Send + Sync>>) -> String {
+    source.map_or_else(
+        || "the engine did not respond".to_owned(),
+        ToString::to_string,
+    )
 }
 
 impl IntoResponse for OpenError {

@@ -101,6 +101,7 @@ async fn event_source_reconnects_after_a_failed_start() {
         .sse(topic_of_a_hub)
         .sse(full_hub)
         .sse(extracted);
+    let own = node.clone();
     let engines = Engines {
         node,
         hub: Arc::new(hub),
@@ -118,7 +119,15 @@ async fn event_source_reconnects_after_a_failed_start() {
         }
     };
     let unavailable = "503 Service Unavailable";
+    let error = async {
+        let opening = Topic::<u64>::open(&own, "z").await;
+        assert_eq!(
+            opening.unwrap_err().to_string(),
+            "failed to open the topic within 5 seconds: the engine cannot be reached: down"
+        );
+    };
     tokio::join!(
+        error,
         check("/topic", unavailable, "unavailable"),
         check("/hub", unavailable, "unavailable"),
         check("/extractor", unavailable, "unavailable"),

@@ -36,7 +36,7 @@ use tokio::{sync::watch, time::Instant};
 
 use self::apply::marks_differ;
 use super::{
-    End, Epoch, Keep, Key, Node, Place, Stored, Tail,
+    End, Epoch, Keep, Key, Node, Place, Stored, Tail, Unreachable,
     node::{Follow, Inner},
 };
 use crate::{
@@ -91,6 +91,8 @@ struct State {
     asked: u64,
     /// The time of the last read that was started for a reader.
     read_for_reader: Option<Instant>,
+    /// The error of the last read, if it failed.
+    error: Option<Arc<Unreachable>>,
     /// The engine's tail at the last check. By the next check, the feed should have delivered all
     /// records up to it.
     expected: Option<Tail>,
@@ -149,6 +151,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
                     is_suspect: false,
                     asked: 0,
                     read_for_reader: None,
+                    error: None,
                     expected: None,
                 }),
                 is_open: watch::Sender::new(false),

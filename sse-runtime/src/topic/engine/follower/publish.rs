@@ -114,9 +114,13 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
             let opening = is_open.wait_for(|is_open| *is_open);
             match timeout(OPEN_TIMEOUT, opening).await {
                 Ok(_) => Ok(()),
-                Err(_) => Err(OpenError::TimedOut {
-                    seconds: OPEN_TIMEOUT.as_secs(),
-                }),
+                Err(_) => {
+                    let error = self.state().error.clone();
+                    Err(OpenError::TimedOut {
+                        seconds: OPEN_TIMEOUT.as_secs(),
+                        source: error.map(|error| error as Arc<_>),
+                    })
+                }
             }
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{
     mem,
-    sync::{Weak, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -155,6 +155,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
         // The ring contains every record that the engine had when the read began. Do not wait until the
         // state is `Live`: on a busy topic, the feed may overtake every read.
         self.ring.set_checked(asked);
+        state.error = None;
         self.is_open.send_replace(true);
         if state.is_suspect {
             state.repairing = Some(Buffer::default());
@@ -250,6 +251,7 @@ async fn repair<T: Send + Sync + 'static>(follower: Weak<Follower<T>>) {
             return;
         };
         tracing::debug!(topic = &*follower.name, %error, "failed to read a topic; trying again");
+        follower.state().error = Some(Arc::new(error));
         drop(follower);
         sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         delay = longest.min(delay * 2);
