@@ -29,7 +29,7 @@
 
 use std::{
     path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -372,10 +372,14 @@ struct App {
     answers: Hub<Piece>,
 }
 
+/// How long a log keeps an answer. Every answer is a topic of its own, and without a limit the log
+/// would keep them all.
+const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Creates a hub that holds the answers in memory or stores them in a log. In memory, an answer
 /// stays readable for five minutes after it has ended, which is the default for `idle`.
 fn answers(log: Option<&Log>) -> Hub<Piece> {
-    let answers = Hub::builder(|| Topic::builder().keep(HELD));
+    let answers = Hub::builder(|| Topic::builder().keep(HELD).keep_for(KEPT_FOR));
     match log {
         None => answers.build(),
         Some(log) => answers.engine(log, "answers").build(),

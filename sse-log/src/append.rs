@@ -10,10 +10,10 @@ use redb::{Database, ReadableDatabase as _, ReadableTable, Table, WriteTransacti
 use sse_runtime::topic::engine::{Appended, Keep, Kind, Place, Record};
 
 use crate::{
+    request::Request,
     tables::{
         KEYS, META, RECORDS, TOPICS, TOPICS_KEY, TopicState, damaged, decode_record, encode_record,
     },
-    writer::Request,
 };
 
 /// The maximum number of records that a single append removes. After a topic's limits are lowered,
@@ -53,12 +53,13 @@ pub(crate) fn apply(
     batch: &[Request],
     max_event_bytes: usize,
 ) -> Result<Vec<Outcome>, Failed> {
+    let now = now();
     let transaction = database.begin_write()?;
     let mut batch_state = Batch {
         records: transaction.open_table(RECORDS)?,
         keys: transaction.open_table(KEYS)?,
-        topics: Topics::open(&transaction)?,
-        now: now(),
+        topics: Topics::open(&transaction, now)?,
+        now,
         max_event_bytes,
     };
     let outcomes = batch
@@ -124,6 +125,10 @@ impl Batch<'_> {
         topic.newest_key = *key;
         topic.has_ended = *kind == Kind::End;
         topic.bytes += body.len() as u64;
+        topic.expires_at = keep.age.map_or(u64::MAX, |age| {
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            self.now.saturating_add(age)
+        });
         self.trim(&mut topic, *keep)?;
         self.topics.set(name, topic);
         Ok(Outcome::Stored(Some(Appended {
@@ -185,14 +190,16 @@ struct Topics<'a> {
     meta: Table<'a, &'static str, u64>,
     /// The topics used so far, and whether each has changed.
     used: HashMap<Arc<str>, (TopicState, bool)>,
+    now: u64,
 }
 
 impl<'a> Topics<'a> {
-    fn open(transaction: &'a WriteTransaction) -> Result<Self, redb::Error> {
+    fn open(transaction: &'a WriteTransaction, now: u64) -> Result<Self, redb::Error> {
         Ok(Self {
             table: transaction.open_table(TOPICS)?,
             meta: transaction.open_table(META)?,
             used: HashMap::new(),
+            now,
         })
     }
 
@@ -208,7 +215,7 @@ impl<'a> Topics<'a> {
                 let count = self.meta.get(TOPICS_KEY)?;
                 let id = count.map_or(0, |count| count.value()) + 1;
                 self.meta.insert(TOPICS_KEY, id)?;
-                (TopicState::new(id), true)
+                (TopicState::new(id, self.now), true)
             }
         };
         self.used.insert(Arc::clone(name), used);

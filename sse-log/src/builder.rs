@@ -5,7 +5,7 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use redb::{Database, StorageBackend};
 use tokio::task::spawn_blocking;
 
-use crate::{Log, LogError, open, storage::Storage};
+use crate::{Log, LogError, open, storage::Storage, writer::Settings};
 
 /// Opens a [`Log`] with custom settings. See [`Log::builder`].
 ///
@@ -28,16 +28,18 @@ use crate::{Log, LogError, open, storage::Storage};
 #[must_use = "a builder does nothing until `open` is called"]
 pub struct LogBuilder {
     lock_timeout: Duration,
-    max_event_bytes: usize,
-    compact_after: Duration,
+    settings: Settings,
 }
 
 impl LogBuilder {
     pub(crate) fn new() -> Self {
         Self {
             lock_timeout: Duration::from_secs(10),
-            max_event_bytes: 1024 * 1024,
-            compact_after: Duration::from_secs(30),
+            settings: Settings {
+                max_event_bytes: 1024 * 1024,
+                compact_after: Duration::from_secs(30),
+                sweep_interval: Duration::from_secs(60),
+            },
         }
     }
 
@@ -52,7 +54,7 @@ impl LogBuilder {
     /// Sets the maximum size of an event, in bytes. The default is 1 MiB. Publishing a larger event
     /// returns [`PublishError::TooLarge`](sse_runtime::topic::PublishError::TooLarge).
     pub fn max_event_bytes(mut self, bytes: usize) -> Self {
-        self.max_event_bytes = bytes;
+        self.settings.max_event_bytes = bytes;
         self
     }
 
@@ -60,7 +62,14 @@ impl LogBuilder {
     /// seconds.
     #[doc(hidden)]
     pub fn compact_after(mut self, idle: Duration) -> Self {
-        self.compact_after = idle;
+        self.settings.compact_after = idle;
+        self
+    }
+
+    /// Sets the interval at which the log looks for topics to remove. The default is a minute.
+    #[doc(hidden)]
+    pub fn sweep_interval(mut self, interval: Duration) -> Self {
+        self.settings.sweep_interval = interval;
         self
     }
 
@@ -113,14 +122,7 @@ impl LogBuilder {
         };
         let opened = opened.map_err(|error| to_error(io::Error::other(error)))?;
         let (storage, database) = opened?;
-        let (max_event_bytes, compact_after) = (self.max_event_bytes, self.compact_after);
-        let started = Log::start(
-            Arc::clone(path),
-            storage,
-            database,
-            max_event_bytes,
-            compact_after,
-        );
+        let started = Log::start(Arc::clone(path), storage, database, self.settings);
         started.map_err(to_error)
     }
 }

@@ -17,14 +17,14 @@ use tokio::{
 
 use crate::{
     read,
+    request::{Cause, Command, Request},
     shared::Shared,
-    writer::{Cause, Request},
 };
 
 pub(crate) struct LogEngine {
     shared: Arc<Shared>,
     /// The writer stops when this is dropped.
-    requests: Sender<Request>,
+    commands: Sender<Command>,
     /// The bytes that may wait for the writer.
     room: Arc<Semaphore>,
 }
@@ -37,10 +37,10 @@ const QUEUE_BYTES: u32 = 16 * 1024 * 1024;
 const OVERHEAD: usize = 256;
 
 impl LogEngine {
-    pub(crate) fn new(shared: Arc<Shared>, requests: Sender<Request>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, commands: Sender<Command>) -> Self {
         Self {
             shared,
-            requests,
+            commands,
             room: Arc::new(Semaphore::new(QUEUE_BYTES as usize)),
         }
     }
@@ -52,7 +52,8 @@ impl LogEngine {
             reply,
         };
         let stopped = || Unreachable(Box::new(writer_stopped()));
-        self.requests.send(request).map_err(|_| stopped())?;
+        let sent = self.commands.send(Command::Request(request));
+        sent.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -92,13 +93,25 @@ impl Engine for LogEngine {
     }
 
     // The feed delivers the records of all topics, and the node ignores records of topics that are
-    // not open.
+    // not open. The writer must know which topics are open only so that it does not remove them.
 
-    fn watch<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn watch<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let topic = topic.into();
+            let _ = self.commands.send(Command::Watch { topic, reply });
+            answer
+                .await
+                .map_err(|_| Unreachable(Box::new(writer_stopped())))
+        })
     }
 
-    fn unwatch(&self, _: &str) {}
+    fn unwatch(&self, topic: &str) {
+        // If the writer has stopped, it removes no more topics.
+        let _ = self.commands.send(Command::Unwatch {
+            topic: topic.into(),
+        });
+    }
 
     fn append<'a>(
         &'a self,
@@ -120,7 +133,7 @@ impl Engine for LogEngine {
                 reply,
                 _room: room,
             };
-            let sent = self.requests.send(request);
+            let sent = self.commands.send(Command::Request(request));
             sent.map_err(|_| AppendError::Unavailable(stopped()))?;
             let answer = answer.await;
             answer.unwrap_or_else(|_| Err(AppendError::Unknown(stopped())))

@@ -46,7 +46,14 @@
 //! A topic keeps the events within its [limits](sse_runtime::topic::TopicBuilder), plus the event
 //! before them. A client that has just read that event can therefore still resume. Older events are
 //! removed whenever an event is published. The newest event and the end of a finished topic are
-//! always kept. The log never removes a topic.
+//! kept as long as the topic.
+//!
+//! A topic is removed once its newest event is older than
+//! [`keep_for`](sse_runtime::topic::TopicBuilder::keep_for), provided that it is not open. If the
+//! topic is opened again, it is empty, and a client that resumes receives a gap with the reason
+//! `other_epoch`. A topic without `keep_for` is never removed, so set it for a
+//! [`Hub`](sse_runtime::Hub) whose names do not repeat. A topic to which no event has ever been
+//! published is removed after an hour.
 //!
 //! The space of removed events is reused for new events. If nothing is published for 30 seconds and
 //! most of the file is unused, the unused space is returned to the file system.
@@ -75,9 +82,11 @@ mod append;
 mod builder;
 mod engine;
 mod error;
+mod expire;
 mod log;
 mod open;
 mod read;
+mod request;
 mod shared;
 mod storage;
 mod tables;

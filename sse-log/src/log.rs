@@ -1,12 +1,16 @@
 //! [`Log`]: a file that stores topics.
 
-use std::{fmt, io, path::Path, sync::Arc, thread, time::Duration};
+use std::{fmt, io, path::Path, sync::Arc, thread};
 
 use redb::Database;
 use sse_runtime::topic::engine::Node;
 
 use crate::{
-    LogBuilder, LogError, engine::LogEngine, shared::Shared, storage::Storage, writer::Writer,
+    LogBuilder, LogError,
+    engine::LogEngine,
+    shared::Shared,
+    storage::Storage,
+    writer::{Settings, Writer},
 };
 
 /// A file that stores topics. Pass it to [`Topic::open`](sse_runtime::Topic::open).
@@ -89,21 +93,15 @@ impl Log {
         path: Arc<Path>,
         storage: Arc<Storage>,
         database: Database,
-        max_event_bytes: usize,
-        compact_after: Duration,
+        settings: Settings,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(storage, database));
-        let (requests, received) = std::sync::mpsc::channel();
-        let writer = Writer::new(
-            Arc::clone(&shared),
-            received,
-            max_event_bytes,
-            compact_after,
-        );
+        let (commands, received) = std::sync::mpsc::channel();
+        let writer = Writer::new(Arc::clone(&shared), received, settings);
         thread::Builder::new()
             .name("sse-log".to_owned())
             .spawn(move || writer.run())?;
-        let engine = LogEngine::new(Arc::clone(&shared), requests);
+        let engine = LogEngine::new(Arc::clone(&shared), commands);
         Ok(Self {
             node: Node::new(Arc::new(engine)),
             shared,

@@ -43,10 +43,16 @@ pub(crate) struct TopicState {
     pub(crate) has_ended: bool,
     /// The total size of the records' bodies.
     pub(crate) bytes: u64,
+    /// The time after which the topic may be removed, in milliseconds since 1970. [`u64::MAX`] if
+    /// the topic is kept forever.
+    pub(crate) expires_at: u64,
 }
 
+/// How long a topic is kept to which no event has ever been published, in milliseconds.
+const KEEP_EMPTY: u64 = 60 * 60 * 1000;
+
 impl TopicState {
-    pub(crate) fn new(id: u64) -> Self {
+    pub(crate) fn new(id: u64, now: u64) -> Self {
         Self {
             id,
             epoch: Epoch::random(),
@@ -55,6 +61,7 @@ impl TopicState {
             newest_key: Key::from([0; 16]),
             has_ended: false,
             bytes: 0,
+            expires_at: now.saturating_add(KEEP_EMPTY),
         }
     }
 
@@ -75,7 +82,7 @@ impl TopicState {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(8 + 61);
+        let mut value = Vec::with_capacity(8 + 69);
         value.extend([0; 8]);
         value.extend(self.id.to_le_bytes());
         value.extend(self.epoch.to_bytes());
@@ -84,6 +91,7 @@ impl TopicState {
         value.extend(self.newest_key.to_bytes());
         value.push(self.has_ended.into());
         value.extend(self.bytes.to_le_bytes());
+        value.extend(self.expires_at.to_le_bytes());
         seal(&mut value, &[]);
         value
     }
@@ -99,6 +107,7 @@ impl TopicState {
                 newest_key: Key::from(take::<16>(&mut fields)?),
                 has_ended: take::<1>(&mut fields)? != [0],
                 bytes: take_u64(&mut fields)?,
+                expires_at: take_u64(&mut fields)?,
             })
         };
         decode().ok_or_else(|| damaged("a topic's state is damaged"))

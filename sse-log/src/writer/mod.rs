@@ -5,10 +5,15 @@
 //! | `Healthy` | is committed together with all other queued appends |
 //! | `Full` | is rejected until a write succeeds |
 //! | `Poisoned` | is rejected |
+//!
+//! While the state is `Healthy`, the writer also removes topics that have expired and are not in
+//! use, and compacts the file.
+
+mod maintenance;
 
 use std::{
+    collections::{HashSet, VecDeque},
     error::Error,
-    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -17,17 +22,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redb::{CompactionError, Database};
-use sse_runtime::topic::engine::{AppendError, Appended, Keep, Record, Stored, Unreachable};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use redb::Database;
+use sse_runtime::topic::engine::{AppendError, Appended, Record, Stored};
 
 use crate::{
     append::{self, Failed, Outcome},
     open::{PANICKED, catch_redb_panic, open_database},
-    read,
+    request::{Cause, Command, Request, answer_unstored},
     shared::Shared,
     storage::Fault,
-    tables::{PROBE, damaged},
+    tables::damaged,
 };
 
 /// The size at which no more records are added to a batch, in bytes.
@@ -38,95 +42,6 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// The minimum size of an attempt to write to a full disk, in bytes.
 const PROBE_BYTES: usize = 64 * 1024;
-
-/// The size up to which a file is not compacted, in bytes.
-const COMPACT_BYTES: u64 = 4 * 1024 * 1024;
-
-/// A file is compacted if it is more than this many times as large as its records.
-const COMPACT_FACTOR: u64 = 3;
-
-/// A request to the writer.
-pub(crate) enum Request {
-    Append {
-        topic: Arc<str>,
-        record: Record,
-        keep: Keep,
-        reply: oneshot::Sender<Result<Appended, AppendError>>,
-        /// The request's share of the queue.
-        _room: OwnedSemaphorePermit,
-    },
-    /// Creates a topic if it does not exist.
-    Create {
-        topic: Arc<str>,
-        reply: oneshot::Sender<Result<(), Unreachable>>,
-    },
-}
-
-impl Request {
-    pub(crate) fn topic(&self) -> &Arc<str> {
-        match self {
-            Self::Append { topic, .. } | Self::Create { topic, .. } => topic,
-        }
-    }
-
-    /// Returns whether the caller has been cancelled.
-    fn is_cancelled(&self) -> bool {
-        match self {
-            Self::Append { reply, .. } => reply.is_closed(),
-            Self::Create { reply, .. } => reply.is_closed(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Append { record, .. } => record.body.len(),
-            Self::Create { .. } => 0,
-        }
-    }
-
-    /// Replies that nothing was stored.
-    fn reject(self, cause: &Cause) {
-        let cause = Box::new(cause.clone());
-        // The caller may have been cancelled.
-        match self {
-            Self::Append { reply, .. } => {
-                let _ = reply.send(Err(AppendError::Unavailable(cause)));
-            }
-            Self::Create { reply, .. } => {
-                let _ = reply.send(Err(Unreachable(cause)));
-            }
-        }
-    }
-
-    /// Replies that the record may or may not be stored.
-    fn doubt(self, cause: &Cause) {
-        match self {
-            Self::Append { reply, .. } => {
-                let cause = Box::new(cause.clone());
-                let _ = reply.send(Err(AppendError::Unknown(cause)));
-            }
-            create @ Self::Create { .. } => create.reject(cause),
-        }
-    }
-}
-
-/// The reason the log does not store events.
-#[derive(Clone, Debug)]
-pub(crate) struct Cause(Arc<str>);
-
-impl Cause {
-    pub(crate) fn new(message: impl Into<Arc<str>>) -> Self {
-        Self(message.into())
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for Cause {}
 
 enum State {
     Healthy,
@@ -140,12 +55,25 @@ enum State {
     Poisoned(Cause),
 }
 
+/// The settings of a [`LogBuilder`](crate::LogBuilder) that concern the writer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) max_event_bytes: usize,
+    pub(crate) compact_after: Duration,
+    pub(crate) sweep_interval: Duration,
+}
+
 pub(crate) struct Writer {
     shared: Arc<Shared>,
-    requests: Receiver<Request>,
-    max_event_bytes: usize,
-    compact_after: Duration,
+    commands: Receiver<Command>,
+    settings: Settings,
     state: State,
+    /// The topics that are in use.
+    watched: HashSet<Arc<str>>,
+    /// The time at which to look for expired topics.
+    sweep_at: Instant,
+    /// The topics that have expired and are about to be removed.
+    expired: VecDeque<String>,
     /// Whether records were appended since the file was last compacted.
     has_grown: bool,
 }
@@ -153,47 +81,44 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        requests: Receiver<Request>,
-        max_event_bytes: usize,
-        compact_after: Duration,
+        commands: Receiver<Command>,
+        settings: Settings,
     ) -> Self {
         Self {
             shared,
-            requests,
-            max_event_bytes,
-            compact_after,
+            commands,
+            settings,
             state: State::Healthy,
+            watched: HashSet::new(),
+            sweep_at: Instant::now(),
+            expired: VecDeque::new(),
             has_grown: true,
         }
     }
 
     /// Serves requests until the engine is dropped, and then closes the file.
     pub(crate) fn run(mut self) {
+        let mut idle_since = Instant::now();
         loop {
-            let wait = match &self.state {
-                State::Full { retry_at, .. } => {
-                    Some(retry_at.saturating_duration_since(Instant::now()))
+            let received = match self.wake_at(idle_since) {
+                Some(at) => {
+                    let wait = at.saturating_duration_since(Instant::now());
+                    self.commands.recv_timeout(wait)
                 }
-                State::Healthy if self.has_grown => Some(self.compact_after),
-                State::Healthy | State::Poisoned(_) => None,
-            };
-            let received = match wait {
-                Some(wait) => self.requests.recv_timeout(wait),
-                None => self.requests.recv().map_err(RecvTimeoutError::from),
+                None => self.commands.recv().map_err(RecvTimeoutError::from),
             };
             match received {
                 Ok(first) => {
                     let batch = self.take_queued(first);
                     if !batch.is_empty() {
                         self.serve(batch);
+                        idle_since = Instant::now();
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => match self.state {
-                    State::Full { .. } => self.probe(),
-                    State::Healthy | State::Poisoned(_) => self.compact(),
-                },
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.maintain(idle_since);
         }
         if let Some(database) = self.shared.database_mut().take()
             && let Err(error) = close(database)
@@ -204,17 +129,25 @@ impl Writer {
     }
 
     /// Takes the waiting requests, apart from those whose publishers have given up.
-    fn take_queued(&self, first: Request) -> Vec<Request> {
+    fn take_queued(&mut self, first: Command) -> Vec<Request> {
         let mut bytes = 0;
         let mut batch = Vec::new();
         let mut next = Some(first);
-        while let Some(request) = next {
-            if !request.is_cancelled() {
-                bytes += request.bytes();
-                batch.push(request);
+        while let Some(command) = next {
+            match command {
+                Command::Request(request) if request.is_cancelled() => {}
+                Command::Request(request) => {
+                    bytes += request.bytes();
+                    batch.push(request);
+                }
+                Command::Watch { topic, reply } => {
+                    self.watched.insert(topic);
+                    let _ = reply.send(());
+                }
+                Command::Unwatch { topic } => drop(self.watched.take(&topic)),
             }
             next = match bytes < BATCH_BYTES {
-                true => self.requests.try_recv().ok(),
+                true => self.commands.try_recv().ok(),
                 false => None,
             };
         }
@@ -243,7 +176,7 @@ impl Writer {
                 return;
             };
             catch_unwind(AssertUnwindSafe(|| {
-                append::apply(database, &batch, self.max_event_bytes)
+                append::apply(database, &batch, self.settings.max_event_bytes)
             }))
         };
         let failed = match applied {
@@ -278,7 +211,7 @@ impl Writer {
                         Outcome::Ended | Outcome::Stored(None) => Err(AppendError::Ended),
                         Outcome::TooLarge => Err(AppendError::TooLarge {
                             len: record.body.len(),
-                            max: self.max_event_bytes,
+                            max: self.settings.max_event_bytes,
                         }),
                     };
                     let _ = reply.send(answer);
@@ -400,124 +333,6 @@ impl Writer {
         let database = database.as_ref().ok_or("the database is closed")?;
         let found = catch_redb_panic(|| append::find(database, batch));
         found.map_err(|error| error.to_string())
-    }
-
-    /// Checks whether the disk has free space again.
-    fn probe(&mut self) {
-        let State::Full { bytes, .. } = self.state else {
-            return;
-        };
-        self.shared.storage.reset();
-        let is_open = self.shared.database().is_some();
-        let probed = match is_open {
-            true => self.write_probe(bytes),
-            false => match self.reopen() {
-                Ok(()) => self.write_probe(bytes),
-                Err(error) => Err(damaged(&error)),
-            },
-        };
-        let Err(error) = probed else {
-            tracing::info!("the disk has free space again; a log has resumed storing events");
-            self.state = State::Healthy;
-            self.shared.set_healthy(true);
-            return;
-        };
-        match self.shared.storage.first_fault() {
-            Some(Fault::Full) => {
-                self.set_full(&error, bytes);
-                if let Err(error) = self.reopen() {
-                    self.cannot_reopen(&error);
-                }
-            }
-            Some(Fault::Sync | Fault::Other) | None => {
-                self.poison(&error);
-            }
-        }
-    }
-
-    /// Writes as many bytes as the batch that failed, and removes them again.
-    fn write_probe(&self, bytes: usize) -> Result<(), redb::Error> {
-        let database = self.shared.database();
-        let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        let write = || {
-            // The content is pseudorandom, because a file system may store zeros without allocating
-            // space.
-            let mut state = 1_u64;
-            let content = std::iter::repeat_with(|| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                state.to_le_bytes()[7]
-            });
-            let content: Vec<u8> = content.take(bytes).collect();
-            let transaction = database.begin_write()?;
-            transaction.open_table(PROBE)?.insert(0, &*content)?;
-            transaction.commit()?;
-            let transaction = database.begin_write()?;
-            transaction.delete_table(PROBE)?;
-            transaction.commit()?;
-            Ok(())
-        };
-        catch_redb_panic(write)
-    }
-
-    /// Returns free space at the end of the file to the file system, if most of the file is free.
-    fn compact(&mut self) {
-        self.has_grown = false;
-        match self.is_sparse() {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => {
-                tracing::debug!(%error, "failed to measure a log");
-                return;
-            }
-        }
-        self.shared.storage.reset();
-        let compacted = {
-            let mut database = self.shared.database_mut();
-            let Some(database) = &mut *database else {
-                return;
-            };
-            catch_unwind(AssertUnwindSafe(|| database.compact()))
-        };
-        match compacted {
-            Ok(Ok(_)) => {}
-            // A read is in progress, so try again after the next idle period.
-            Ok(Err(CompactionError::TransactionInProgress)) => self.has_grown = true,
-            Ok(Err(CompactionError::Storage(error))) => {
-                self.fail(
-                    Vec::new(),
-                    &Failed {
-                        error: error.into(),
-                        is_commit: true,
-                    },
-                );
-            }
-            Ok(Err(error)) => tracing::debug!(%error, "failed to compact a log"),
-            Err(_) => {
-                self.poison(&damaged(PANICKED));
-            }
-        }
-    }
-
-    fn is_sparse(&self) -> Result<bool, redb::Error> {
-        let size = self.shared.storage.len()?;
-        if size <= COMPACT_BYTES {
-            return Ok(false);
-        }
-        let transaction = self.shared.begin_read()?;
-        let live = catch_redb_panic(|| read::live_bytes(&transaction))?;
-        transaction.close()?;
-        Ok(size / COMPACT_FACTOR > live)
-    }
-}
-
-fn answer_unstored(batch: Vec<Request>, cause: &Cause, is_uncertain: bool) {
-    for request in batch {
-        match is_uncertain {
-            true => request.doubt(cause),
-            false => request.reject(cause),
-        }
     }
 }
 

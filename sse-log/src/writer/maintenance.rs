@@ -1,0 +1,212 @@
+//! The work that the writer does between requests: removes expired topics, compacts the file, and
+//! checks whether a full disk has free space again.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+use redb::CompactionError;
+
+use super::{State, Writer};
+use crate::{
+    append::Failed,
+    expire,
+    open::{PANICKED, catch_redb_panic},
+    read,
+    storage::Fault,
+    tables::{PROBE, damaged},
+};
+
+/// The size up to which a file is not compacted, in bytes.
+const COMPACT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A file is compacted if it is more than this many times as large as its records.
+const COMPACT_FACTOR: u64 = 3;
+
+impl Writer {
+    /// Returns the time at which to call [`maintain`](Self::maintain) if no command arrives.
+    pub(super) fn wake_at(&self, idle_since: Instant) -> Option<Instant> {
+        match &self.state {
+            State::Full { retry_at, .. } => Some(*retry_at),
+            State::Healthy if !self.expired.is_empty() => Some(Instant::now()),
+            State::Healthy if self.has_grown => {
+                Some(self.sweep_at.min(idle_since + self.settings.compact_after))
+            }
+            State::Healthy => Some(self.sweep_at),
+            State::Poisoned(_) => None,
+        }
+    }
+
+    /// Performs the work that is due. Each call takes one small step, so that publishers do not wait
+    /// long.
+    pub(super) fn maintain(&mut self, idle_since: Instant) {
+        let now = Instant::now();
+        match self.state {
+            State::Poisoned(_) => {}
+            State::Full { retry_at, .. } => {
+                if retry_at <= now {
+                    self.probe();
+                }
+            }
+            State::Healthy => {
+                if let Some(name) = self.expired.pop_front() {
+                    self.remove(name);
+                } else if self.sweep_at <= now {
+                    self.sweep_at = now + self.settings.sweep_interval;
+                    self.sweep();
+                } else if self.has_grown && idle_since + self.settings.compact_after <= now {
+                    self.compact();
+                }
+            }
+        }
+    }
+
+    /// Looks for topics that have expired.
+    fn sweep(&mut self) {
+        let watched = &self.watched;
+        let found = self.shared.begin_read().and_then(|transaction| {
+            let found =
+                catch_redb_panic(|| expire::find(&transaction, |name| watched.contains(name)));
+            transaction.close()?;
+            found
+        });
+        match found {
+            Ok(found) => self.expired = found.into(),
+            Err(error) => tracing::debug!(%error, "failed to look for expired topics"),
+        }
+    }
+
+    /// Removes some of the records of an expired topic, or the topic itself.
+    fn remove(&mut self, name: String) {
+        if self.watched.contains(&*name) {
+            return;
+        }
+        self.shared.storage.reset();
+        let removed = {
+            let database = self.shared.database();
+            let Some(database) = &*database else { return };
+            catch_unwind(AssertUnwindSafe(|| expire::remove(database, &name)))
+        };
+        self.has_grown = true;
+        let failed = match removed {
+            Ok(Ok(true)) => return,
+            Ok(Ok(false)) => return self.expired.push_front(name),
+            Ok(Err(failed)) => failed,
+            Err(_) => Failed {
+                error: damaged(PANICKED),
+                is_commit: true,
+            },
+        };
+        self.fail(Vec::new(), &failed);
+    }
+
+    /// Checks whether the disk has free space again.
+    fn probe(&mut self) {
+        let State::Full { bytes, .. } = self.state else {
+            return;
+        };
+        self.shared.storage.reset();
+        let is_open = self.shared.database().is_some();
+        let probed = match is_open {
+            true => self.write_probe(bytes),
+            false => match self.reopen() {
+                Ok(()) => self.write_probe(bytes),
+                Err(error) => Err(damaged(&error)),
+            },
+        };
+        let Err(error) = probed else {
+            tracing::info!("the disk has free space again; a log has resumed storing events");
+            self.state = State::Healthy;
+            self.shared.set_healthy(true);
+            return;
+        };
+        match self.shared.storage.first_fault() {
+            Some(Fault::Full) => {
+                self.set_full(&error, bytes);
+                if let Err(error) = self.reopen() {
+                    self.cannot_reopen(&error);
+                }
+            }
+            Some(Fault::Sync | Fault::Other) | None => {
+                self.poison(&error);
+            }
+        }
+    }
+
+    /// Writes as many bytes as the batch that failed, and removes them again.
+    fn write_probe(&self, bytes: usize) -> Result<(), redb::Error> {
+        let database = self.shared.database();
+        let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let write = || {
+            // The content is pseudorandom, because a file system may store zeros without allocating
+            // space.
+            let mut state = 1_u64;
+            let content = std::iter::repeat_with(|| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                state.to_le_bytes()[7]
+            });
+            let content: Vec<u8> = content.take(bytes).collect();
+            let transaction = database.begin_write()?;
+            transaction.open_table(PROBE)?.insert(0, &*content)?;
+            transaction.commit()?;
+            let transaction = database.begin_write()?;
+            transaction.delete_table(PROBE)?;
+            transaction.commit()?;
+            Ok(())
+        };
+        catch_redb_panic(write)
+    }
+
+    /// Returns free space at the end of the file to the file system, if most of the file is free.
+    fn compact(&mut self) {
+        self.has_grown = false;
+        match self.is_sparse() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::debug!(%error, "failed to measure a log");
+                return;
+            }
+        }
+        self.shared.storage.reset();
+        let compacted = {
+            let mut database = self.shared.database_mut();
+            let Some(database) = &mut *database else {
+                return;
+            };
+            catch_unwind(AssertUnwindSafe(|| database.compact()))
+        };
+        match compacted {
+            Ok(Ok(_)) => {}
+            // A read is in progress, so try again after the next idle period.
+            Ok(Err(CompactionError::TransactionInProgress)) => self.has_grown = true,
+            Ok(Err(CompactionError::Storage(error))) => {
+                self.fail(
+                    Vec::new(),
+                    &Failed {
+                        error: error.into(),
+                        is_commit: true,
+                    },
+                );
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "failed to compact a log"),
+            Err(_) => {
+                self.poison(&damaged(PANICKED));
+            }
+        }
+    }
+
+    fn is_sparse(&self) -> Result<bool, redb::Error> {
+        let size = self.shared.storage.len()?;
+        if size <= COMPACT_BYTES {
+            return Ok(false);
+        }
+        let transaction = self.shared.begin_read()?;
+        let live = catch_redb_panic(|| read::live_bytes(&transaction))?;
+        transaction.close()?;
+        Ok(size / COMPACT_FACTOR > live)
+    }
+}
