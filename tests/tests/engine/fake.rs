@@ -27,6 +27,8 @@ struct Inner {
     pub(crate) is_down: AtomicBool,
     /// Whether appends are stored. Until then, they wait.
     stores: watch::Sender<bool>,
+    /// Whether requests for tails are answered. Until then, they wait.
+    answers: watch::Sender<bool>,
     /// Appends are stored in the order of their calls.
     turn: tokio::sync::Mutex<()>,
     reads: AtomicUsize,
@@ -42,6 +44,7 @@ impl Fake {
             feed: Mutex::default(),
             is_down: AtomicBool::new(false),
             stores: watch::Sender::new(true),
+            answers: watch::Sender::new(true),
             turn: tokio::sync::Mutex::new(()),
             reads: AtomicUsize::new(0),
             tails: AtomicUsize::new(0),
@@ -59,6 +62,10 @@ impl Fake {
 
     pub(crate) fn set_stores(&self, stores: bool) {
         self.0.stores.send_replace(stores);
+    }
+
+    pub(crate) fn set_answers(&self, answers: bool) {
+        self.0.answers.send_replace(answers);
     }
 
     pub(crate) fn reads(&self) -> usize {
@@ -214,6 +221,8 @@ impl Engine for Fake {
     ) -> BoxFuture<'a, Result<Vec<Option<Tail>>, Unreachable>> {
         Box::pin(async {
             self.0.tails.fetch_add(1, Ordering::SeqCst);
+            let mut answers = self.0.answers.subscribe();
+            let _ = answers.wait_for(|answers| *answers).await;
             self.reach()?;
             let known = lock(&self.0.topics);
             let tail = |topic: &&str| {

@@ -359,6 +359,19 @@ async fn topic_is_dropped_during_a_check() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn topic_dropped_during_a_check_frees_its_events() {
+    let fake = Fake::new();
+    let hub = Hub::builder(Topic::<u64>::builder).max_topics(1);
+    let hub = hub.engine(&Node::new(fake.engine()), "rooms").build();
+    hub.topic("a").await.unwrap().publish(&1).await.unwrap();
+    fake.set_answers(false);
+    // A check begins every two seconds.
+    sleep(Duration::from_secs(3)).await;
+    hub.topic("b").await.unwrap();
+    assert_eq!(hub.held_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn topic_that_is_being_opened_notices_a_reconnect() {
     let fake = Arc::new(Fake::new());
     let node = Node::new(fake.engine());

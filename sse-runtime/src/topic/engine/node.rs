@@ -187,14 +187,18 @@ async fn drive(node: Weak<Inner>, mut commands: mpsc::UnboundedReceiver<Command>
 /// Compares the newest position of each open topic with the engine's.
 async fn check(node: Weak<Inner>, is_feed_intact: bool) {
     let Some(inner) = node.upgrade() else { return };
-    // The lock is released before a follower is used or dropped, because dropping the last reference
-    // to it acquires the lock again.
+    // A dropped topic must release its events at once, because a hub counts them. While the engine
+    // responds, only weak references are therefore held. The lock is released before a follower is
+    // used, because dropping the last reference to it acquires the lock again.
     let mut open: Vec<_> = inner
         .topics()
         .iter()
-        .filter_map(|(name, follower)| Some((Arc::clone(name), follower.upgrade()?)))
+        .map(|(name, follower)| (Arc::clone(name), Weak::clone(follower)))
         .collect();
     open.retain(|(_, follower)| {
+        let Some(follower) = follower.upgrade() else {
+            return false;
+        };
         let is_open = follower.tail().is_some();
         // The first read may have taken its snapshot before the connection was restored.
         if !is_open && !is_feed_intact {
@@ -204,10 +208,16 @@ async fn check(node: Weak<Inner>, is_feed_intact: bool) {
     });
     for chunk in open.chunks(TOPICS_PER_CHECK) {
         let names: Vec<&str> = chunk.iter().map(|(name, _)| &**name).collect();
-        let before: Vec<_> = chunk.iter().map(|(_, follower)| follower.tail()).collect();
-        match timeout(CHECK_TIMEOUT, inner.engine.tails(&names)).await {
+        let before: Vec<_> = chunk
+            .iter()
+            .map(|(_, follower)| follower.upgrade()?.tail())
+            .collect();
+        let tails = timeout(CHECK_TIMEOUT, inner.engine.tails(&names)).await;
+        let followers = chunk.iter().map(|(_, follower)| follower.upgrade());
+        match tails {
             Ok(Ok(tails)) => {
-                for (((_, follower), before), tail) in chunk.iter().zip(before).zip(tails) {
+                for ((follower, before), tail) in followers.zip(before).zip(tails) {
+                    let Some(follower) = follower else { continue };
                     match tail {
                         Some(tail) => follower.check(before, tail, is_feed_intact),
                         // The engine has lost the topic.
@@ -218,7 +228,7 @@ async fn check(node: Weak<Inner>, is_feed_intact: bool) {
             // Repairs are retried until they succeed, whereas a failed check would be repeated only
             // at the next interval.
             Ok(Err(_)) | Err(_) if !is_feed_intact => {
-                for (_, follower) in chunk {
+                for follower in followers.flatten() {
                     follower.suspect();
                 }
             }
