@@ -9,6 +9,7 @@ pub mod body;
 pub mod load;
 pub mod log;
 pub mod server;
+pub mod store;
 pub mod text;
 
 use std::{
@@ -26,6 +27,7 @@ use tokio::{
 };
 
 pub use server::server_of;
+pub use store::{Store, publish_all};
 
 /// How long [`within`] waits for a future before failing the test.
 const PATIENCE: Duration = Duration::from_secs(15);

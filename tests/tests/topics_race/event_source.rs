@@ -15,7 +15,8 @@ use axum::{Router, extract::State};
 use eventsource_client::{Client as _, SSE};
 use launchdarkly_sdk_transport::HyperTransport;
 use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
-use support::{serve, within};
+use support::{Store, publish_all, serve, within};
+use test_case::test_case;
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
@@ -50,10 +51,12 @@ async fn cutting(to: SocketAddr, cuts: Arc<AtomicUsize>) -> SocketAddr {
     addr
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn client_cut_off_repeatedly_sees_each_event_once() {
+async fn client_cut_off_repeatedly_sees_each_event_once(store: Store) {
     const EVENTS: u64 = 3_000;
-    let topic: Topic<u64> = Topic::in_memory(4_096);
+    let topic: Topic<u64> = store.topic(Topic::builder().keep(4_096)).await;
     let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;
     let cuts = Arc::new(AtomicUsize::new(0));
     let proxy = cutting(addr, Arc::clone(&cuts)).await;
@@ -72,9 +75,7 @@ async fn client_cut_off_repeatedly_sees_each_event_once() {
     let mut events = client.stream();
     let mut seen = 0;
     // Publish half of the events before the client connects, and the rest while the client reads.
-    for number in 1..=EVENTS / 2 {
-        topic.publish(&number).await.unwrap();
-    }
+    publish_all(&topic, 1..=EVENTS / 2).await;
     let mut published = EVENTS / 2;
     while seen < EVENTS {
         let next = poll_fn(|cx| Stream::poll_next(Pin::new(&mut events), cx));

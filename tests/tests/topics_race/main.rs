@@ -12,17 +12,11 @@ mod slow;
 
 use std::net::SocketAddr;
 
-use sse_runtime::{Start, Topic};
+use support::Store;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpSocket, TcpStream},
 };
-
-/// Returns the epoch in a topic's IDs.
-fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
-    let position = topic.subscribe(Start::Now).position().to_string();
-    position.split_once('-').unwrap().0.to_owned()
-}
 
 async fn ask(mut socket: TcpStream, path: &str, id: &str) -> TcpStream {
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nlast-event-id: {id}\r\n\r\n");
@@ -43,6 +37,8 @@ async fn narrow(addr: SocketAddr) -> TcpStream {
 struct Account {
     events: u64,
     last: u64,
+    /// The ID of the last event or gap.
+    last_id: String,
     gaps: Vec<(String, u64)>,
     /// The sequence numbers of the events after the last gap.
     rest: Vec<u64>,
@@ -51,36 +47,39 @@ struct Account {
 }
 
 /// Tallies the frames. Asserts that the only missing events are those counted in a gap.
-fn account(stream: &str, behind: u64) -> Account {
+fn account(store: &Store, stream: &str, behind: u64) -> Account {
     let mut account = Account {
         last: behind,
         ..Account::default()
     };
     for frame in stream.split_terminator("\n\n") {
-        let number = |line: &str| -> u64 { line.rsplit_once('-').unwrap().1.parse().unwrap() };
         if let Some(gap) = frame.strip_prefix("event: gap\n") {
             let (id, data) = gap.split_once('\n').unwrap();
             let data: serde_json::Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
             let missed = data["missed"].as_u64().unwrap();
+            let id = id.strip_prefix("id: ").unwrap();
             assert!(missed > 0);
             // With `latest_by`, the gap's ID is the position that the client already had.
-            let by_key = number(id) == account.last;
+            let by_key = store.number(id) == account.last;
             if !by_key {
                 account.last += missed;
-                assert_eq!(number(id), account.last, "{gap}");
+                assert_eq!(store.number(id), account.last, "{gap}");
             }
+            account.last_id = id.to_owned();
             let reason = data["reason"].as_str().unwrap().to_owned();
             account.gaps.push((reason, missed));
             account.rest.clear();
         } else if frame.starts_with("id: ") && frame.contains("\ndata: ") {
-            let id = number(frame.lines().next().unwrap());
-            assert!(id > account.last, "{id} after {}", account.last);
+            let id = frame["id: ".len()..].lines().next().unwrap();
+            let number = store.number(id);
+            assert!(number > account.last, "{number} after {}", account.last);
             if account.gaps.is_empty() {
-                assert_eq!(id, account.last + 1);
+                assert_eq!(number, account.last + 1);
             }
-            account.last = id;
+            account.last = number;
+            account.last_id = id.to_owned();
             account.events += 1;
-            account.rest.push(id);
+            account.rest.push(number);
         } else {
             account.end = Some(frame.to_owned());
         }

@@ -6,10 +6,11 @@ use axum::{Router, extract::State};
 use sse_runtime::{
     LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, topic::TopicBuilder,
 };
-use support::{Client, serve};
+use support::{Client, Store, publish_all, serve};
+use test_case::test_case;
 use tokio::net::TcpStream;
 
-use super::{Account, account, ask, epoch, narrow};
+use super::{Account, account, ask, narrow};
 
 type Large = (u64, String);
 
@@ -18,39 +19,46 @@ async fn large(State(topic): State<Topic<Large>>, last: LastEventId) -> impl Str
     yield_all!(topic.subscribe(last.or(Start::First)));
 }
 
+const HELD_OF_LARGE: usize = 16;
+const ALL_LARGE: u64 = 5_000;
+
 /// The client reads the first event and then pauses while the test publishes far more data than all
 /// buffers can hold. After that, the client reads everything.
 async fn overtaken(
-    build: impl FnOnce(TopicBuilder<Large>) -> Topic<Large>,
-) -> (Account, SocketAddr, String) {
-    let topic = build(Topic::builder().keep(HELD_OF_LARGE));
-    let publish = async |number: u64| {
-        topic.publish(&(number, "x".repeat(4_000))).await.unwrap();
-    };
+    store: &Store,
+    configure: impl FnOnce(TopicBuilder<Large>) -> TopicBuilder<Large>,
+) -> (Account, SocketAddr) {
+    let topic = Topic::builder().keep(HELD_OF_LARGE);
+    let topic = store.topic(configure(topic)).await;
+    let event = |number: u64| (number, "x".repeat(4_000));
     let app = Router::new().sse(large).with_state(topic.clone());
     let addr = serve(app).await;
-    publish(1).await;
+    topic.publish(&event(1)).await.unwrap();
     let mut client = Client::over(ask(narrow(addr).await, "/large", "").await);
     client.head().await;
     let mut all = client.expect_chunk().await;
-    for number in 2..=ALL_LARGE {
-        publish(number).await;
+    // Publishing the events one by one to a log would take too long.
+    let at_once = match store {
+        Store::Memory => 1,
+        Store::Log(_) => 100,
+    };
+    for first in (2..=ALL_LARGE).step_by(at_once) {
+        let last = ALL_LARGE.min(first + at_once as u64 - 1);
+        publish_all(&topic, (first..=last).map(event)).await;
         tokio::task::yield_now().await;
     }
     topic.finish().await.unwrap();
     while let Some(chunk) = client.chunk().await.unwrap() {
         all += &chunk;
     }
-    let epoch = epoch(&topic);
-    (account(&all, 0), addr, epoch)
+    (account(store, &all, 0), addr)
 }
 
-const HELD_OF_LARGE: usize = 16;
-const ALL_LARGE: u64 = 5_000;
-
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn slow_client_resumes_at_the_oldest_held_event() {
-    let (told, ..) = overtaken(TopicBuilder::build).await;
+async fn slow_client_resumes_at_the_oldest_held_event(store: Store) {
+    let (told, _) = overtaken(&store, |builder| builder).await;
     let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
     assert!(told.gaps.iter().all(|(reason, _)| reason == "overtaken"));
     assert_eq!(told.events + missed, ALL_LARGE);
@@ -66,27 +74,33 @@ async fn slow_client_resumes_at_the_oldest_held_event() {
     assert!(end.ends_with("~done\ndata: null"), "{end:?}");
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn slow_client_resumes_at_the_newest_event() {
-    let (told, ..) = overtaken(|builder| builder.latest().build()).await;
+async fn slow_client_resumes_at_the_newest_event(store: Store) {
+    let (told, _) = overtaken(&store, TopicBuilder::latest).await;
     let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
     assert_eq!(told.events + missed, ALL_LARGE);
     assert_eq!(told.rest, [ALL_LARGE]);
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn slow_client_receives_the_newest_of_each_key() {
+async fn slow_client_receives_the_newest_of_each_key(store: Store) {
     // Event 4,000 is the only event with key 3. It was published long before the last events.
     let key = |(number, _): &Large| if *number == 4_000 { 3 } else { number % 3 };
-    let (told, ..) = overtaken(|builder| builder.latest_by(key).build()).await;
+    let (told, _) = overtaken(&store, |builder| builder.latest_by(key)).await;
     let missed: u64 = told.gaps.iter().map(|(_, missed)| missed).sum();
     assert_eq!(told.events + missed, ALL_LARGE);
     assert_eq!(told.rest, [4_000, ALL_LARGE - 2, ALL_LARGE - 1, ALL_LARGE]);
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn slow_client_is_disconnected_and_resumes() {
-    let (told, addr, epoch) = overtaken(|builder| builder.disconnect().build()).await;
+async fn slow_client_is_disconnected_and_resumes(store: Store) {
+    let (told, addr) = overtaken(&store, TopicBuilder::disconnect).await;
     assert_eq!(told.gaps, []);
     assert_eq!(
         told.end.unwrap(),
@@ -97,15 +111,14 @@ async fn slow_client_is_disconnected_and_resumes() {
         "the reader was not overtaken"
     );
 
-    let id = format!("{epoch}-{}", told.last);
     let socket = TcpStream::connect(addr).await.unwrap();
-    let mut back = Client::over(ask(socket, "/large", &id).await);
+    let mut back = Client::over(ask(socket, "/large", &told.last_id).await);
     back.head().await;
     let mut all = String::new();
     while let Some(chunk) = back.chunk().await.unwrap() {
         all += &chunk;
     }
-    let again = account(&all, told.last);
+    let again = account(&store, &all, told.last);
     let missed = ALL_LARGE - HELD_OF_LARGE as u64 - told.last;
     assert_eq!(again.gaps, [("too_old".to_owned(), missed)]);
     assert_eq!(told.events + missed + again.events, ALL_LARGE);

@@ -136,6 +136,7 @@ fn test_names_are_checked() {
     let code = format!(
         "#[test]\nfn utilise_is_found() {{}}\n\n\
          #[tokio::test(start_paused = true)]\n#[ignore]\nasync fn {long}() {{}}\n\n\
+         #[test_case(1; \"one\")]\nfn {long}(one: u8) {{}}\n\n\
          fn no_test_{long}() {{}}\n"
     );
     let found = rules().faults(Path::new("src/a.rs"), &code);
@@ -144,6 +145,7 @@ fn test_names_are_checked() {
         [
             "src/a.rs:2: \"utilise\": use",
             "src/a.rs:6: the test name has 51 characters, more than 50",
+            "src/a.rs:9: the test name has 51 characters, more than 50",
         ]
     );
 }
@@ -294,7 +296,9 @@ fn test_names(code: &str) -> Vec<(usize, &str)> {
     let mut is_test = false;
     for (index, line) in code.lines().enumerate() {
         let line = line.trim();
-        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        is_test |= ["#[test]", "#[tokio::test", "#[test_case("]
+            .iter()
+            .any(|attribute| line.starts_with(attribute));
         let function = line.strip_prefix("async ").unwrap_or(line);
         if is_test && let Some(function) = function.strip_prefix("fn ") {
             names.push((index + 1, function.split('(').next().unwrap_or_default()));

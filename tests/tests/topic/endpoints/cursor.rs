@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State};
 use sse_runtime::{Event, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
-use support::{Client, Generators, serve, within};
+use support::{Client, Generators, Store, serve, within};
+use test_case::test_case;
 use tokio::sync::Notify;
 
-use super::{all, epoch, four_of_ten, gap, number_frame, reconnect, thousands, thousands_by_hand};
+use super::{all, four_of_ten, gap, number_frame, reconnect, thousands, thousands_by_hand};
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn keep_alive_of_a_filtered_stream_contains_the_id() {
-    let (topic, epoch) = four_of_ten().await;
+async fn keep_alive_of_a_filtered_stream_contains_the_id(store: Store) {
+    let (topic, _) = four_of_ten(&store).await;
     let app = Router::new().sse(thousands).sse(thousands_by_hand);
     let addr = serve(app.with_state(topic.clone())).await;
     for (path, plain) in [
@@ -20,22 +23,21 @@ async fn keep_alive_of_a_filtered_stream_contains_the_id() {
     ] {
         let last = topic.subscribe(Start::Now).position().to_string();
         let mut client = reconnect(addr, path, last.as_bytes(), false).await;
-        let with_id = |number: u64| match plain {
-            ":\n" => format!("id: {epoch}-{number}\n\n"),
-            _ => format!("event: ping\nid: {epoch}-{number}\ndata: null\n\n"),
+        let with_id = |id: &str| match plain {
+            ":\n" => format!("id: {id}\n\n"),
+            _ => format!("event: ping\nid: {id}\ndata: null\n\n"),
         };
         let newest = topic.publish(&1).await.unwrap().to_string();
-        let newest: u64 = newest.rsplit_once('-').unwrap().1.parse().unwrap();
         // If a keep-alive is sent before the reader has read the newest event, the keep-alive
         // contains the previous ID.
-        let before = with_id(newest - 1);
+        let before = with_id(&last);
         let chunk = first_other(&mut client, &[plain, &before]).await;
-        assert_eq!(chunk, with_id(newest), "{path}");
+        assert_eq!(chunk, with_id(&newest), "{path}");
         // The new ID is sent only once.
         assert_eq!(client.expect_chunk().await, plain, "{path}");
         // An event that passes the filter is sent with its own ID.
-        topic.publish(&1000).await.unwrap();
-        let frame = format!("id: {epoch}-{}\ndata: 1000\n\n", newest + 1);
+        let id = topic.publish(&1000).await.unwrap();
+        let frame = format!("id: {id}\ndata: 1000\n\n");
         let chunk = first_other(&mut client, &[plain]).await;
         assert_eq!(chunk, frame, "{path}");
         assert_eq!(client.expect_chunk().await, plain, "{path}");
@@ -75,30 +77,32 @@ async fn pauses(State(paused): State<Paused>, last: LastEventId) -> impl Stream<
     }
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn keep_alive_never_moves_the_id_back() {
+async fn keep_alive_never_moves_the_id_back(store: Store) {
     let paused = Paused {
-        topic: Topic::in_memory(16),
+        topic: store.topic(Topic::builder().keep(16)).await,
         waits: Generators::new(),
         resume: Arc::default(),
     };
     let topic = paused.topic.clone();
-    let epoch = epoch(&topic);
+    let start = topic.subscribe(Start::Now).position();
     let addr = serve(Router::new().sse(pauses).with_state(paused.clone())).await;
     topic.publish(&1).await.unwrap();
-    topic.publish(&2).await.unwrap();
+    let second = topic.publish(&2).await.unwrap();
     let mut client = Client::get(addr, "/pauses").await;
     client.head().await;
     // The handler does not yield the first two events. Unless the third event is sent first, the
-    // next keep-alive contains ID 2.
-    topic.publish(&1000).await.unwrap();
+    // next keep-alive contains the second ID.
+    let third = topic.publish(&1000).await.unwrap();
     loop {
         let chunk = client.expect_chunk().await;
-        if chunk == format!("id: {epoch}-3\ndata: 1000\n\n") {
+        if chunk == format!("id: {third}\ndata: 1000\n\n") {
             break;
         }
         // The ID in a keep-alive is either the initial position or the current one.
-        let positions = [0, 2].map(|number| format!("id: {epoch}-{number}\n\n"));
+        let positions = [&start, &second].map(|id| format!("id: {id}\n\n"));
         assert!(chunk == ":\n" || positions.contains(&chunk), "{chunk}");
     }
     paused.waits.until_started(1).await;
@@ -129,11 +133,13 @@ async fn beside(State(noise): State<Noise>, last: LastEventId) -> impl Stream<It
     }
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn client_without_events_can_resume() {
-    let topic: Topic<u64> = Topic::in_memory(16);
-    topic.publish(&1).await.unwrap();
-    let epoch = epoch(&topic);
+async fn client_without_events_can_resume(store: Store) {
+    let topic: Topic<u64> = store.topic(Topic::builder().keep(16)).await;
+    let start = topic.subscribe(Start::Now).position();
+    let first = topic.publish(&1).await.unwrap();
     let noises = Arc::new(Notify::new());
     let quiet = Router::new().sse(all).with_state(topic.clone());
     let noisy = Router::new().sse(beside).with_state(Noise {
@@ -141,7 +147,7 @@ async fn client_without_events_can_resume() {
         noises: Arc::clone(&noises),
     });
     let addr = serve(quiet.merge(noisy)).await;
-    let position = format!("id: {epoch}-1\n\n");
+    let position = format!("id: {first}\n\n");
     let mut client = Client::get(addr, "/all").await;
     client.head().await;
     assert_eq!(client.expect_chunk().await, position);
@@ -152,16 +158,16 @@ async fn client_without_events_can_resume() {
     assert_eq!(noisy.expect_chunk().await, both);
     drop((client, noisy));
 
-    topic.publish(&2).await.unwrap();
-    let id = format!("{epoch}-1");
+    let second = topic.publish(&2).await.unwrap();
+    let id = first.to_string();
     for path in ["/all", "/beside"] {
         let mut back = reconnect(addr, path, id.as_bytes(), false).await;
-        let missed = number_frame(&epoch, 2) + "\n\n";
+        let missed = number_frame(&second, 2) + "\n\n";
         assert_eq!(back.expect_chunk().await, missed, "{path}");
     }
     // If a client receives an event immediately, no separate ID is sent.
     let mut late = reconnect(addr, "/all", b"nonsense", false).await;
-    let told = gap("unknown", "null", format_args!("{epoch}-0"));
+    let told = gap("unknown", "null", &start);
     assert!(late.expect_chunk().await.starts_with(&told));
 }
 
@@ -183,9 +189,11 @@ async fn own(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<
     }
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn ids_of_the_handler_are_kept() {
-    let topic = Topic::in_memory(16);
+async fn ids_of_the_handler_are_kept(store: Store) {
+    let topic = store.topic(Topic::builder().keep(16)).await;
     let addr = serve(Router::new().sse(own).with_state(topic.clone())).await;
     topic.publish(&7).await.unwrap();
     let mut client = Client::get(addr, "/own").await;

@@ -7,15 +7,18 @@ use sse_runtime::{
     Event, LastEventId, SseRouterExt as _, Start, Stream, Topic, event::LastEventIdError,
     sse_endpoint, testing, topic::PublishError,
 };
-use support::{Client, Generators, log::Log, serve, within};
+use support::{Client, Generators, Store, log::Log, serve, within};
+use test_case::test_case;
 use tokio::sync::Semaphore;
 
 use super::{Pair, all, epoch, four_of_ten, gap, has_subscribed, numbers, pair, reconnect};
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn finished_topic_is_replayed_then_sends_done() {
+async fn finished_topic_is_replayed_then_sends_done(store: Store) {
     for path in ["/numbers", "/all"] {
-        let topic: Topic<u64> = Topic::in_memory(16);
+        let topic: Topic<u64> = store.topic(Topic::builder().keep(16)).await;
         let app = Router::new().sse(numbers).sse(all);
         let client = testing::Client::new(app.with_state(topic.clone()));
         let mut waits = client.get(path).await.events();
@@ -75,10 +78,13 @@ async fn ask(addr: SocketAddr, path: &str, id: &str) -> Client {
     client
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn done_stops_only_clients_of_the_same_topic() {
+async fn done_stops_only_clients_of_the_same_topic(store: Store) {
     let log = Log::capture_debug();
-    let (topic, epoch) = four_of_ten().await;
+    let (topic, ids) = four_of_ten(&store).await;
+    let epoch = epoch(&topic);
     let app = Router::new().sse(numbers).sse(all).sse(checked);
     let addr = serve(app.with_state(topic.clone())).await;
     for is_finished in [false, true] {
@@ -99,7 +105,7 @@ async fn done_stops_only_clients_of_the_same_topic() {
                     "HTTP/1.1 200 OK",
                     "{path} {sent}"
                 );
-                let told = gap(reason, "null", format_args!("{epoch}-6"));
+                let told = gap(reason, "null", &ids[6]);
                 let mut got = String::new();
                 while !got.contains("data: 10\n") {
                     got.push_str(&client.expect_chunk().await);
@@ -107,31 +113,36 @@ async fn done_stops_only_clients_of_the_same_topic() {
                 assert!(got.starts_with(&told), "{path} {sent}: {got}");
             }
             // This client has received everything, including `done`.
-            let mut client = ask(addr, path, &format!("{epoch}-10~done")).await;
+            let mut client = ask(addr, path, &format!("{}~done", ids[10])).await;
             let head = client.head().await;
             assert_eq!(head.status_line, "HTTP/1.1 204 No Content", "{path}");
         }
     }
     let text = log.text();
-    for id in [format!("{epoch}-10~done"), "0123456789ab-7~done".to_owned()] {
+    for id in [
+        format!("{}~done", ids[10]),
+        "0123456789ab-7~done".to_owned(),
+    ] {
         assert!(text.contains("DEBUG") && text.contains(&id), "{text}");
     }
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn done_in_the_query_is_left_to_the_handler() {
-    let (topic, epoch) = four_of_ten().await;
+async fn done_in_the_query_is_left_to_the_handler(store: Store) {
+    let (topic, ids) = four_of_ten(&store).await;
     topic.finish().await.unwrap();
     let runs = Generators::new();
     let app = Router::new().sse(all).with_state(topic);
     let app = app.merge(Router::new().sse(counted).with_state(runs.clone()));
     let addr = serve(app).await;
-    let mut client = reconnect(addr, "/all", format!("{epoch}-10~done").as_bytes(), true).await;
-    let done = format!("event: done\nid: {epoch}-10~done\ndata: null\n\n");
+    let mut client = reconnect(addr, "/all", format!("{}~done", ids[10]).as_bytes(), true).await;
+    let done = format!("event: done\nid: {}~done\ndata: null\n\n", ids[10]);
     assert_eq!(client.expect_chunk().await, done);
     assert_eq!(client.chunk().await, Ok(None));
     let mut client = reconnect(addr, "/all", b"0123456789ab-7~done", true).await;
-    let told = gap("other_epoch", "null", format_args!("{epoch}-6"));
+    let told = gap("other_epoch", "null", &ids[6]);
     assert!(client.expect_chunk().await.starts_with(&told));
 
     let mut client = reconnect(addr, "/counted", b"7~done", true).await;
@@ -197,9 +208,11 @@ async fn busy(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream
     yield_all!(topic.subscribe(last));
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn done_stops_clients_of_streams_without_topics() {
-    let (topic, epoch) = four_of_ten().await;
+async fn done_stops_clients_of_streams_without_topics(store: Store) {
+    let (topic, ids) = four_of_ten(&store).await;
     let app = Router::new()
         .sse(waits)
         .sse(spins)
@@ -218,21 +231,23 @@ async fn done_stops_clients_of_streams_without_topics() {
     }
     let mut client = ask(addr, "/busy", "0123456789ab-7~done").await;
     let text = within("the events", client.read_to("data: 10\n")).await;
-    let told = gap("other_epoch", "null", format_args!("{epoch}-6"));
+    let told = gap("other_epoch", "null", &ids[6]);
     assert!(text.contains(&told), "{text}");
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn done_names_the_position_if_nothing_was_sent() {
-    let topic: Topic<u64> = Topic::in_memory(4);
-    let epoch = epoch(&topic);
+async fn done_names_the_position_if_nothing_was_sent(store: Store) {
+    let topic: Topic<u64> = store.topic(Topic::builder().keep(4)).await;
+    let start = topic.subscribe(Start::Now).position();
     topic.finish().await.unwrap();
     let addr = serve(Router::new().sse(all).with_state(topic)).await;
     let mut client = Client::get(addr, "/all").await;
     client.head().await;
-    let done = format!("event: done\nid: {epoch}-0~done\ndata: null\n\n");
+    let done = format!("event: done\nid: {start}~done\ndata: null\n\n");
     assert_eq!(client.expect_chunk().await, done);
-    let mut client = ask(addr, "/all", &format!("{epoch}-0~done")).await;
+    let mut client = ask(addr, "/all", &format!("{start}~done")).await;
     assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
 }
 
@@ -255,11 +270,13 @@ async fn two(State(two): State<Two>) -> impl Stream<Item = u64> {
     }
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn end_of_one_topic_does_not_end_a_stream_of_two() {
+async fn end_of_one_topic_does_not_end_a_stream_of_two(store: Store) {
     let two_of = Two {
-        ends: Topic::in_memory(4),
-        goes_on: Topic::in_memory(4),
+        ends: store.topic(Topic::builder().keep(4)).await,
+        goes_on: store.topic(Topic::builder().keep(4)).await,
     };
     let client = testing::Client::new(Router::new().sse(two).with_state(two_of.clone()));
     two_of.ends.publish(&1).await.unwrap();
@@ -288,12 +305,14 @@ async fn signal(State(pair): State<Pair>) -> impl Stream<Item = u64> {
     while signal.recv().await.is_some() {}
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn stream_sends_no_done_while_a_topic_is_open() {
+async fn stream_sends_no_done_while_a_topic_is_open(store: Store) {
     for path in ["/pair", "/signal"] {
         let pair_of = Pair {
-            ends: Topic::in_memory(4),
-            goes_on: Topic::in_memory(4),
+            ends: store.topic(Topic::builder().keep(4)).await,
+            goes_on: store.topic(Topic::builder().keep(4)).await,
         };
         for number in 1..=2 {
             pair_of.goes_on.publish(&number).await.unwrap();
@@ -308,8 +327,10 @@ async fn stream_sends_no_done_while_a_topic_is_open() {
 
 /// The ID of the initial position must not be sent after the ID that stops the client from
 /// reconnecting.
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn done_is_the_last_id_of_a_stream() {
+async fn done_is_the_last_id_of_a_stream(store: Store) {
     #[sse_endpoint("/ends-at-once", end = "stop", flush = "ready", retry = "3s")]
     async fn ends_at_once(
         State(topic): State<Topic<u64>>,
@@ -319,7 +340,8 @@ async fn done_is_the_last_id_of_a_stream() {
         yield_!(1);
     }
     let app = Router::new().sse(ends_at_once);
-    let addr = serve(app.with_state(Topic::in_memory(4))).await;
+    let topic = store.topic(Topic::builder().keep(4)).await;
+    let addr = serve(app.with_state(topic)).await;
     let mut client = Client::get(addr, "/ends-at-once").await;
     client.head().await;
     let mut text = String::new();

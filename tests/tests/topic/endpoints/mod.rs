@@ -17,7 +17,7 @@ use std::{
 
 use axum::extract::State;
 use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint, testing};
-use support::Client;
+use support::{Client, Store};
 
 #[sse_endpoint("/numbers")]
 async fn numbers(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
@@ -32,14 +32,17 @@ async fn all(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<
     yield_all!(topic.subscribe(last));
 }
 
-/// Returns a topic that still holds events 7 to 10, along with the topic's epoch.
-async fn four_of_ten() -> (Topic<u64>, String) {
-    let topic = Topic::in_memory(4);
+/// Returns a topic that still holds events 7 to 10, along with the ids of all ten events. The first
+/// id is the position before event 1, so the index of an id is its number.
+async fn four_of_ten(store: &Store) -> (Topic<u64>, Vec<String>) {
+    let topic = store.topic(Topic::builder().keep(4)).await;
+    let mut ids = vec![topic.subscribe(Start::Now).position().to_string()];
     for number in 1..=10_u64 {
-        topic.publish(&number).await.unwrap();
+        let id = topic.publish(&number).await.unwrap().to_string();
+        assert_eq!(store.number(&id), number);
+        ids.push(id);
     }
-    let epoch = epoch(&topic);
-    (topic, epoch)
+    (topic, ids)
 }
 
 fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
@@ -71,8 +74,8 @@ fn gap(reason: &str, missed: &str, id: impl std::fmt::Display) -> String {
     format!("event: gap\nid: {id}\ndata: {{\"reason\":\"{reason}\",\"missed\":{missed}}}")
 }
 
-fn number_frame(epoch: &str, number: u64) -> String {
-    format!("id: {epoch}-{number}\ndata: {number}")
+fn number_frame(id: impl std::fmt::Display, number: u64) -> String {
+    format!("id: {id}\ndata: {number}")
 }
 
 /// Requests `path` and sends exactly the given bytes as the ID, either in the header or in the

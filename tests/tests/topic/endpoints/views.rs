@@ -2,6 +2,8 @@
 
 use axum::{Router, extract::State};
 use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
+use support::Store;
+use test_case::test_case;
 
 use super::{all, four_of_ten, gap, is_waiting, numbers};
 
@@ -38,9 +40,11 @@ async fn even_texts(
     yield_all!(even.map(|number| format!("number {number}")));
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn views_keep_ids_gaps_and_end() {
-    let (topic, epoch) = four_of_ten().await;
+async fn views_keep_ids_gaps_and_end(store: Store) {
+    let (topic, ids) = four_of_ten(&store).await;
     topic.finish().await.unwrap();
     let app = Router::new()
         .sse(numbers)
@@ -49,29 +53,30 @@ async fn views_keep_ids_gaps_and_end() {
         .sse(texts)
         .sse(even_texts);
     let client = testing::Client::new(app.with_state(topic));
-    let told = gap("too_old", "4", format_args!("{epoch}-6")) + "\n\n";
-    let frame = |number: u64, data: &str| format!("id: {epoch}-{number}\ndata: {data}\n\n");
-    let done = format!("event: done\nid: {epoch}-10~done\ndata: null\n\n");
+    let told = gap("too_old", "4", &ids[6]) + "\n\n";
+    let frame = |number: usize, data: &str| format!("id: {}\ndata: {data}\n\n", ids[number]);
+    let done = format!("event: done\nid: {}~done\ndata: null\n\n", ids[10]);
     let get = async |path: &str| {
-        let answer = client.get(path).last_event_id(format!("{epoch}-2")).await;
+        let answer = client.get(path).last_event_id(&ids[2]).await;
         answer.text().await
     };
     let plain: String = (7..=10)
-        .map(|number: u64| frame(number, &number.to_string()))
+        .map(|number: usize| frame(number, &number.to_string()))
         .collect();
     let whole = format!("{told}{plain}{done}");
     assert_eq!(get("/numbers").await, whole);
     assert_eq!(get("/all").await, whole);
     let with_sum = format!("{told}{plain}data: 34\n\n{done}");
     assert_eq!(get("/by_reference").await, with_sum);
-    let text = |number: u64| frame(number, &format!("\"number {number}\""));
+    let text = |number: usize| frame(number, &format!("\"number {number}\""));
     let every: String = (7..=10).map(text).collect();
     assert_eq!(get("/texts").await, format!("{told}{every}{done}"));
     let even: String = [8, 10].into_iter().map(text).collect();
     assert_eq!(get("/even_texts").await, format!("{told}{even}{done}"));
 }
 
-/// A filter that rejects every event of an endless topic must not block the thread.
+/// A filter that rejects every event of an endless topic must not block the thread. The filter
+/// publishes the events, so the topic is in memory.
 #[tokio::test]
 async fn filter_that_rejects_all_yields_to_other_tasks() {
     let topic: Topic<u64> = Topic::in_memory(1_024);

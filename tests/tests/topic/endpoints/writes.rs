@@ -2,31 +2,32 @@
 
 use axum::{Router, body::Body, extract::State, http::Request};
 use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
-use support::serve;
+use support::{Store, publish_all, serve};
+use test_case::test_case;
 use tokio_stream::StreamExt as _;
 use tower_service::Service as _;
 
-use super::{all, epoch, frames, number_frame, numbers, reconnect};
+use super::{all, frames, number_frame, numbers, reconnect};
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn queued_updates_share_a_write() {
+async fn queued_updates_share_a_write(store: Store) {
     const EVENTS: u64 = 1_000;
     for path in ["/numbers", "/all"] {
-        let topic = Topic::in_memory(4_096);
-        for number in 1..=EVENTS {
-            topic.publish(&number).await.unwrap();
-        }
-        let epoch = epoch(&topic);
+        let topic = store.topic(Topic::builder().keep(4_096)).await;
+        let start = topic.subscribe(Start::Now).position().to_string();
+        let ids = publish_all(&topic, 1..=EVENTS).await;
         let app = Router::new().sse(numbers).sse(all);
         let addr = serve(app.with_state(topic.clone())).await;
-        let start = format!("{epoch}-0");
         let mut client = reconnect(addr, path, start.as_bytes(), false).await;
         let (mut chunks, mut got) = (0, Vec::new());
         while (got.len() as u64) < EVENTS {
             got.extend(frames(&client.expect_chunk().await));
             chunks += 1;
         }
-        let expected = (1..=EVENTS).map(|number| number_frame(&epoch, number));
+        let expected = (1..=EVENTS).zip(&ids);
+        let expected = expected.map(|(number, id)| number_frame(id, number));
         assert!(got.iter().eq(&expected.collect::<Vec<_>>()), "{path}");
         // A write contains at most 64 events. If other tasks ran in between, the write contains
         // fewer.
@@ -39,9 +40,11 @@ async fn queued_updates_share_a_write() {
     }
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn large_event_has_its_own_write() {
-    let topic: Topic<String> = Topic::in_memory(64);
+async fn large_event_has_its_own_write(store: Store) {
+    let topic: Topic<String> = store.topic(Topic::builder().keep(64)).await;
     for _ in 0..8 {
         topic.publish(&"x".repeat(10_000)).await.unwrap();
     }
@@ -61,9 +64,11 @@ async fn letters(State(topic): State<Topic<String>>) -> impl Stream<Item = Strin
     yield_all!(topic.subscribe(Start::First));
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn large_event_is_shared_by_its_readers() {
-    let topic: Topic<String> = Topic::in_memory(16);
+async fn large_event_is_shared_by_its_readers(store: Store) {
+    let topic: Topic<String> = store.topic(Topic::builder().keep(16)).await;
     for text in ["small", &"large ".repeat(2_000), "small again"] {
         topic.publish(&text.to_owned()).await.unwrap();
     }

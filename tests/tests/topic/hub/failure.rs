@@ -11,20 +11,23 @@ use sse_runtime::{
     Event, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
     topic::HubError,
 };
-use support::{Client, CutOff, serve, within};
+use support::{Client, CutOff, Store, serve, within};
+use test_case::test_case;
 
 use super::{
     Answers, IDLE, OutOfWords, WITHOUT_DETAILS, five, hub, pass, publish, several, words_and_error,
 };
 
-#[tokio::test(start_paused = true)]
-async fn each_reader_of_a_failed_run_receives_its_error() {
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
+#[tokio::test]
+async fn each_reader_of_a_failed_run_receives_its_error(store: Store) {
     for (name, error) in [
         ("fails", r#"{"code":"out_of_words","status":503}"#),
         ("panics", WITHOUT_DETAILS),
         ("fails-unseen", WITHOUT_DETAILS),
     ] {
-        let answers = Answers::new();
+        let answers = Answers::new(&store).await;
         let client = answers.client();
         let path = format!("/answers/{name}");
         let mut events = client.get(&path).await.events();
@@ -34,7 +37,6 @@ async fn each_reader_of_a_failed_run_receives_its_error() {
         assert_eq!((words, data.as_str()), (five()[1..2].to_vec(), error));
 
         // One client joins late, and another reconnects after losing its connection.
-        pass(IDLE / 2).await;
         let mut again = client.get(&path).await.events();
         let all = words_and_error(&mut again).await;
         assert_eq!(all, (five()[..2].to_vec(), data.clone(), id.clone()));
@@ -44,6 +46,21 @@ async fn each_reader_of_a_failed_run_receives_its_error() {
 
         let stopped = client.get(&path).last_event_id(&id).await;
         assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
+        assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_run_is_dropped_when_idle() {
+    for name in ["fails", "panics", "fails-unseen"] {
+        let answers = Answers::new(&Store::Memory).await;
+        let client = answers.client();
+        let path = format!("/answers/{name}");
+        answers.words.add_permits(5);
+        let first = words_and_error(&mut client.get(&path).await.events()).await;
+        pass(IDLE / 2).await;
+        let again = words_and_error(&mut client.get(&path).await.events()).await;
+        assert_eq!(again, first);
         assert_eq!(answers.started.load(Ordering::Relaxed), 1);
         pass(IDLE * 2).await;
         assert_eq!(answers.hub.len(), 0);
@@ -65,9 +82,11 @@ async fn sends_done(
     yield_!(Event::done());
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn failed_run_sends_no_done() {
-    let hub = hub(10);
+async fn failed_run_sends_no_done(store: Store) {
+    let hub = hub(&store, 10).await;
     let failing = async |_| Err("no".to_owned());
     let mut updates = hub.spawn("a", Start::First, failing).await.unwrap();
     assert!(
@@ -112,7 +131,7 @@ async fn own_event(
     Path(how): Path<String>,
     State(hub): State<Hub<String>>,
 ) -> impl Stream<Item = String> {
-    let Ok(mut run) = hub.spawn_again("get", Start::First, half).await else {
+    let Ok(mut run) = hub.spawn_again(&how, Start::First, half).await else {
         return;
     };
     let mut words = Vec::new();
@@ -138,10 +157,12 @@ async fn own_error(State(hub): State<Hub<String>>) -> impl Stream<Item = Result<
     Err("custom".to_owned())?;
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn handler_sends_nothing_after_a_failed_run() {
+async fn handler_sends_nothing_after_a_failed_run(store: Store) {
     let app = Router::new().sse(own_marker).sse(own_event).sse(own_error);
-    let addr = serve(app.with_state(hub(10))).await;
+    let addr = serve(app.with_state(hub(&store, 10).await)).await;
     let mut client = Client::post(addr, "/own_marker", 0, b"").await;
     client.head().await;
     let half = within("a word", client.expect_chunk()).await;
@@ -185,12 +206,14 @@ async fn handler_sends_nothing_after_a_failed_run() {
     );
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn subscription_fails_with_one_of_its_topics() {
-    let hub = hub(10);
+async fn subscription_fails_with_one_of_its_topics(store: Store) {
+    let hub = hub(&store, 10).await;
     let mut run = hub.spawn("f", Start::First, half).await.unwrap();
     while within("a word", run.next()).await.is_some() {}
-    publish(&hub, "live", &"live 1");
+    publish(&hub, "live", "live 1").await;
     let mut updates = hub.subscribe(["f", "live"], Start::First).await.unwrap();
     let mut words = BTreeSet::new();
     while let Some(update) = within("a word", updates.next()).await {
@@ -210,7 +233,7 @@ async fn subscription_fails_with_one_of_its_topics() {
     let (_, data, id) = words_and_error(&mut events).await;
     assert_eq!(data, "\"upstream\"");
     // The client gets a 204 even though the other topic is still active.
-    publish(&hub, "live", &"live 2");
+    publish(&hub, "live", "live 2").await;
     let stopped = client.get(path).last_event_id(&id).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 }
@@ -230,9 +253,11 @@ async fn read_stopped(
     yield_!(Event::text("[DONE]"));
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn stopped_run_cuts_off_a_post() {
-    let hub = hub(10);
+async fn stopped_run_cuts_off_a_post(store: Store) {
+    let hub = hub(&store, 10).await;
     let app = Router::new().sse(read_stopped).with_state(hub.clone());
     let addr = serve(app).await;
     for when in ["while it is read", "before"] {
@@ -269,10 +294,13 @@ async fn read_failed(
     yield_!(Event::text("[DONE]"));
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn post_receives_the_error_of_a_failed_run() {
+async fn post_receives_the_error_of_a_failed_run(store: Store) {
     let log = support::log::Log::capture();
-    let addr = serve(Router::new().sse(read_failed).with_state(hub(10))).await;
+    let app = Router::new().sse(read_failed);
+    let addr = serve(app.with_state(hub(&store, 10).await)).await;
     let unexplained = "the run did not finish and the client cannot be notified";
     for when in ["while it runs", "after it has failed"] {
         let mut client = Client::post(addr, "/read_failed/shown", 0, b"").await;
@@ -285,10 +313,8 @@ async fn post_receives_the_error_of_a_failed_run() {
             body.push_str(&chunk);
         }
         let (half, error) = body.split_once("data: \"half\"\n\n").unwrap();
-        assert!(
-            half.starts_with("id: ") && half.ends_with("-1\n"),
-            "{half:?}"
-        );
+        let half = half.strip_prefix("id: ").unwrap();
+        assert_eq!(store.number(half.trim_end()), 1, "{half:?}");
         // The handler's error is sent, but without the ID that would stop a browser from
         // reconnecting.
         let expected = "event: error\ndata: {\"code\":\"out_of_words\",\"status\":503}\n\n";

@@ -23,18 +23,26 @@ use axum::{
     extract::{Path, State},
 };
 use sse_runtime::{
-    EventId, Hub, LastEventId, SseRouterExt as _, Stream, Topic, sse_endpoint, testing,
+    EventId, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
     topic::{Gap, HubBuilder, HubError, Subscription},
 };
-use support::within;
+use support::{Store, within};
 use tokio::{sync::Semaphore, task::yield_now, time::advance};
 
 fn hub_builder(events: usize) -> HubBuilder<String> {
     Hub::builder(move || Topic::builder().keep(events))
 }
 
-fn hub(events: usize) -> Hub<String> {
-    hub_builder(events).build()
+async fn hub(store: &Store, events: usize) -> Hub<String> {
+    store.hub(hub_builder(events)).await
+}
+
+/// Opens topics that are stored in a log. The hub's methods then complete when they are first
+/// polled, as they always do for topics in memory.
+async fn open_stored(store: &Store, hub: &Hub<String>, names: &[&str]) {
+    if let Store::Log(_) = store {
+        hub.subscribe(names, Start::Now).await.unwrap();
+    }
 }
 
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
@@ -42,7 +50,7 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
 }
 
 /// Returns the output of a future that completes when it is first polled. This applies to all
-/// methods of a hub whose topics are in memory.
+/// methods of a hub whose topics are in memory or open.
 fn ready<F: Future>(future: F) -> F::Output {
     match poll_once(future) {
         Poll::Ready(output) => output,
@@ -72,9 +80,9 @@ fn values(updates: &mut Subscription<String>) -> Vec<String> {
     read.map(|seen| seen.unwrap().0).collect()
 }
 
-fn publish(hub: &Hub<String>, name: &str, value: &dyn std::fmt::Display) {
-    let topic = ready(hub.topic(name)).unwrap();
-    topic.try_publish(&value.to_string()).unwrap();
+async fn publish(hub: &Hub<String>, name: &str, value: impl std::fmt::Display) {
+    let topic = hub.topic(name).await.unwrap();
+    topic.publish(&value.to_string()).await.unwrap();
 }
 
 fn id(text: impl Into<String>) -> EventId {
@@ -88,7 +96,7 @@ async fn several(
     State(hub): State<Hub<String>>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = String>, HubError> {
-    let updates = ready(hub.subscribe(names.split(','), last))?;
+    let updates = hub.subscribe(names.split(','), last).await?;
     yield_all!(updates);
 }
 
@@ -114,9 +122,9 @@ struct Answers {
 }
 
 impl Answers {
-    fn new() -> Self {
+    async fn new(store: &Store) -> Self {
         Self {
-            hub: hub_builder(100).idle(IDLE).build(),
+            hub: store.hub(hub_builder(100).idle(IDLE)).await,
             started: Arc::default(),
             words: Arc::new(Semaphore::new(0)),
         }

@@ -18,11 +18,12 @@ use sse_runtime::{
     Event, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
     topic::{GapReason, HubError},
 };
-use support::within;
+use support::{Store, within};
+use test_case::test_case;
 use tokio::sync::mpsc;
 use tokio::time::advance;
 
-use super::{IDLE, has_subscribed, hub, hub_builder, pass, publish, read, values};
+use super::{IDLE, has_subscribed, hub, hub_builder, pass, publish, read, ready, values};
 
 #[tokio::test(start_paused = true)]
 async fn topic_is_created_on_use_and_dropped_when_idle() {
@@ -37,8 +38,8 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     assert_eq!((hub.len(), made.load(Ordering::Relaxed)), (0, 0));
     assert!(hub.get("a").is_none());
     let held = hub.topic("a").await.unwrap();
-    publish(&hub, "a", &1);
-    publish(&hub, "b", &1);
+    publish(&hub, "a", 1).await;
+    publish(&hub, "b", 1).await;
     let mut updates = hub.subscribe(["c"], Start::Now).await.unwrap();
     assert_eq!((hub.len(), made.load(Ordering::Relaxed)), (3, 3));
     let of_b = hub.get("b").unwrap().subscribe(Start::First).position();
@@ -47,11 +48,11 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     // Only the unused `b` is dropped, because `a` still has a handle and `c` has a reader.
     assert_eq!(hub.len(), 2);
     assert!(hub.get("b").is_none());
-    publish(&hub, "c", &1);
+    publish(&hub, "c", 1).await;
     assert_eq!(values(&mut updates), ["1"]);
 
     // The new `b` topic has a different epoch, so a reader of the old topic receives a gap.
-    publish(&hub, "b", &2);
+    publish(&hub, "b", 2).await;
     let mut back = hub.get("b").unwrap().subscribe(of_b);
     let gap = read(&mut back).remove(0).unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
@@ -65,6 +66,19 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
     assert_eq!(hub.len(), 1);
     pass(IDLE * 3).await;
     assert_eq!(hub.len(), 0);
+}
+
+/// The methods of a hub whose topics are in memory complete when they are first polled, even outside
+/// of a runtime.
+#[test]
+fn hub_in_memory_never_waits() {
+    let hub = hub_builder(10).build();
+    let topic = ready(hub.topic("a")).unwrap();
+    ready(topic.publish(&"1".to_owned())).unwrap();
+    let mut updates = ready(hub.subscribe(["a", "b"], Start::First)).unwrap();
+    assert_eq!(values(&mut updates), ["1"]);
+    ready(topic.finish()).unwrap();
+    assert!(ready(hub.resume("a", Start::First)).unwrap().is_some());
 }
 
 #[sse_endpoint("/rooms/{room}")]
@@ -122,7 +136,7 @@ async fn full_hub_drops_the_least_recently_used_topic() {
         while within("the end of the run", updates.next()).await.is_some() {}
         advance(Duration::from_secs(1)).await;
     };
-    publish(&hub, "room", &1);
+    publish(&hub, "room", 1).await;
     advance(Duration::from_secs(1)).await;
     for name in ["a", "b", "c"] {
         run(name).await;
@@ -164,20 +178,25 @@ async fn full_hub_drops_the_least_recently_used_topic() {
     drop((e, f, g));
 }
 
-#[tokio::test(start_paused = true)]
-async fn topics_stay_if_idle_is_infinite() {
-    let hub = hub_builder(10).idle(Duration::MAX).max_topics(1).build();
-    publish(&hub, "a", &1);
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
+#[tokio::test]
+async fn topics_stay_if_idle_is_infinite(store: Store) {
+    let hub = hub_builder(10).idle(Duration::MAX).max_topics(1);
+    let hub = store.hub(hub).await;
+    publish(&hub, "a", 1).await;
     assert_eq!(hub.topic("b").await.unwrap_err(), HubError::Full);
     assert_eq!(hub.names(), ["a"]);
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn full_hub_drops_unread_runs() {
+async fn full_hub_drops_unread_runs(store: Store) {
     const EACH: usize = 100_000;
-    let hub = hub_builder(10).max_bytes(10 * EACH).build();
+    let hub = store.hub(hub_builder(10).max_bytes(10 * EACH)).await;
     let in_use = hub.topic("in use").await.unwrap();
-    in_use.try_publish(&"x".repeat(EACH)).unwrap();
+    in_use.publish(&"x".repeat(EACH)).await.unwrap();
     for number in 0..100 {
         let say = move |topic: Topic<String>| async move {
             topic.publish(&"x".repeat(EACH)).await.map(drop)
@@ -193,7 +212,7 @@ async fn full_hub_drops_unread_runs() {
     assert!(hub.get("in use").is_some());
     // Topics in use are kept. While such topics fill the hub, no new topic can be created.
     for _ in 0..9 {
-        in_use.try_publish(&"x".repeat(EACH)).unwrap();
+        in_use.publish(&"x".repeat(EACH)).await.unwrap();
     }
     assert_eq!(hub.topic("new").await.unwrap_err(), HubError::Full);
     assert!(hub.topic("in use").await.is_ok());
@@ -226,11 +245,17 @@ async fn rejections_are_logged_once() {
     assert!((1..10).contains(&lines), "{lines} lines");
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn long_name_is_rejected() {
-    let hub = hub(10);
+async fn long_name_is_rejected(store: Store) {
+    let hub = hub(&store, 10).await;
     let client = testing::Client::new(Router::new().sse(room).with_state(hub.clone()));
-    let longest = "x".repeat(1024);
+    let longest = match store {
+        Store::Memory => "x".repeat(1024),
+        // The name in the log begins with the hub's prefix.
+        Store::Log(_) => "x".repeat(1024 - "0/".len()),
+    };
     let response = client.get(&format!("/rooms/{longest}")).await;
     assert_eq!(response.status(), StatusCode::OK);
     let response = client.get(&format!("/rooms/{longest}x")).await;

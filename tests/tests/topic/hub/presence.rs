@@ -1,4 +1,4 @@
-//! Presence: which users are connected.
+//! Presence: which users are connected. Presence is held in memory, even if topics are stored.
 
 use std::{task::Poll, time::Duration};
 

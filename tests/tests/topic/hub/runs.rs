@@ -18,20 +18,23 @@ use sse_runtime::{
     Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
     topic::{GapReason, HubError, Subscription},
 };
-use support::within;
+use support::{Store, within};
+use test_case::test_case;
 use tokio::{
     sync::{Barrier, mpsc},
     task::{JoinSet, yield_now},
 };
 
 use super::{
-    Answers, IDLE, WITHOUT_DETAILS, five, has_subscribed, hub, hub_builder, pass, ready, values,
-    words, words_and_error,
+    Answers, IDLE, WITHOUT_DETAILS, five, has_subscribed, hub, hub_builder, open_stored, pass,
+    ready, values, words, words_and_error,
 };
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn concurrent_requests_start_one_run() {
-    let answers = Answers::new();
+async fn concurrent_requests_start_one_run(store: Store) {
+    let answers = Answers::new(&store).await;
     let client = answers.client();
     let mut readers = JoinSet::new();
     for _ in 0..100 {
@@ -45,9 +48,11 @@ async fn concurrent_requests_start_one_run() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn run_survives_a_disconnect_and_is_resumed() {
-    let answers = Answers::new();
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
+#[tokio::test]
+async fn run_survives_a_disconnect_and_is_resumed(store: Store) {
+    let answers = Answers::new(&store).await;
     let client = answers.client();
     let mut events = client.get("/answers/1").await.events();
     answers.words.add_permits(2);
@@ -57,17 +62,34 @@ async fn run_survives_a_disconnect_and_is_resumed() {
     let last = second.id;
     events.disconnect().await;
     answers.words.add_permits(3);
-    // The run continues without a reader.
-    pass(Duration::from_secs(1)).await;
-    assert!(answers.hub.get("1").unwrap().is_finished());
+    // The run continues without a client.
+    let topic = answers.hub.get("1").unwrap();
+    let mut updates = topic.subscribe(Start::Now);
+    while within("the end of the run", updates.next()).await.is_some() {}
+    assert!(topic.is_finished());
     let mut back = client.get("/answers/1").last_event_id(&last).await.events();
     assert_eq!(words(&mut back).await, five()[2..]);
     let done = back.last_event_id().to_owned();
     let stopped = client.get("/answers/1").last_event_id(&done).await;
     assert_eq!(stopped.status(), StatusCode::NO_CONTENT);
 
-    // Until the idle time has passed, every client receives all of the run's updates. After that,
-    // the name is available again.
+    let mut late = client.get("/answers/1").await.events();
+    assert_eq!(words(&mut late).await, five());
+    assert_eq!(answers.started.load(Ordering::Relaxed), 1);
+}
+
+/// Until the idle time has passed, every client receives all of the run's updates. After that, the
+/// name is available again.
+#[tokio::test(start_paused = true)]
+async fn run_is_dropped_when_idle() {
+    let answers = Answers::new(&Store::Memory).await;
+    let client = answers.client();
+    let events = client.get("/answers/1").await.events();
+    answers.words.add_permits(5);
+    events.disconnect().await;
+    pass(Duration::from_secs(1)).await;
+    assert!(answers.hub.get("1").unwrap().is_finished());
+
     pass(IDLE / 2).await;
     assert_eq!(
         words(&mut client.get("/answers/1").await.events()).await,
@@ -88,7 +110,7 @@ async fn run_survives_a_disconnect_and_is_resumed() {
 /// cost money, and the client would append the second answer to the first one.
 #[tokio::test(start_paused = true)]
 async fn client_with_an_id_never_starts_a_run() {
-    let answers = Answers::new();
+    let answers = Answers::new(&Store::Memory).await;
     let client = answers.client();
     answers.words.add_permits(100);
     let mut events = client.get("/answers/1").await.events();
@@ -131,9 +153,10 @@ async fn client_with_an_id_never_starts_a_run() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 2);
 }
 
+/// A stored run cannot be restarted, so the hub's topics are in memory.
 #[tokio::test]
 async fn spawn_again_restarts_a_finished_run() {
-    let hub = hub(10);
+    let hub = hub(&Store::Memory, 10).await;
     let say = |text: &'static str| {
         move |topic: Topic<String>| async move { topic.publish(&text.to_owned()).await.map(drop) }
     };
@@ -181,7 +204,7 @@ async fn spawn_again_restarts_a_finished_run() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_run_is_not_idle() {
-    let answers = Answers::new();
+    let answers = Answers::new(&Store::Memory).await;
     let events = answers.client().get("/answers/1").await.events();
     let mut events = events;
     has_subscribed(&mut events);
@@ -199,7 +222,7 @@ async fn waiting_run_is_not_idle() {
 #[tokio::test(start_paused = true)]
 async fn run_without_readers_is_aborted() {
     let after = Duration::from_secs(600);
-    let mut answers = Answers::new();
+    let mut answers = Answers::new(&Store::Memory).await;
     answers.hub = hub_builder(100).idle(IDLE).abandon_after(after).build();
     let client = answers.client();
     let mut events = client.get("/answers/1").await.events();
@@ -233,9 +256,11 @@ async fn run_without_readers_is_aborted() {
     assert_eq!(answers.hub.len(), 0);
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn stopped_run_ends_its_readers() {
-    let answers = Answers::new();
+async fn stopped_run_ends_its_readers(store: Store) {
+    let answers = Answers::new(&store).await;
     let client = answers.client();
     assert!(!answers.hub.abort("1"), "there should be no run");
     let mut events = client.get("/answers/1").await.events();
@@ -252,10 +277,13 @@ async fn stopped_run_ends_its_readers() {
     assert_eq!(answers.started.load(Ordering::Relaxed), 1);
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn run_factory_can_use_the_hub_and_can_panic() {
-    let hub = hub(10);
+async fn run_factory_can_use_the_hub_and_can_panic(store: Store) {
+    let hub = hub(&store, 10).await;
     let asked = hub.clone();
+    open_stored(&store, &hub, &["b"]).await;
     let mut updates = hub
         .spawn("a", Start::First, move |topic| {
             // The hub calls this closure before the run starts. The closure uses the hub, so the
@@ -295,11 +323,12 @@ async fn run_factory_can_use_the_hub_and_can_panic() {
     assert!(within("the end of the run", updates.next()).await.is_none());
 }
 
-/// All tasks find the earlier run finished, and only one of them may start a new one.
+/// All tasks find the earlier run finished, and only one of them may start a new one. A stored run
+/// cannot be restarted, so the hub's topics are in memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn simultaneous_restarts_start_one_run() {
     const TASKS: usize = 8;
-    let hub = hub(4);
+    let hub = hub(&Store::Memory, 4).await;
     for _ in 0..200 {
         hub.spawn_again("a", Start::First, async |_| ())
             .await
@@ -332,9 +361,11 @@ async fn simultaneous_restarts_start_one_run() {
     }
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn run_stopped_before_its_start_never_starts() {
-    let hub: Hub<String> = Hub::new(|| Topic::builder().keep(4));
+async fn run_stopped_before_its_start_never_starts(store: Store) {
+    let hub = hub(&store, 4).await;
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let mut updates = hub
         .spawn("a", Start::First, |_| {
@@ -363,9 +394,11 @@ async fn resumed(
     yield_all!(run);
 }
 
+#[test_case(Store::Memory; "memory")]
+#[test_case(Store::log(); "log")]
 #[tokio::test]
-async fn resuming_a_name_without_a_run_sends_gap_and_done() {
-    let hub = hub(10);
+async fn resuming_a_name_without_a_run_sends_gap_and_done(store: Store) {
+    let hub = hub(&store, 10).await;
     let client = testing::Client::new(Router::new().sse(resumed).with_state(hub.clone()));
     let _held = hub.topic("held").await.unwrap();
     let _read = hub.subscribe(["read", "held"], Start::Now).await.unwrap();

@@ -5,13 +5,21 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 use sse_runtime::{Start, Topic};
+use support::Store;
+use test_case::test_case;
 use tokio::time::advance;
 
+use crate::check;
+
+use super::Item;
 use super::model::{From, Model, Op, Overflow, Reader, Seen};
-use super::{Item, number, parts};
+
+/// A topic's limits on events, bytes and age (in milliseconds), and its overflow policy.
+type Shape = (usize, usize, Option<u64>, Overflow);
 
 /// A topic and the model to compare it with.
 struct Comparison {
+    store: Store,
     topic: Topic<Item>,
     /// An unlimited topic that the test uses to determine the cost of each event.
     unlimited: Topic<Item>,
@@ -20,25 +28,24 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn new((events, bytes, age, overflow): (usize, usize, Option<u64>, Overflow)) -> Self {
+    async fn new(store: &Store, shape: Shape) -> Self {
+        let (events, bytes, age, overflow) = shape;
         let age = age.map(Duration::from_millis);
         let mut builder = Topic::<Item>::builder().keep(events).keep_bytes(bytes);
         if let Some(age) = age {
             builder = builder.keep_for(age);
         }
-        let topic: Topic<Item> = match overflow {
+        let builder = match overflow {
             Overflow::Skip => builder,
             Overflow::Latest => builder.latest(),
             Overflow::LatestBy => builder.latest_by(|item| item.key),
             Overflow::Disconnect => builder.disconnect(),
-        }
-        .build();
-        let unlimited = Topic::builder()
-            .keep(usize::MAX)
-            .keep_bytes(usize::MAX)
-            .build();
-        let (epoch, first) = parts(&topic.subscribe(Start::Now).position());
-        assert_eq!(first, 0);
+        };
+        let topic = store.topic(builder).await;
+        let unlimited = Topic::builder().keep(usize::MAX).keep_bytes(usize::MAX);
+        let unlimited = store.topic(unlimited).await;
+        let first = topic.subscribe(Start::Now).position().to_string();
+        let epoch = first.strip_suffix("-0").unwrap().to_owned();
         let model = Model {
             events,
             bytes,
@@ -50,6 +57,7 @@ impl Comparison {
             finished: false,
         };
         Self {
+            store: store.clone(),
             topic,
             unlimited,
             model,
@@ -101,12 +109,12 @@ impl Comparison {
         let published = self.topic.publish(&item).await;
         assert_eq!(published.is_ok(), !self.model.finished);
         if let Ok(id) = published {
-            assert_eq!(number(&id), item.number);
+            assert_eq!(self.store.number(&id.to_string()), item.number);
             let before = self.unlimited.held_bytes();
             self.unlimited.publish(&item).await.unwrap();
             let cost = self.unlimited.held_bytes() - before;
             let json = serde_json::to_vec(&item).unwrap().len();
-            self.model.publish(key, json, cost);
+            self.model.publish(id, key, json, cost);
             self.readers.iter_mut().for_each(Reader::assert_woken);
         }
     }
@@ -115,8 +123,9 @@ impl Comparison {
         let reader = &mut self.readers[reader];
         for _ in 0..times {
             let expected = self.model.read(reader);
-            assert_eq!(reader.read(), expected);
-            assert_eq!(number(&reader.subscription.position()), reader.seen);
+            assert_eq!(reader.read(&self.store), expected);
+            let position = reader.subscription.position().to_string();
+            assert_eq!(self.store.number(&position), reader.seen);
             if matches!(expected, Seen::Nothing | Seen::End) {
                 break;
             }
@@ -144,8 +153,8 @@ impl Comparison {
 }
 
 /// Applies `ops` to a topic and to the model, and asserts that the two agree.
-async fn compare(shape: (usize, usize, Option<u64>, Overflow), ops: Vec<Op>) {
-    let mut comparison = Comparison::new(shape);
+async fn compare(store: &Store, shape: Shape, ops: Vec<Op>) {
+    let mut comparison = Comparison::new(store, shape).await;
     for op in ops {
         comparison.apply(op).await;
         let Comparison {
@@ -184,7 +193,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn shape() -> impl Strategy<Value = (usize, usize, Option<u64>, Overflow)> {
+fn shape() -> impl Strategy<Value = Shape> {
     (
         prop_oneof![1..20_usize, 100..200_usize],
         prop_oneof![Just(usize::MAX), 100..40_000_usize],
@@ -198,22 +207,30 @@ fn shape() -> impl Strategy<Value = (usize, usize, Option<u64>, Overflow)> {
     )
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 400,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    /// Publishes, subscribes, reads, reconnects, evicts and finishes in arbitrary order. Every read
-    /// must return the same result as the model, and every waiting reader must be woken.
-    #[test]
-    fn each_reader_receives_what_the_model_predicts(shape in shape(), ops in prop::collection::vec(op(), 1..300)) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(compare(shape, ops));
-    }
+/// Publishes, subscribes, reads, reconnects, evicts and finishes in arbitrary order. Every read must
+/// return the same result as the model, and every waiting reader must be woken.
+#[test_case(Store::Memory, 400; "memory")]
+#[test_case(Store::log(), 20; "log")]
+fn each_reader_receives_what_the_model_predicts(store: Store, cases: u32) {
+    let is_log = matches!(store, Store::Log(_));
+    // The clock is paused to make events expire. It cannot be paused while a log is used, so in a
+    // log no events expire.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(!is_log)
+        .build()
+        .unwrap();
+    let inputs = (shape(), prop::collection::vec(op(), 1..300));
+    check(
+        &runtime,
+        cases,
+        &inputs,
+        async move |(mut shape, mut ops)| {
+            if is_log {
+                shape.2 = None;
+                ops.retain(|op| !matches!(op, Op::Wait { .. }));
+            }
+            compare(&store, shape, ops).await;
+        },
+    );
 }

@@ -10,64 +10,69 @@ use sse_runtime::{
     EventId, Start, Topic,
     topic::{GapReason, Subscription},
 };
-use tokio::time::advance;
+use support::{Store, publish_all};
+use test_case::test_case;
+use tokio::{runtime::Builder, time::advance};
+
+use crate::check;
 
 use super::{Item, poll_once};
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 300,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+/// A client reconnects any number of times, even while the client is reading the newest event for
+/// each key. Each event is either received exactly once or counted in a gap.
+#[test_case(Store::Memory, 300; "memory")]
+#[test_case(Store::log(), 30; "log")]
+fn latest_by_accounts_for_each_event_once(store: Store, cases: u32) {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let steps = prop::collection::vec((0..12_usize, 0..6_usize, any::<bool>()), 1..60);
+    check(&runtime, cases, &(1..6_usize, steps), async move |input| {
+        account_for_each_event(&store, input.0, input.1).await;
+    });
+}
 
-    /// A client reconnects any number of times, even while the client is reading the newest event
-    /// for each key. Each event is either received exactly once or counted in a gap.
-    #[test]
-    fn latest_by_accounts_for_each_event_once(
-        events in 1..6_usize,
-        steps in prop::collection::vec((0..12_usize, 0..6_usize, any::<bool>()), 1..60),
-    ) {
-        let topic: Topic<Item> = Topic::builder()
-            .keep(events)
-            .latest_by(|item: &Item| item.key)
-            .build();
-        let mut updates = topic.subscribe(Start::Now);
-        let (mut published, mut accounted, mut seen) = (0, 0, 0);
-        let mut read = |updates: &mut Subscription<Item>, times: usize| {
-            for _ in 0..times {
-                match poll_once(updates.recv(), Waker::noop()) {
-                    Poll::Ready(Some(Ok(update))) => {
-                        assert!(update.number > seen, "{} after {seen}", update.number);
-                        seen = update.number;
-                        accounted += 1;
-                    }
-                    Poll::Ready(Some(Err(gap))) => accounted += gap.missed().unwrap(),
-                    Poll::Ready(None) => panic!("the topic has not ended"),
-                    Poll::Pending => break,
+/// Applies steps, each of which publishes some events, reads some events, and may reconnect.
+async fn account_for_each_event(store: &Store, events: usize, steps: Vec<(usize, usize, bool)>) {
+    let topic = Topic::builder().keep(events);
+    let topic = topic.latest_by(|item: &Item| item.key);
+    let topic = store.topic(topic).await;
+    let mut updates = topic.subscribe(Start::Now);
+    let (mut published, mut accounted, mut seen) = (0, 0, 0);
+    let mut read = |updates: &mut Subscription<Item>, times: usize| {
+        for _ in 0..times {
+            match poll_once(updates.recv(), Waker::noop()) {
+                Poll::Ready(Some(Ok(update))) => {
+                    assert!(update.number > seen, "{} after {seen}", update.number);
+                    seen = update.number;
+                    accounted += 1;
                 }
-            }
-            accounted
-        };
-        for (publishes, reads, leaves) in steps {
-            for _ in 0..publishes {
-                published += 1;
-                let key = u8::try_from(published * 7 % 5).unwrap();
-                let item = Item { number: published, key, fill: String::new() };
-                topic.try_publish(&item).unwrap();
-            }
-            read(&mut updates, reads);
-            if leaves {
-                let id = updates.position().to_string();
-                updates = topic.subscribe(EventId::new(id).unwrap());
+                Poll::Ready(Some(Err(gap))) => accounted += gap.missed().unwrap(),
+                Poll::Ready(None) => panic!("the topic has not ended"),
+                Poll::Pending => break,
             }
         }
-        assert_eq!(read(&mut updates, usize::MAX), published);
+        accounted
+    };
+    for (publishes, reads, leaves) in steps {
+        let items = (0..publishes).map(|_| {
+            published += 1;
+            Item {
+                number: published,
+                key: u8::try_from(published * 7 % 5).unwrap(),
+                fill: String::new(),
+            }
+        });
+        publish_all(&topic, items).await;
+        read(&mut updates, reads);
+        if leaves {
+            let id = updates.position().to_string();
+            updates = topic.subscribe(EventId::new(id).unwrap());
+        }
     }
+    assert_eq!(read(&mut updates, usize::MAX), published);
 }
 
 /// The held bytes include the value, the frame and their overhead, regardless of the frame's
-/// length.
+/// length. An engine has no influence on this, so the topics are in memory.
 #[test]
 fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;

@@ -12,24 +12,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use sse_runtime::EventId;
-
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Item {
     number: u64,
     key: u8,
     fill: String,
-}
-
-/// Splits an event ID into the topic's epoch and the event's sequence number.
-fn parts(id: &EventId) -> (String, u64) {
-    let id = id.to_string();
-    let (epoch, number) = id.split_once('-').unwrap();
-    (epoch.to_owned(), number.parse().unwrap())
-}
-
-fn number(id: &EventId) -> u64 {
-    parts(id).1
 }
 
 fn poll_once<F: Future>(future: F, waker: &Waker) -> Poll<F::Output> {

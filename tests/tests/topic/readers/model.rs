@@ -14,9 +14,10 @@ use sse_runtime::{
     EventId, Start, Topic,
     topic::{GapReason, Subscription},
 };
+use support::Store;
 use tokio::time::Instant;
 
-use super::{Item, number, poll_once};
+use super::{Item, poll_once};
 
 /// A waker that records that it was woken.
 #[derive(Debug, Default)]
@@ -49,6 +50,7 @@ pub(super) struct Model {
 }
 
 pub(super) struct Published {
+    pub(super) id: EventId,
     pub(super) key: u8,
     pub(super) len: usize,
     /// The number of bytes needed to hold the event.
@@ -143,12 +145,11 @@ impl Model {
         }
     }
 
-    pub(super) fn publish(&mut self, key: u8, json: usize, cost: usize) {
-        let number = self.last() + 1;
-        let id = format!("{}-{number}", self.epoch);
+    pub(super) fn publish(&mut self, id: EventId, key: u8, json: usize, cost: usize) {
         self.published.push(Published {
             key,
-            len: "id: \ndata: \n\n".len() + id.len() + json,
+            len: "id: \ndata: \n\n".len() + id.to_string().len() + json,
+            id,
             cost,
             at: Instant::now(),
         });
@@ -263,7 +264,12 @@ impl Model {
             }
             From::Number(thousandths) => {
                 let number = (last + 3) * thousandths / 1000;
-                let subscription = topic.subscribe(id(format!("{}-{number}", self.epoch)));
+                // The number of an id that the topic never sent is 0 or higher than the last.
+                let sent = match (1..=last).contains(&number) {
+                    true => self.of(number).id.clone(),
+                    false => id(format!("{}-{number}", self.epoch)),
+                };
+                let subscription = topic.subscribe(sent);
                 match number > last {
                     true => (subscription, oldest, Some((GapReason::Unknown, oldest))),
                     false => (subscription, number, None),
@@ -296,7 +302,7 @@ impl Model {
 }
 
 impl Reader {
-    pub(super) fn read(&mut self) -> Seen {
+    pub(super) fn read(&mut self, store: &Store) -> Seen {
         self.woken.0.store(false, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(&self.woken));
         let seen = match poll_once(self.subscription.recv(), &waker) {
@@ -304,14 +310,15 @@ impl Reader {
             Poll::Ready(None) => Seen::End,
             Poll::Ready(Some(Ok(update))) => {
                 assert_eq!(
-                    number(update.id()),
+                    store.number(&update.id().to_string()),
                     update.number,
                     "the ID belongs to a different event"
                 );
                 Seen::Event(update.number)
             }
             Poll::Ready(Some(Err(gap))) => {
-                Seen::Gap(gap.reason(), gap.missed(), number(gap.position()))
+                let position = store.number(&gap.position().to_string());
+                Seen::Gap(gap.reason(), gap.missed(), position)
             }
         };
         self.is_waiting = seen == Seen::Nothing;

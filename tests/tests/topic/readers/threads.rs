@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::Waker,
     thread,
 };
 
@@ -14,11 +13,12 @@ use sse_runtime::{
     Start, Topic,
     topic::{Gap, Update},
 };
-
-use super::{number, poll_once};
+use support::{Store, publish_all};
+use test_case::test_case;
 
 /// A reader that checks the sequence numbers of the events that it receives.
 struct Exact {
+    store: Store,
     behind: u64,
     missed: u64,
     /// The last value received from each publisher.
@@ -26,9 +26,10 @@ struct Exact {
 }
 
 impl Exact {
-    fn new(behind: u64, publishers: usize) -> Self {
+    fn new(store: &Store, publishers: usize) -> Self {
         Self {
-            behind,
+            store: store.clone(),
+            behind: 0,
             missed: 0,
             by_publisher: vec![0; publishers],
         }
@@ -37,7 +38,8 @@ impl Exact {
     fn saw(&mut self, seen: Result<Update<(usize, u64)>, Gap>) {
         match seen {
             Ok(update) => {
-                assert_eq!(number(update.id()), self.behind + 1);
+                let number = self.store.number(&update.id().to_string());
+                assert_eq!(number, self.behind + 1);
                 self.behind += 1;
                 let (publisher, value) = *update;
                 let last = &mut self.by_publisher[publisher];
@@ -49,7 +51,8 @@ impl Exact {
                 assert!(missed > 0);
                 self.behind += missed;
                 self.missed += missed;
-                assert_eq!(number(gap.position()), self.behind);
+                let number = self.store.number(&gap.position().to_string());
+                assert_eq!(number, self.behind);
             }
         }
     }
@@ -71,21 +74,24 @@ where
 
 /// Publishers and readers run on separate threads. In the first run, the ring is so small that
 /// readers are overtaken. In the second run, the ring holds every event.
-#[test]
-fn concurrent_readers_and_publishers_lose_nothing() {
+#[test_case(Store::Memory, 20_000; "memory")]
+#[test_case(Store::log(), 2_000; "log")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn concurrent_readers_and_publishers_lose_nothing(store: Store, each: u64) {
     const PUBLISHERS: usize = 3;
-    const EACH: u64 = 20_000;
-    const ALL: u64 = PUBLISHERS as u64 * EACH;
-    for events in [16, usize::try_from(ALL).unwrap()] {
-        let topic: Topic<(usize, u64)> = Topic::in_memory(events);
+    /// The number of events that each publisher publishes to a log at the same time.
+    const AT_ONCE: usize = 100;
+    let all = PUBLISHERS as u64 * each;
+    for events in [16, usize::try_from(all).unwrap()] {
+        let topic: Topic<(usize, u64)> = store.topic(Topic::builder().keep(events)).await;
         let readers: Vec<_> = (0..6)
             .map(|reader| {
                 // Subscribe before anything is published. Each reader then starts at the first
                 // event.
                 let mut updates = topic.subscribe(Start::Now);
                 let topic = topic.clone();
+                let mut exact = Exact::new(&store, PUBLISHERS);
                 spawn_thread(async move || {
-                    let mut exact = Exact::new(0, PUBLISHERS);
                     let mut until_reconnect = fastrand::u32(1..300);
                     while let Some(seen) = updates.recv().await {
                         exact.saw(seen);
@@ -98,17 +104,27 @@ fn concurrent_readers_and_publishers_lose_nothing() {
                             until_reconnect = fastrand::u32(1..300);
                         }
                     }
-                    assert_eq!(exact.behind, ALL);
+                    assert_eq!(exact.behind, all);
                     exact.missed
                 })
             })
             .collect();
         let publishers: Vec<_> = (0..PUBLISHERS)
             .map(|publisher| {
-                let topic = topic.clone();
-                thread::spawn(move || {
-                    for value in 1..=EACH {
-                        topic.try_publish(&(publisher, value)).unwrap();
+                let (store, topic) = (store.clone(), topic.clone());
+                spawn_thread(async move || {
+                    let values: Vec<_> = (1..=each).map(|value| (publisher, value)).collect();
+                    match store {
+                        Store::Memory => {
+                            for value in &values {
+                                topic.try_publish(value).unwrap();
+                            }
+                        }
+                        Store::Log(_) => {
+                            for values in values.chunks(AT_ONCE) {
+                                publish_all(&topic, values.to_vec()).await;
+                            }
+                        }
                     }
                 })
             })
@@ -116,7 +132,7 @@ fn concurrent_readers_and_publishers_lose_nothing() {
         for publisher in publishers {
             publisher.join().unwrap();
         }
-        assert!(poll_once(topic.finish(), Waker::noop()).is_ready());
+        topic.finish().await.unwrap();
         let missed: u64 = readers
             .into_iter()
             .map(|reader| reader.join().unwrap())
@@ -136,28 +152,29 @@ fn concurrent_readers_and_publishers_lose_nothing() {
 /// therefore be published after a reader has found no event but before the reader waits. If an
 /// event fails to wake a reader, that reader is never woken, because no other event is published
 /// until the reader has read this one.
-#[test]
-fn wake_up_between_read_and_wait_is_not_lost() {
+#[test_case(Store::Memory, 20_000; "memory")]
+#[test_case(Store::log(), 1_000; "log")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn wake_up_between_read_and_wait_is_not_lost(store: Store, rounds: u64) {
     const READERS: usize = 3;
-    const ROUNDS: u64 = 20_000;
-    let topic: Topic<(usize, u64)> = Topic::in_memory(4);
+    let topic: Topic<(usize, u64)> = store.topic(Topic::builder().keep(4)).await;
     let seen: Vec<Arc<AtomicU64>> = (0..READERS).map(|_| Arc::default()).collect();
     let readers: Vec<_> = seen
         .iter()
         .map(|seen| {
             let (mut updates, seen) = (topic.subscribe(Start::Now), Arc::clone(seen));
+            let mut exact = Exact::new(&store, 1);
             spawn_thread(async move || {
-                let mut exact = Exact::new(0, 1);
                 while let Some(update) = updates.recv().await {
                     exact.saw(update);
                     seen.store(exact.behind, Ordering::Release);
                 }
-                assert_eq!((exact.behind, exact.missed), (ROUNDS, 0));
+                assert_eq!((exact.behind, exact.missed), (rounds, 0));
             })
         })
         .collect();
-    for round in 1..=ROUNDS {
-        topic.try_publish(&(0, round)).unwrap();
+    for round in 1..=rounds {
+        topic.publish(&(0, round)).await.unwrap();
         // A reader that is not woken panics when its wait times out.
         while seen
             .iter()
@@ -167,7 +184,7 @@ fn wake_up_between_read_and_wait_is_not_lost() {
             thread::yield_now();
         }
     }
-    assert!(poll_once(topic.finish(), Waker::noop()).is_ready());
+    topic.finish().await.unwrap();
     for reader in readers {
         reader.join().unwrap();
     }
