@@ -68,7 +68,7 @@ async fn expired_topic_is_removed_once_it_is_closed() {
     let expires = until_removed(&log, "expires", &epochs[0]).await;
     let ended = until_removed(&log, "ended", &epochs[1]).await;
     assert!(!ended.is_finished());
-    // A client that returns is told that the events are gone.
+    // A client that reconnects receives a gap.
     let mut late = expires.subscribe(ids[0].clone());
     let gap = recv(&mut late).await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::OtherEpoch);
@@ -83,8 +83,8 @@ async fn expired_topic_is_removed_once_it_is_closed() {
     assert_eq!([epoch(&stays_open), epoch(&forever)], kept);
 }
 
-/// A topic that expired while no process had the log open is removed as well. It has so many records
-/// that they are removed in several steps, while other events are published.
+/// A topic that expired while no process had the log open is removed as well. Its records are removed
+/// in several steps, while other events are published.
 #[tokio::test]
 async fn large_topic_is_removed_in_steps() {
     const EVENTS: u64 = 12_000;
