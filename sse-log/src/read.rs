@@ -8,7 +8,7 @@ use sse_runtime::topic::engine::{Page, Record, Stored, Tail};
 
 use crate::{
     append::{now, place_at},
-    tables::{RECORDS, TOPICS, TopicState, damaged, decode_record},
+    tables::{Header, RECORDS, TOPICS, TopicState, damaged, decode_record},
 };
 
 /// Returns the newest position of a topic, or `None` if the topic does not exist.
@@ -42,31 +42,37 @@ pub(crate) fn page(
     };
     let now = now();
     let mut number = first;
-    let mut size = 0;
+    let mut is_full = false;
+    // The bodies of a page share an allocation.
+    let (mut headers, mut bodies) = (Vec::new(), Vec::new());
     for entry in records.range((topic.id, first)..=(topic.id, topic.newest))? {
         let (key, value) = entry?;
         if key.value() != (topic.id, number) {
             break;
         }
         let (header, body) = decode_record(topic.id, number, value.value())?;
-        page.records.push(Stored {
-            number,
-            record: Record {
-                key: header.key,
-                kind: header.kind,
-                body: Bytes::copy_from_slice(body),
-            },
-            age: Duration::from_millis(now.saturating_sub(header.stamp)),
-        });
+        headers.push((header, body.len()));
+        bodies.extend_from_slice(body);
         number += 1;
-        size += body.len();
-        if size >= bytes {
-            return Ok(Some(page));
+        is_full = bodies.len() >= bytes;
+        if is_full {
+            break;
         }
     }
-    if number != topic.newest + 1 {
+    if number != topic.newest + 1 && !is_full {
         return Err(damaged("a record is missing"));
     }
+    let mut bodies = Bytes::from(bodies);
+    let stored = |(number, (header, len)): (u64, (Header, usize))| Stored {
+        number,
+        record: Record {
+            key: header.key,
+            kind: header.kind,
+            body: bodies.split_to(len),
+        },
+        age: Duration::from_millis(now.saturating_sub(header.stamp)),
+    };
+    page.records = (first..).zip(headers).map(stored).collect();
     Ok(Some(page))
 }
 

@@ -7,6 +7,7 @@
 use std::{
     fmt,
     future::ready,
+    io::Write as _,
     mem,
     ops::{Deref, Range},
     sync::{Arc, atomic::AtomicUsize},
@@ -66,11 +67,17 @@ impl<T> Entry<T> {
     /// decoded.
     pub(crate) fn stored(position: Position, value: Option<T>, frame: &[u8]) -> Self {
         let id = EventId::position(position);
-        let id_line = format!("id: {id}\n");
+        // A buffer on the stack saves an allocation for each event.
+        let mut buffer = [0; "id: \n".len() + Position::LONGEST_WITH_MARK];
+        let mut unused = &mut buffer[..];
+        // The buffer is large enough for every id.
+        let _ = writeln!(unused, "id: {id}");
+        let unused = unused.len();
+        let id_line = &buffer[..buffer.len() - unused];
         let (name, rest) = frame.split_at(name_len(frame));
         let mut whole = BytesMut::with_capacity(id_line.len() + frame.len());
         whole.put_slice(name);
-        whole.put_slice(id_line.as_bytes());
+        whole.put_slice(id_line);
         whole.put_slice(rest);
         Self {
             id,

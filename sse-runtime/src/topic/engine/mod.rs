@@ -27,8 +27,8 @@ pub use crate::{
 pub use feed::Feed;
 pub(crate) use follower::{Codec, Follower, is_valid_name};
 pub use node::Node;
-pub(crate) use record::End;
 pub use record::{Body, Kind, Place, Record, Stored};
+pub(crate) use record::{BodyRef, End};
 
 /// A boxed future, as returned by the methods of an [`Engine`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

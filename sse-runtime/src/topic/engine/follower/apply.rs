@@ -13,7 +13,7 @@ use crate::{
     generator::run_failure::Failure,
     topic::{
         backend::Entry,
-        engine::{Body, End, Kind, Place, Record, Stored, Tail},
+        engine::{BodyRef, End, Kind, Place, Record, Stored, Tail},
     },
 };
 
@@ -102,7 +102,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
         }
         let at = Instant::now();
         let at = at.checked_sub(age).unwrap_or(at);
-        let entry = Arc::new(self.entry(position, record));
+        let entry = Arc::new(self.entry(position, &record));
         let insert = || self.ring.insert(Arc::clone(&entry), at);
         // If the event were missing although the log contains it, its readers would not be told.
         if catch_unwind(AssertUnwindSafe(insert)).is_err()
@@ -113,9 +113,9 @@ impl<T: Send + Sync + 'static> Follower<T> {
         }
     }
 
-    fn entry(&self, position: Position, record: Record) -> Entry<T> {
+    fn entry(&self, position: Position, record: &Record) -> Entry<T> {
         let own = self.publishing().remove(&record.key);
-        let Some(body) = Body::decode(record.body) else {
+        let Some(body) = BodyRef::decode(&record.body) else {
             self.warn_unreadable(position, "its format is newer");
             return Entry::unreadable(position);
         };
@@ -131,7 +131,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
             self.warn_unreadable(position, &error);
             None
         });
-        Entry::stored(position, value, &body.frame)
+        Entry::stored(position, value, body.frame)
     }
 
     fn warn_unreadable(&self, position: Position, error: &str) {
