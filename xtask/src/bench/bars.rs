@@ -3,7 +3,10 @@
 use super::{
     builds,
     results::{Results, Spread},
-    scenario::{ACTIX, BY_HAND, FLOOR, FLOOR_EACH, NCHAN, OURS, OURS_EACH, OURS_TOPIC, PLAIN},
+    scenario::{
+        ACTIX, BY_HAND, FLOOR, FLOOR_EACH, FROM_DISK, FROM_MEMORY, NCHAN, OURS, OURS_EACH,
+        OURS_LOG, OURS_TOPIC, PLAIN, PUBLISH, SYNC,
+    },
 };
 
 #[derive(Debug)]
@@ -141,6 +144,22 @@ pub(crate) const BARS: &[Bar] = &[
         PLAIN,
         &[BY_HAND],
         AtLeast(3.5),
+    ),
+    bar(MOST_1K, ("most-1k", MOST), OURS_LOG, &[OURS], AtLeast(0.9)),
+    bar(FAN_1K, ("fan-1k", CPU), OURS_LOG, &[OURS], AtMost(1.1)),
+    bar(
+        "publishing to a log, against calling `fdatasync` on the same disk",
+        ("publish", "calls/s"),
+        PUBLISH,
+        &[SYNC],
+        AtLeast(100.0),
+    ),
+    bar(
+        "replaying 100,000 events from disk, against replaying them from memory",
+        ("replay", EVENTS),
+        FROM_DISK,
+        &[FROM_MEMORY],
+        AtLeast(0.3),
     ),
     bar(
         "closing 200 quiet streams at the same time, until the last generator is dropped",

@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use super::rig;
 use crate::steps::root;
 
 /// Returns the facts that a reader needs to judge the results, one per line.
@@ -37,7 +38,18 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
             "commit {}",
             output("git", &["describe", "--always", "--dirty"])
         ),
-        versions(&["axum", "hyper", "tokio", "actix-web", "actix-web-lab"]),
+        versions(&[
+            "axum",
+            "hyper",
+            "tokio",
+            "actix-web",
+            "actix-web-lab",
+            "redb",
+        ]),
+        format!(
+            "logs are stored in `target/bench/scratch`, {}",
+            file_system()
+        ),
     ];
     if has_nchan {
         let format = "${Package} ${Version}, ";
@@ -49,6 +61,15 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
         );
     }
     lines
+}
+
+/// Returns the type and the device of the file system that stores the logs.
+fn file_system() -> String {
+    let directory = rig::scratch();
+    let args = ["--output=fstype,source", &directory.to_string_lossy()];
+    let table = output("df", &args);
+    let row = table.lines().last().unwrap_or_default();
+    row.split_whitespace().collect::<Vec<_>>().join(" on ")
 }
 
 /// Returns the versions of these packages, as recorded in the rig's lock file.

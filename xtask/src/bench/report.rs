@@ -83,14 +83,16 @@ fn what(bar: &Bar) -> String {
         "burst-h2-50" => what += ", 50 streams on one HTTP/2 connection",
         _ => {}
     }
-    if bar.ours == scenario::PLAIN {
-        what += ", under plain `axum::serve`";
+    match bar.ours {
+        scenario::PLAIN => what += ", under plain `axum::serve`",
+        scenario::OURS_LOG => what += ", of a topic on `sse-log`",
+        _ => {}
     }
     what
 }
 
 fn details(out: &mut String, results: &Results, size: &Size) -> std::fmt::Result {
-    const FIGURES: [&str; 15] = [
+    const FIGURES: [&str; 16] = [
         "events/s",
         "deliveries/s",
         "cpu us/event",
@@ -103,6 +105,7 @@ fn details(out: &mut String, results: &Results, size: &Size) -> std::fmt::Result
         "first event p50 us",
         "first event p99 us",
         "syscalls/stream",
+        "calls/s",
         super::builds::CLEAN,
         super::builds::CHECK,
         super::builds::SIZE,

@@ -83,10 +83,15 @@ pub(crate) struct Tools {
     pub(crate) strace: bool,
 }
 
+/// Returns the directory for logs and for files that the servers write.
+pub(crate) fn scratch() -> PathBuf {
+    root().join("target/bench/scratch")
+}
+
 #[derive(Debug)]
 pub(crate) struct Rig {
     programs: PathBuf,
-    /// A directory for logs and for files that the servers write.
+    /// The result of [`scratch`], without symbolic links.
     scratch: PathBuf,
 }
 
@@ -110,7 +115,7 @@ impl Rig {
         cargo.args(["build", "--release", "--quiet", "--manifest-path"]);
         cargo.arg(manifest).arg("--target-dir").arg(&target);
         succeed(&mut cargo)?;
-        let scratch = root().join("target/bench/scratch");
+        let scratch = scratch();
         fs::create_dir_all(&scratch)?;
         Ok(Self {
             programs: target.join("release"),
@@ -125,6 +130,8 @@ impl Rig {
         let log = File::create(self.scratch.join(name).with_extension("log"))?;
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", core]).arg(program);
+        // Some programs store logs in the current directory.
+        command.current_dir(&self.scratch);
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -163,6 +170,17 @@ impl Rig {
                 Server::wait(port, control, nginx, Some(publisher))
             }
         }
+    }
+
+    /// Runs the `disk` program on the server's core until it exits, and returns its output.
+    pub(crate) fn run_disk(&self, words: &[&str]) -> io::Result<String> {
+        let mut command = self.pinned(SERVER, &self.programs.join("disk"))?;
+        let output = command.args(words).stdout(Stdio::piped()).output()?;
+        if !output.status.success() {
+            let failed = format!("disk {}: {}", words.join(" "), output.status);
+            return Err(io::Error::other(failed));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
     /// Opens streams on a server that runs under `strace`, and returns the number of system calls

@@ -70,14 +70,24 @@ pub(crate) const FLOOR: &str = "floor";
 pub(crate) const FLOOR_EACH: &str = "floor, a write each";
 pub(crate) const OURS_EACH: &str = "sse-endpoint, flush each";
 pub(crate) const OURS_TOPIC: &str = "sse-endpoint, topic";
+pub(crate) const OURS_LOG: &str = "sse-endpoint, sse-log";
+pub(crate) const FROM_DISK: &str = "sse-endpoint, from disk";
+pub(crate) const FROM_MEMORY: &str = "sse-endpoint, from memory";
+pub(crate) const PUBLISH: &str = "`publish`, 256 in flight";
+pub(crate) const SYNC: &str = "`fdatasync`";
 const PLAIN_TOPIC: &str = "sse-endpoint, topic, axum::serve";
 const PLAIN_EACH: &str = "sse-endpoint, flush each, axum::serve";
 
 const SERVE: Program = Program::Own("sse-endpoint", &[]);
 const AXUM_SERVE: Program = Program::Own("sse-endpoint", &["plain"]);
+const SERVE_LOG: Program = Program::Own("sse-endpoint", &["log"]);
+const SERVE_REPLAY: Program = Program::Own("sse-endpoint", &["replay"]);
 
 /// The number of streams to open under `strace`.
 const TRACED: usize = 500;
+
+/// The number of stored events to replay.
+const REPLAYED: u64 = 100_000;
 
 impl Entrant {
     const fn new(name: &'static str, program: Program, path: &'static str) -> Self {
@@ -94,6 +104,7 @@ impl Entrant {
         let entrant = |name: &&'static str| {
             let program = match *name {
                 OURS => SERVE,
+                OURS_LOG => SERVE_LOG,
                 PLAIN => AXUM_SERVE,
                 BY_HAND => Program::Own("axum-hand", &[]),
                 ACTIX => Program::Own("actix-sse", &[]),
@@ -130,6 +141,18 @@ impl Entrant {
         .to_vec()
     }
 
+    /// Returns the two ways in which the `disk` program uses the disk.
+    fn disk() -> Vec<Self> {
+        let entrant = |name, words| Self::new(name, Program::Own("disk", words), "");
+        vec![entrant(PUBLISH, &["publish"]), entrant(SYNC, &["sync"])]
+    }
+
+    fn replays() -> Vec<Self> {
+        [FROM_DISK, FROM_MEMORY]
+            .map(|name| Self::new(name, SERVE_REPLAY, "/replay"))
+            .to_vec()
+    }
+
     /// Returns the programs that support HTTP/2. Each burst lasts about a second.
     fn http2_bursts() -> Vec<Self> {
         [
@@ -163,6 +186,10 @@ enum Kind {
     Load(Load),
     /// Searches for the highest rate that a server can sustain.
     Search,
+    /// Replays a stored topic, from disk or from memory.
+    Replay,
+    /// Runs the `disk` program instead of a server.
+    Disk,
     /// Compiles programs instead of starting servers.
     Builds,
 }
@@ -185,6 +212,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
         seconds,
     };
     let six = [FLOOR, OURS, PLAIN, BY_HAND, ACTIX, NCHAN];
+    let six_and_log = [FLOOR, OURS, OURS_LOG, PLAIN, BY_HAND, ACTIX, NCHAN];
     let five = [FLOOR, OURS, PLAIN, BY_HAND, ACTIX];
     let burst = Load::Burst {
         seconds: 30.0,
@@ -219,7 +247,12 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             Load::Open,
             Entrant::on("/first", &[FLOOR, OURS, PLAIN, BY_HAND]),
         ),
-        load("fan-1k", 1_000, fan_out(50), Entrant::on("/fanout", &six)),
+        load(
+            "fan-1k",
+            1_000,
+            fan_out(50),
+            Entrant::on("/fanout", &six_and_log),
+        ),
         scenario(
             "fan-10k",
             size.many,
@@ -255,9 +288,11 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
             "most-1k",
             1_000,
             Kind::Search,
-            Entrant::on("/fanout", &[OURS, PLAIN, BY_HAND]),
+            Entrant::on("/fanout", &[OURS, OURS_LOG, PLAIN, BY_HAND]),
             1,
         ),
+        scenario("publish", 0, Kind::Disk, Entrant::disk(), turns),
+        scenario("replay", 1, Kind::Replay, Entrant::replays(), turns),
     ];
     if size.is_full {
         all.push(scenario(
@@ -327,11 +362,16 @@ impl Scenario {
         entrant: &Entrant,
         tools: Tools,
     ) -> io::Result<Sample> {
+        match self.kind {
+            Kind::Replay => return replay(rig, entrant),
+            Kind::Disk => return disk(rig, size, entrant),
+            Kind::Load(_) | Kind::Search | Kind::Builds => {}
+        }
         let server = rig.start(entrant.program)?;
         let load = match &self.kind {
             Kind::Load(load) => load,
             Kind::Search => return search::most(rig, &server, entrant.path, self.streams, size),
-            Kind::Builds => return Ok(Sample::new()),
+            Kind::Replay | Kind::Disk | Kind::Builds => return Ok(Sample::new()),
         };
         let mut path = entrant.path.to_owned();
         if let Load::Burst { .. } = load {
@@ -357,6 +397,37 @@ impl Scenario {
         }
         Ok(figures)
     }
+}
+
+/// Measures how fast a new process replays a stored topic. The first request opens the topic and
+/// reads it from disk. Later requests read it from memory.
+fn replay(rig: &Rig, entrant: &Entrant) -> io::Result<Sample> {
+    let load = Load::Burst {
+        seconds: 30.0,
+        http2: false,
+    };
+    rig.run_disk(&["fill", "replay.redb", &REPLAYED.to_string()])?;
+    let server = rig.start(entrant.program)?;
+    if entrant.name == FROM_MEMORY {
+        rig.load(&server, entrant.path, 1, &load)?;
+    }
+    let outcome = rig.load(&server, entrant.path, 1, &load)?;
+    if outcome.events < REPLAYED {
+        let events = outcome.events;
+        return Err(io::Error::other(format!("only {events} events arrived")));
+    }
+    Ok(figures(&load, &outcome))
+}
+
+/// Measures how often per second the `disk` program can call a function.
+fn disk(rig: &Rig, size: &Size, entrant: &Entrant) -> io::Result<Sample> {
+    let Program::Own(_, words) = entrant.program else {
+        return Ok(Sample::new());
+    };
+    let seconds = size.seconds.to_string();
+    let printed = rig.run_disk(&[words, &[&*seconds]].concat())?;
+    let calls: f64 = printed.parse().map_err(io::Error::other)?;
+    Ok(Sample::from([("calls/s".to_owned(), calls)]))
 }
 
 /// Returns the figures that are measured under a load.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     sync::Notify,
@@ -21,7 +22,7 @@ pub fn now() -> u64 {
 }
 
 /// The payload of every event.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 pub struct Tick {
     pub seq: u64,
     /// The time at which the tick was created. The load generator subtracts this time from the time
@@ -101,25 +102,76 @@ impl Drop for Open {
     }
 }
 
+/// The times at which events are due, according to the requested rate.
+struct Schedule {
+    /// The number of the next event.
+    seq: u64,
+    /// When the next event is due.
+    next: Instant,
+}
+
+impl Schedule {
+    fn new() -> Self {
+        Self {
+            seq: 0,
+            next: Instant::now(),
+        }
+    }
+
+    /// Waits until the next event is due, counts the event as published, and returns its number.
+    /// After a delay, all overdue events are due at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, no event is skipped.
+    async fn due(&mut self) -> u64 {
+        loop {
+            let rate = RATE.load(Relaxed);
+            if rate == 0 {
+                CHANGED.notified().await;
+                self.next = Instant::now();
+                continue;
+            }
+            tokio::select! {
+                () = sleep_until(self.next) => {}
+                () = CHANGED.notified() => {
+                    self.next = Instant::now();
+                    continue;
+                }
+            }
+            self.next += Duration::from_nanos(1_000_000_000 / rate);
+            let seq = self.seq;
+            self.seq += 1;
+            PUBLISHED.store(self.seq, Relaxed);
+            return seq;
+        }
+    }
+}
+
 /// Publishes at the requested rate. After a delay, publishes all overdue events at once to catch up
 /// with the schedule.
 pub async fn publish(mut publish: impl FnMut(u64)) {
-    let mut seq = 0;
-    let mut next = Instant::now();
+    let mut schedule = Schedule::new();
     loop {
-        let rate = RATE.load(Relaxed);
-        if rate == 0 {
-            CHANGED.notified().await;
-            next = Instant::now();
-            continue;
-        }
-        publish(seq);
-        seq += 1;
-        PUBLISHED.store(seq, Relaxed);
-        next += Duration::from_nanos(1_000_000_000 / rate);
+        publish(schedule.due().await);
+    }
+}
+
+/// The maximum number of events that [`publish_concurrently`] publishes at the same time.
+const IN_FLIGHT: usize = 4096;
+
+/// Like [`publish`], but for a publisher that takes time. An event is published when it is due,
+/// even if earlier events are still being published.
+pub async fn publish_concurrently<F>(mut publish: impl FnMut(u64) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let mut schedule = Schedule::new();
+    let mut in_flight = FuturesUnordered::new();
+    loop {
         tokio::select! {
-            () = sleep_until(next) => {}
-            () = CHANGED.notified() => next = Instant::now(),
+            seq = schedule.due(), if in_flight.len() < IN_FLIGHT => in_flight.push(publish(seq)),
+            Some(()) = in_flight.next() => {}
         }
     }
 }

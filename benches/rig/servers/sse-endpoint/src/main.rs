@@ -1,7 +1,12 @@
-//! A server built with this project as a user would build one. The server calls `serve`, or
-//! `axum::serve` if the `plain` argument is given.
+//! A server built with this project as a user would build one. The server calls `serve`.
+//!
+//! | argument | effect |
+//! | --- | --- |
+//! | `plain` | the server calls `axum::serve` |
+//! | `log` | the topic of `/fanout` is stored in the file `fan-out.redb` |
+//! | `replay` | the file `replay.redb` contains the topic of `/replay` |
 
-use std::time::Duration;
+use std::{fs, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -9,8 +14,9 @@ use axum::{
     routing::get,
 };
 use peer::{Burst, Open, Rate, Tick};
+use sse_log::Log;
 use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::OnceCell};
 
 /// The number of events in the topic that a burst replays.
 const HELD: u64 = 10_000;
@@ -19,11 +25,27 @@ const HELD: u64 = 10_000;
 struct Topics {
     live: Topic<Tick>,
     held: Held,
+    stored: Stored,
 }
 
 /// A topic that `/burst-topic` replays repeatedly.
 #[derive(Clone)]
 struct Held(Topic<Tick>);
+
+/// A log, and its topic. The topic is opened by the first request.
+#[derive(Clone)]
+struct Stored(Option<Log>, Arc<OnceCell<Topic<Tick>>>);
+
+impl Stored {
+    async fn topic(&self) -> &Topic<Tick> {
+        let log = self.0.as_ref().expect("the argument `replay`");
+        let open = async || {
+            let builder = Topic::builder().keep(100_000).keep_bytes(256 * 1024 * 1024);
+            builder.open(log, "ticks").await.expect("an intact log")
+        };
+        self.1.get_or_init(open).await
+    }
+}
 
 #[sse_endpoint("/burst", flush = "ready")]
 async fn burst(Query(burst): Query<Burst>) -> impl Stream<Item = Tick> {
@@ -52,6 +74,12 @@ async fn burst_topic(
     }
 }
 
+#[sse_endpoint("/replay")]
+async fn replay(State(stored): State<Stored>) -> impl Stream<Item = Tick> {
+    let _open = Open::new();
+    yield_all!(stored.topic().await.subscribe(Start::First));
+}
+
 #[sse_endpoint("/first")]
 async fn first() -> impl Stream<Item = Tick> {
     let _open = Open::new();
@@ -77,9 +105,23 @@ async fn tick() -> impl Stream<Item = Tick> {
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
+    let replayed = match peer::has_flag("replay") {
+        true => Some(Log::open("replay.redb").await.expect("a log")),
+        false => None,
+    };
+    let is_stored = peer::has_flag("log");
     let topics = Topics {
-        live: Topic::in_memory(1024),
+        live: match is_stored {
+            true => {
+                // The file may not exist.
+                let _ = fs::remove_file("fan-out.redb");
+                let log = Log::open("fan-out.redb").await.expect("a log");
+                Topic::open(&log, "ticks").await.expect("a topic")
+            }
+            false => Topic::in_memory(1024),
+        },
         held: Held(Topic::in_memory(10_000)),
+        stored: Stored(replayed, Arc::default()),
     };
     for seq in 0..HELD {
         let published = topics.held.0.try_publish(&Tick::new(seq));
@@ -89,14 +131,24 @@ async fn main() -> std::io::Result<()> {
     // instead of ending.
     topics.held.0.finish().await.expect("an in-memory topic");
     let live = topics.live.clone();
-    tokio::spawn(peer::publish(move |seq| {
-        live.try_publish(&Tick::new(seq)).expect("an open topic");
-    }));
+    if is_stored {
+        tokio::spawn(peer::publish_concurrently(move |seq| {
+            let (live, tick) = (live.clone(), Tick::new(seq));
+            async move {
+                live.publish(&tick).await.expect("an open topic");
+            }
+        }));
+    } else {
+        tokio::spawn(peer::publish(move |seq| {
+            live.try_publish(&Tick::new(seq)).expect("an open topic");
+        }));
+    }
     let rate = |Query(rate): Query<Rate>| async move { peer::set_rate(&rate) };
     let app = Router::new()
         .sse(burst)
         .sse(burst_each)
         .sse(burst_topic)
+        .sse(replay)
         .sse(first)
         .sse(fan_out)
         .sse(tick)
