@@ -372,8 +372,8 @@ struct App {
     answers: Hub<Piece>,
 }
 
-/// How long a log keeps an answer. Every answer is a topic of its own, and without a limit the log
-/// would keep them all.
+/// How long the events of an answer are kept. Every answer is a separate topic, so without this
+/// limit, a log would grow forever.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Creates a hub that holds the answers in memory or stores them in a log. In memory, an answer

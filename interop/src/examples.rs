@@ -60,7 +60,7 @@ impl Example {
         Self::start_with(name, &port, file).await
     }
 
-    /// Kills the server. Returns its port.
+    /// Kills the server and returns its port.
     pub(crate) async fn kill(mut self) -> Result<String, String> {
         let port = self.url.rsplit(':').next().unwrap_or_default().to_owned();
         self.child.kill().await.map_err(|error| error.to_string())?;

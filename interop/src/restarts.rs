@@ -12,7 +12,7 @@ use crate::{
     table::{Cell, Table},
 };
 
-/// A page, and what it shows.
+/// A page, and the scripts that control and check it.
 struct Page {
     example: &'static str,
     title: &'static str,
@@ -37,7 +37,7 @@ const PAGES: [Page; 2] = [
         is_away: "const away = document.querySelector('#state').textContent !== 'live';
             if (away) window.prices = 0;
             return away",
-        // The page draws such a line at each gap.
+        // The page draws a `line.gap` element at each gap.
         is_over: "if (document.querySelector('line.gap')) throw new Error('the page shows a gap');
             return document.querySelector('#state').textContent === 'live' && window.prices > 2",
     },
@@ -101,7 +101,7 @@ async fn restart(driver: &WebDriver, page: &Page) -> Result<(), String> {
 async fn until(driver: &WebDriver, script: &str) -> Result<(), String> {
     let waiting = timeout(PATIENCE, async {
         while ask(driver, script).await? != Value::Bool(true) {
-            // Poll, since the driver cannot wait for a condition.
+            // Poll, because the driver cannot wait for a condition.
             sleep(Duration::from_millis(50)).await;
         }
         Ok(())

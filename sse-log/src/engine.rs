@@ -93,7 +93,7 @@ impl Engine for LogEngine {
     }
 
     // The feed delivers the records of all topics, and the node ignores records of topics that are
-    // not open. The writer must know which topics are open only so that it does not remove them.
+    // not open. The writer tracks the open topics only to avoid removing them.
 
     fn watch<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
         Box::pin(async move {
@@ -107,7 +107,7 @@ impl Engine for LogEngine {
     }
 
     fn unwatch(&self, topic: &str) {
-        // If the writer has stopped, it removes no more topics.
+        // If the writer has stopped, no more topics are removed, so the error can be ignored.
         let _ = self.commands.send(Command::Unwatch {
             topic: topic.into(),
         });

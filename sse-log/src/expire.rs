@@ -7,7 +7,8 @@ use crate::{
     tables::{KEYS, RECORDS, TOPICS, TopicState, damaged, decode_record},
 };
 
-/// The maximum number of records that one transaction removes, so that publishers do not wait long.
+/// The maximum number of records that one transaction removes. Publishers wait until the transaction
+/// ends.
 const STEP: u64 = 5_000;
 
 /// Returns the names of the topics that have expired and are not in use.
@@ -27,8 +28,8 @@ pub(crate) fn find(
     Ok(expired)
 }
 
-/// Removes a topic if it has expired. If the topic has many records, removes the oldest of them.
-/// Returns whether nothing remains to be removed.
+/// Removes a topic if it has expired. A call removes at most [`STEP`] records, oldest first. Returns
+/// `false` if it must be called again to remove the rest.
 pub(crate) fn remove(database: &Database, name: &str) -> Result<bool, Failed> {
     let transaction = database.begin_write()?;
     let is_removed = {

@@ -31,8 +31,8 @@
 //!
 //! - An event is on the disk (`fsync`) before [`publish`](sse_runtime::Topic::publish) returns and
 //!   before any client receives it. It survives `kill -9` and a power loss.
-//! - Events that are published concurrently are written together, so the disk's latency does not
-//!   limit the number of events per second.
+//! - Events that are published concurrently are written together, so that one sync stores many of
+//!   them.
 //! - Reading a topic accesses the file only when the topic is opened. Clients are served from memory.
 //! - An event that is published again with [the same key](sse_runtime::Topic::publish_with_key) is
 //!   stored only once, provided that the topic still keeps the first copy.
@@ -45,15 +45,16 @@
 //!
 //! A topic keeps the events within its [limits](sse_runtime::topic::TopicBuilder), plus the event
 //! before them. A client that has just read that event can therefore still resume. Older events are
-//! removed whenever an event is published. The newest event and the end of a finished topic are
-//! kept as long as the topic.
+//! removed whenever an event is published. The newest event and the end of a finished topic are kept
+//! for as long as the topic exists.
 //!
-//! A topic is removed once its newest event is older than
-//! [`keep_for`](sse_runtime::topic::TopicBuilder::keep_for), provided that it is not open. If the
-//! topic is opened again, it is empty, and a client that resumes receives a gap with the reason
-//! `other_epoch`. A topic without `keep_for` is never removed, so set it for a
-//! [`Hub`](sse_runtime::Hub) whose names do not repeat. A topic to which no event has ever been
-//! published is removed after an hour.
+//! The log looks once a minute for topics to remove. A topic that is not open is removed once its
+//! newest event or its end is older than the
+//! [`keep_for`](sse_runtime::topic::TopicBuilder::keep_for) with which it was published. A topic to
+//! which no event has ever been published is removed an hour after its creation, provided that it is
+//! not open. Any other topic without `keep_for` is never removed, so set `keep_for` if the names of a
+//! [`Hub`](sse_runtime::Hub)'s topics are never reused. If a removed topic is opened again, it is
+//! empty, and a client that resumes receives a gap with the reason `other_epoch`.
 //!
 //! The space of removed events is reused for new events. If nothing is published for 30 seconds and
 //! most of the file is unused, the unused space is returned to the file system.

@@ -8,12 +8,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 /// A command for the writer.
 pub(crate) enum Command {
     Request(Request),
-    /// A topic is in use from now on, so it is not removed.
+    /// Marks a topic as in use, so that it is not removed.
     Watch {
         topic: Arc<str>,
         reply: oneshot::Sender<()>,
     },
-    /// A topic is no longer in use.
+    /// Marks a topic as no longer in use.
     Unwatch {
         topic: Arc<str>,
     },
@@ -73,7 +73,7 @@ impl Request {
     }
 
     /// Replies that the record may or may not be stored.
-    pub(crate) fn doubt(self, cause: &Cause) {
+    pub(crate) fn reply_unknown(self, cause: &Cause) {
         match self {
             Self::Append { reply, .. } => {
                 let cause = Box::new(cause.clone());
@@ -102,11 +102,12 @@ impl fmt::Display for Cause {
 
 impl Error for Cause {}
 
-/// Rejects the requests of a batch that could not be committed.
-pub(crate) fn answer_unstored(batch: Vec<Request>, cause: &Cause, is_uncertain: bool) {
+/// Replies to the requests of a batch whose commit failed. If `is_uncertain`, the batch may have been
+/// committed nevertheless.
+pub(crate) fn reply_commit_failed(batch: Vec<Request>, cause: &Cause, is_uncertain: bool) {
     for request in batch {
         match is_uncertain {
-            true => request.doubt(cause),
+            true => request.reply_unknown(cause),
             false => request.reject(cause),
         }
     }

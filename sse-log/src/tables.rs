@@ -48,7 +48,7 @@ pub(crate) struct TopicState {
     pub(crate) expires_at: u64,
 }
 
-/// How long a topic is kept to which no event has ever been published, in milliseconds.
+/// How long a topic is kept if no event has ever been published to it, in milliseconds.
 const KEEP_EMPTY: u64 = 60 * 60 * 1000;
 
 impl TopicState {

@@ -32,7 +32,7 @@ fn epoch(topic: &Topic<u64>) -> String {
     epoch.to_owned()
 }
 
-/// Opens and closes a topic until its epoch is not `epoch`.
+/// Opens and closes a topic until its epoch differs from `before`.
 async fn until_removed(log: &Log, name: &str, before: &str) -> Topic<u64> {
     let start = Instant::now();
     loop {
@@ -42,7 +42,7 @@ async fn until_removed(log: &Log, name: &str, before: &str) -> Topic<u64> {
         }
         drop(topic);
         assert!(start.elapsed() < PATIENCE, "{name} has not been removed");
-        // An open topic is not removed.
+        // Leave the topic closed for a while, because an open topic is not removed.
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -83,8 +83,7 @@ async fn expired_topic_is_removed_once_it_is_closed() {
     assert_eq!([epoch(&stays_open), epoch(&forever)], kept);
 }
 
-/// A topic that expired while no process had the log open is removed as well. Its records are removed
-/// in several steps, while other events are published.
+/// A topic with many records is removed after the log is reopened, while other events are published.
 #[tokio::test]
 async fn large_topic_is_removed_in_steps() {
     const EVENTS: u64 = 12_000;

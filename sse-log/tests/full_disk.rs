@@ -1,5 +1,5 @@
-//! Stores logs on a small disk, a tmpfs that the test mounts. Mounting requires root. Without it, the
-//! tests print `SKIPPED`.
+//! Stores logs on a small tmpfs, which each test mounts. If the process is not allowed to mount it,
+//! the tests print `SKIPPED`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -55,19 +55,20 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // A log that is being closed may still use the disk. A lazy unmount waits for it.
+        // A log that is being closed may still use the disk. A lazy unmount detaches the disk now and
+        // releases it once the log is closed.
         let _ = run("umount", &["--lazy", self.0.path().to_str().unwrap()]);
     }
 }
 
-/// Writes a file that leaves no room on the disk.
+/// Fills the disk with a file.
 fn fill(path: &Path) {
     let mut file = fs::File::create(path).unwrap();
     let zeros = [0; 4096];
     while file.write_all(&zeros).is_ok() {}
 }
 
-/// Opens the log again, once the previous one has been closed.
+/// Reopens a log, waiting until the previous handle has been closed.
 async fn open_again(path: &Path) -> Log {
     let start = Instant::now();
     loop {
@@ -79,8 +80,8 @@ async fn open_again(path: &Path) -> Log {
 }
 
 #[tokio::test]
-async fn full_disk_loses_no_acknowledged_event() {
-    let Some(disk) = Disk::mount("full_disk_loses_no_acknowledged_event") else {
+async fn acknowledged_events_survive_a_full_disk() {
+    let Some(disk) = Disk::mount("acknowledged_events_survive_a_full_disk") else {
         return;
     };
     let path = disk.path("log");
@@ -103,7 +104,7 @@ async fn full_disk_loses_no_acknowledged_event() {
         };
         assert!(matches!(error, PublishError::Unavailable { .. }), "{error}");
         assert!(!log.is_healthy());
-        // The open stream continues, and other topics can still be read.
+        // The open stream continues, and the topic can still be read.
         while reader.position() != texts.subscribe(Start::Now).position() {
             recv(&mut reader).await.unwrap().unwrap();
         }

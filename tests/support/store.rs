@@ -108,8 +108,8 @@ impl Store {
     }
 }
 
-/// Publishes the values in this order, without waiting for one before publishing the next. A log
-/// writes them to the disk together. Returns their ids.
+/// Publishes the values in order, without waiting for one to be stored before publishing the next, so
+/// that a log can store several in one commit. Returns their ids.
 pub async fn publish_all<T>(topic: &Topic<T>, values: impl IntoIterator<Item = T>) -> Vec<EventId>
 where
     T: Clone + Send + Sync + 'static,
@@ -118,6 +118,7 @@ where
         let published = topic.publish(&value).await;
         published.expect("an open topic")
     });
-    // Without a budget, each event is passed to the log when it is first polled, in this order.
+    // `unconstrained` disables tokio's cooperative budget. Each future therefore passes its event to
+    // the log when the future is first polled, in this order.
     unconstrained(join_all(publishing)).await
 }

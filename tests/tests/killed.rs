@@ -87,7 +87,7 @@ async fn open(log: &Log) -> Topic<u64> {
 /// The server's process. It is killed when dropped.
 struct Server {
     child: Child,
-    /// Lines of output, without the last one if it is incomplete.
+    /// The complete lines of the output.
     lines: mpsc::UnboundedReceiver<String>,
 }
 
@@ -125,7 +125,7 @@ impl Server {
         }
     }
 
-    /// Kills the server with SIGKILL and waits for its exit.
+    /// Kills the server with SIGKILL and waits for it to exit.
     fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -174,7 +174,7 @@ async fn read(
                 continue;
             }
         };
-        // This client reports a lost connection as an error and then reconnects.
+        // `eventsource_client` reports a lost connection as an error and then reconnects.
         match next {
             Ok(SSE::Event(event)) => {
                 assert_eq!(event.event_type, "message", "{event:?}");
@@ -193,8 +193,8 @@ async fn clients_lose_nothing_when_the_server_is_killed() {
     let directory = tempdir().unwrap();
     let log = directory.path().join("log");
 
-    // Each later server listens on the port that was free at the start. Its address is not one that
-    // the connections of other tests use.
+    // All later servers listen on the port that the first one was assigned. No other test uses this
+    // loopback address, so no other socket can take the port while the server is down.
     let mut server = Server::start(&log, "127.75.11.9:0", false);
     let address: SocketAddr = server.line("at").await.unwrap().parse().unwrap();
     let last = watch::Sender::new(None);
@@ -241,7 +241,7 @@ async fn clients_lose_nothing_when_the_server_is_killed() {
         assert_eq!(by_id.get(&**id), Some(value), "a confirmed event is lost");
     }
 
-    // The clients read what remains.
+    // Let the clients read the remaining events.
     let mut server = Server::start(&log, &address.to_string(), false);
     server.line("at").await.unwrap();
     last.send_replace(stored.last().map(|(id, _)| id.clone()));
@@ -252,7 +252,7 @@ async fn clients_lose_nothing_when_the_server_is_killed() {
         assert_eq!(seen.len(), stored.len());
         assert!(
             seen == stored,
-            "a client has received other events than the log contains"
+            "a client's events differ from those in the log"
         );
     }
     assert!(

@@ -1,5 +1,5 @@
-//! The work that the writer does between requests: removes expired topics, compacts the file, and
-//! checks whether a full disk has free space again.
+//! The work that the writer does between requests: removing expired topics, compacting the file, and
+//! checking whether a full disk has free space again.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,12 +25,13 @@ const COMPACT_BYTES: u64 = 4 * 1024 * 1024;
 const COMPACT_FACTOR: u64 = 3;
 
 impl Writer {
-    /// Returns the time at which to call [`maintain`](Self::maintain) if no command arrives.
+    /// Returns the time at which to call [`maintain`](Self::maintain) if no command arrives, or `None`
+    /// if no work will become due.
     pub(super) fn wake_at(&self, idle_since: Instant) -> Option<Instant> {
         match &self.state {
             State::Full { retry_at, .. } => Some(*retry_at),
             State::Healthy if !self.expired.is_empty() => Some(Instant::now()),
-            State::Healthy if self.has_grown => {
+            State::Healthy if self.may_be_sparse => {
                 Some(self.sweep_at.min(idle_since + self.settings.compact_after))
             }
             State::Healthy => Some(self.sweep_at),
@@ -38,8 +39,8 @@ impl Writer {
         }
     }
 
-    /// Performs the work that is due. Each call takes one small step, so that publishers do not wait
-    /// long.
+    /// Performs at most one step of the work that is due, so that queued appends are served in
+    /// between. Compaction is a single long step, but it runs only while the log is idle.
     pub(super) fn maintain(&mut self, idle_since: Instant) {
         let now = Instant::now();
         match self.state {
@@ -55,7 +56,7 @@ impl Writer {
                 } else if self.sweep_at <= now {
                     self.sweep_at = now + self.settings.sweep_interval;
                     self.sweep();
-                } else if self.has_grown && idle_since + self.settings.compact_after <= now {
+                } else if self.may_be_sparse && idle_since + self.settings.compact_after <= now {
                     self.compact();
                 }
             }
@@ -88,7 +89,7 @@ impl Writer {
             let Some(database) = &*database else { return };
             catch_unwind(AssertUnwindSafe(|| expire::remove(database, &name)))
         };
-        self.has_grown = true;
+        self.may_be_sparse = true;
         let failed = match removed {
             Ok(Ok(true)) => return,
             Ok(Ok(false)) => return self.expired.push_front(name),
@@ -162,7 +163,7 @@ impl Writer {
 
     /// Returns free space at the end of the file to the file system, if most of the file is free.
     fn compact(&mut self) {
-        self.has_grown = false;
+        self.may_be_sparse = false;
         match self.is_sparse() {
             Ok(true) => {}
             Ok(false) => return,
@@ -182,7 +183,7 @@ impl Writer {
         match compacted {
             Ok(Ok(_)) => {}
             // A read is in progress, so try again after the next idle period.
-            Ok(Err(CompactionError::TransactionInProgress)) => self.has_grown = true,
+            Ok(Err(CompactionError::TransactionInProgress)) => self.may_be_sparse = true,
             Ok(Err(CompactionError::Storage(error))) => {
                 self.fail(
                     Vec::new(),

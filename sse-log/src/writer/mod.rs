@@ -28,7 +28,7 @@ use sse_runtime::topic::engine::{AppendError, Appended, Record, Stored};
 use crate::{
     append::{self, Failed, Outcome},
     open::{PANICKED, catch_redb_panic, open_database},
-    request::{Cause, Command, Request, answer_unstored},
+    request::{Cause, Command, Request, reply_commit_failed},
     shared::Shared,
     storage::Fault,
     tables::damaged,
@@ -74,8 +74,9 @@ pub(crate) struct Writer {
     sweep_at: Instant,
     /// The topics that have expired and are about to be removed.
     expired: VecDeque<String>,
-    /// Whether records were appended since the file was last compacted.
-    has_grown: bool,
+    /// Whether the file may contain enough unused space to be worth compacting. Set when records are
+    /// stored or removed.
+    may_be_sparse: bool,
 }
 
 impl Writer {
@@ -92,7 +93,7 @@ impl Writer {
             watched: HashSet::new(),
             sweep_at: Instant::now(),
             expired: VecDeque::new(),
-            has_grown: true,
+            may_be_sparse: true,
         }
     }
 
@@ -181,7 +182,7 @@ impl Writer {
         };
         let failed = match applied {
             Ok(Ok(outcomes)) => {
-                self.has_grown = true;
+                self.may_be_sparse = true;
                 return self.answer(batch, outcomes);
             }
             Ok(Err(failed)) => failed,
@@ -248,7 +249,7 @@ impl Writer {
         let bytes = batch.iter().map(Request::bytes).sum();
         if storage.first_fault() != Some(Fault::Full) {
             let cause = self.poison(&failed.error);
-            return answer_unstored(batch, &cause, is_uncertain);
+            return reply_commit_failed(batch, &cause, is_uncertain);
         }
         let cause = self.set_full(&failed.error, bytes);
         let found = self.reopen().and_then(|()| self.find(&batch));
@@ -268,7 +269,7 @@ impl Writer {
             }
             Err(error) => {
                 self.cannot_reopen(&error);
-                answer_unstored(batch, &cause, is_uncertain);
+                reply_commit_failed(batch, &cause, is_uncertain);
             }
         }
     }

@@ -24,7 +24,7 @@ pub(crate) struct TryLater {
 }
 
 impl TryLater {
-    /// Returns a rejection with a random delay, from 2 to 8 seconds, so that rejected clients do not
+    /// Returns a rejection with a random delay of 2 to 8 seconds, so that rejected clients do not
     /// all try again at the same time.
     pub(crate) fn soon(reason: &'static str) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl TryLater {
     }
 
     /// Returns a response with a `Retry-After` header. The response also contains `self` as an
-    /// extension, so that the endpoint can replace it if the client is an `EventSource`.
+    /// extension, so that the endpoint can replace the response if the client is an `EventSource`.
     pub(crate) fn into_response(self, status: StatusCode) -> Response {
         let mut response = status.into_response();
         let after = HeaderValue::from(self.after.as_secs());

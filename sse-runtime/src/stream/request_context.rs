@@ -95,9 +95,9 @@ impl RequestContext {
 }
 
 impl RequestContext {
-    /// Returns the response to a request that an extractor or the handler has rejected. An
-    /// `EventSource` would not reconnect after the rejection, so if the request may succeed later, it
-    /// receives a different response.
+    /// Returns the response to a request that an extractor or the handler has rejected. If the
+    /// request may succeed later and the client is an `EventSource`, returns an event stream instead,
+    /// because an `EventSource` does not reconnect after an error status.
     pub(crate) fn reject(&self, response: Response) -> Response {
         match response.extensions().get::<TryLater>() {
             Some(later) if self.is_event_source => later.into_event_stream(),

@@ -70,7 +70,7 @@ impl<T> Entry<T> {
         // A buffer on the stack saves an allocation for each event.
         let mut buffer = [0; "id: \n".len() + Position::LONGEST_WITH_MARK];
         let mut unused = &mut buffer[..];
-        // The buffer is large enough for every id.
+        // Writing cannot fail, because the buffer is large enough for every id.
         let _ = writeln!(unused, "id: {id}");
         let unused = unused.len();
         let id_line = &buffer[..buffer.len() - unused];

@@ -59,7 +59,8 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
         self
     }
 
-    /// Sets the maximum age of the events to hold. There is no maximum by default.
+    /// Sets the maximum age of the events to hold. There is no maximum by default. An engine may also
+    /// remove a topic that is not open once all of its events are older than this.
     pub fn keep_for(mut self, age: Duration) -> Self {
         self.capacity.age = Some(age);
         self

@@ -12,21 +12,25 @@ use crate::event::try_later::TryLater;
 /// The error returned if a topic could not be opened.
 ///
 /// [`TimedOut`](Self::TimedOut) is logged and converted into a `503` response with a random
-/// `Retry-After` of 2 to 7 seconds. If the client is an `EventSource`, an endpoint that returns this
-/// error responds as a [`StreamLimit`](crate::StreamLimit#over-the-limit) does, with the reason
-/// `unavailable`, so that the client reconnects. [`InvalidName`](Self::InvalidName) is converted
-/// into a `400` response. [`OtherType`](Self::OtherType) is logged and converted into a `500`
-/// response.
+/// `Retry-After` of 2 to 7 seconds. If the client is an `EventSource` and the endpoint or one of its
+/// extractors returns this error, the client receives a `200` response with a `close` event instead,
+/// as [over a `StreamLimit`](crate::StreamLimit#over-the-limit), but with the reason `unavailable`
+/// and a reconnection time of 2 to 8 seconds. [`InvalidName`](Self::InvalidName) is converted into a
+/// `400` response. [`OtherType`](Self::OtherType) is logged and converted into a `500` response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The topic could not be read from the engine in time.
-    #[error("failed to open the topic within {seconds} seconds: {}", describe(source.as_ref()))]
+    #[error(
+        "failed to open the topic within {seconds} seconds; check the engine, or try again later: {}",
+        describe(source.as_ref())
+    )]
     #[non_exhaustive]
     TimedOut {
         /// The time that the call waited for the engine, in seconds.
         seconds: u64,
-        /// The engine's last error, or `None` if the engine did not respond.
+        /// The error of the last failed read, which may be a timeout, or `None` if no read has
+        /// failed yet.
         source: Option<Arc<dyn Error + Send + Sync>>,
     },
     /// The topic's name is longer than 1,024 bytes, or contains a NUL or a line break.

@@ -90,9 +90,9 @@ async fn thousand_clients_that_are_ahead_share_a_repair() {
     assert!(server.reads(0) <= 3, "{} reads", server.reads(0));
 }
 
-/// Invented ids do not cause more than one read every 100 ms.
+/// Made-up ids trigger at most about one read every 100 ms.
 #[tokio::test(start_paused = true)]
-async fn invented_ids_do_not_load_the_engine() {
+async fn made_up_ids_do_not_overload_the_engine() {
     let server = Server::new(1);
     let (_node, topic) = open(&server).await;
     let id = publish(&server, &topic, 1).await.to_string();

@@ -25,9 +25,9 @@ struct Inner {
     topics: Mutex<HashMap<String, (Epoch, Vec<Stored>)>>,
     feed: Mutex<Option<Feed>>,
     pub(crate) is_down: AtomicBool,
-    /// Whether appends are stored. Until then, they wait.
+    /// Whether appends are stored. While this is `false`, they wait.
     stores: watch::Sender<bool>,
-    /// Whether requests for tails are answered. Until then, they wait.
+    /// Whether requests for tails are answered. While this is `false`, they wait.
     answers: watch::Sender<bool>,
     /// Appends are stored in the order of their calls.
     turn: tokio::sync::Mutex<()>,

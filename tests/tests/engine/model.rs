@@ -167,8 +167,8 @@ async fn settle() {
     }
 }
 
-/// Like [`settle`], but also waits for the repairs that readers have asked for, which may be delayed
-/// by 100 ms. This is much shorter than the interval between checks.
+/// Like [`settle`], but also waits for repairs requested by readers, which may be delayed by 100 ms.
+/// This delay is much shorter than the interval between checks.
 async fn settle_readers() {
     settle().await;
     tokio::time::sleep(Duration::from_millis(101)).await;
@@ -496,7 +496,7 @@ proptest! {
     }
 }
 
-/// The engine has lost a topic's end and has trimmed the first events that were stored instead.
+/// The engine has lost a topic's end, and has trimmed the first events that were stored in its place.
 #[test]
 fn topic_continues_after_a_lost_end() {
     let ops = [
@@ -511,14 +511,14 @@ fn topic_continues_after_a_lost_end() {
         Op::Deliver(0),
         Op::Lose(1),
     ];
-    // Without the last operation, the topic's newest event is not lost.
+    // Without the last operation, the engine does not lose the topic's newest event.
     for ops in [&ops[..], &ops[..ops.len() - 1]] {
         run(ops, Policy::Skip, false);
     }
 }
 
-/// The engine has lost all events that a node held, but it still has an event that the node no
-/// longer held.
+/// The engine has lost all events that a node holds, but still has an older event that the node has
+/// evicted.
 #[test]
 fn older_events_are_read_again_after_a_loss() {
     let publishes = [Op::Publish(0); KEPT + 1];

@@ -1,4 +1,4 @@
-//! Requests for a topic while its engine cannot be reached.
+//! Requests for a topic that cannot be opened, because its engine is unavailable or its hub is full.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -58,8 +58,8 @@ async fn extracted(Opened(topic): Opened) -> impl Stream<Item = u64> {
     yield_all!(topic.subscribe(Start::First));
 }
 
-/// Requests `path`, and returns the status, the delay in seconds until the client may try again, and
-/// the body's last field.
+/// Requests `path`, and returns the status line, the delay in seconds before the client may retry,
+/// and the body's first `data` line.
 async fn ask(addr: SocketAddr, path: &str, headers: &str) -> (String, u64, String) {
     let mut client = Client::connect(addr).await;
     let request =
@@ -86,7 +86,7 @@ async fn ask(addr: SocketAddr, path: &str, headers: &str) -> (String, u64, Strin
 const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
 
 #[tokio::test]
-async fn event_source_reconnects_after_a_failed_start() {
+async fn event_source_gets_a_close_event_if_opening_fails() {
     let fake = Fake::new();
     fake.set_down(true);
     let node = Node::new(fake.engine());
@@ -94,8 +94,8 @@ async fn event_source_reconnects_after_a_failed_start() {
         .engine(&node, "hub")
         .build();
     let full: Hub<u64> = Hub::builder(Topic::<u64>::builder).max_topics(1).build();
-    let _only = full.topic("only").await.unwrap();
-    let _reader = _only.subscribe(Start::Now);
+    let only = full.topic("only").await.unwrap();
+    let _reader = only.subscribe(Start::Now);
     let app = Router::new()
         .sse(one_topic)
         .sse(topic_of_a_hub)
@@ -123,7 +123,8 @@ async fn event_source_reconnects_after_a_failed_start() {
         let opening = Topic::<u64>::open(&own, "z").await;
         assert_eq!(
             opening.unwrap_err().to_string(),
-            "failed to open the topic within 5 seconds: the engine cannot be reached: down"
+            "failed to open the topic within 5 seconds; check the engine, or try again later: \
+             the engine cannot be reached: down"
         );
     };
     tokio::join!(

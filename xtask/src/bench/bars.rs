@@ -148,14 +148,14 @@ pub(crate) const BARS: &[Bar] = &[
     bar(MOST_1K, ("most-1k", MOST), OURS_LOG, &[OURS], AtLeast(0.9)),
     bar(FAN_1K, ("fan-1k", CPU), OURS_LOG, &[OURS], AtMost(1.1)),
     bar(
-        "publishing to a log, against calling `fdatasync` on the same disk",
+        "publishing to a log, compared with calling `fdatasync` on the same disk",
         ("publish", "calls/s"),
         PUBLISH,
         &[SYNC],
         AtLeast(100.0),
     ),
     bar(
-        "replaying 100,000 events from disk, against replaying them from memory",
+        "replaying 100,000 events from disk, compared with replaying them from memory",
         ("replay", EVENTS),
         FROM_DISK,
         &[FROM_MEMORY],

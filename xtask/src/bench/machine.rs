@@ -47,7 +47,7 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
             "redb",
         ]),
         format!(
-            "logs are stored in `target/bench/scratch`, {}",
+            "logs are stored in `target/bench/scratch` ({})",
             file_system()
         ),
     ];

@@ -85,7 +85,7 @@ fn what(bar: &Bar) -> String {
     }
     match bar.ours {
         scenario::PLAIN => what += ", under plain `axum::serve`",
-        scenario::OURS_LOG => what += ", of a topic on `sse-log`",
+        scenario::OURS_LOG => what += ", with the topic stored by `sse-log`",
         _ => {}
     }
     what

@@ -91,7 +91,7 @@ pub(crate) fn scratch() -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Rig {
     programs: PathBuf,
-    /// The result of [`scratch`], without symbolic links.
+    /// The canonical path of [`scratch`].
     scratch: PathBuf,
 }
 

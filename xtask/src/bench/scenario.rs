@@ -141,7 +141,7 @@ impl Entrant {
         .to_vec()
     }
 
-    /// Returns the two ways in which the `disk` program uses the disk.
+    /// Returns the two measurements that the `disk` program can run.
     fn disk() -> Vec<Self> {
         let entrant = |name, words| Self::new(name, Program::Own("disk", words), "");
         vec![entrant(PUBLISH, &["publish"]), entrant(SYNC, &["sync"])]
@@ -419,7 +419,7 @@ fn replay(rig: &Rig, entrant: &Entrant) -> io::Result<Sample> {
     Ok(figures(&load, &outcome))
 }
 
-/// Measures how often per second the `disk` program can call a function.
+/// Returns the number of calls per second that the `disk` program measures.
 fn disk(rig: &Rig, size: &Size, entrant: &Entrant) -> io::Result<Sample> {
     let Program::Own(_, words) = entrant.program else {
         return Ok(Sample::new());

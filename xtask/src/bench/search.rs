@@ -24,7 +24,7 @@ pub(crate) fn most(
     size: &Size,
 ) -> io::Result<Sample> {
     // In a full run, stop the search once the maximum rate is known to within 5% or to within one
-    // event per second. A bar compares two rates with a limit of 0.9, so 10% would be too coarse.
+    // event per second. One target is a ratio of 0.9 between two maximum rates, so 10% would be too coarse.
     let fine = if size.is_full { 1.05 } else { 1.3 };
     let mut best: Option<(u64, Outcome)> = None;
     let mut failed: Option<u64> = None;

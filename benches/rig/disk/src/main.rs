@@ -28,7 +28,7 @@ const IN_FLIGHT: usize = 256;
 /// The number of bytes written before each sync.
 const BLOCK: usize = 4096;
 
-/// How long each program runs before the measurement starts.
+/// How long to run before the measurement starts.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 #[tokio::main]
@@ -39,7 +39,9 @@ async fn main() -> io::Result<()> {
         ["publish", seconds] => println!("{}", publish(parse(seconds)).await?),
         ["sync", seconds] => println!("{}", sync(parse(seconds))?),
         ["fill", file, events] => fill(file, events.parse().expect("a number")).await?,
-        _ => panic!("unknown arguments"),
+        _ => panic!(
+            "unknown arguments; usage: disk publish SECONDS | sync SECONDS | fill FILE EVENTS"
+        ),
     }
     Ok(())
 }

@@ -119,11 +119,11 @@ impl Schedule {
     }
 
     /// Waits until the next event is due, counts the event as published, and returns its number.
-    /// After a delay, all overdue events are due at once.
+    /// After a delay, returns immediately for each overdue event.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, no event is skipped.
+    /// This method is cancel safe. If the future is dropped, no event is skipped.
     async fn due(&mut self) -> u64 {
         loop {
             let rate = RATE.load(Relaxed);
@@ -160,8 +160,8 @@ pub async fn publish(mut publish: impl FnMut(u64)) {
 /// The maximum number of events that [`publish_concurrently`] publishes at the same time.
 const IN_FLIGHT: usize = 4096;
 
-/// Like [`publish`], but for a publisher that takes time. An event is published when it is due,
-/// even if earlier events are still being published.
+/// Like [`publish`], but for an asynchronous `publish` function. An event is published when it is
+/// due, even if earlier events are still being published, up to [`IN_FLIGHT`] events at a time.
 pub async fn publish_concurrently<F>(mut publish: impl FnMut(u64) -> F)
 where
     F: Future<Output = ()>,

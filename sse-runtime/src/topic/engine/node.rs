@@ -187,9 +187,10 @@ async fn drive(node: Weak<Inner>, mut commands: mpsc::UnboundedReceiver<Command>
 /// Compares the newest position of each open topic with the engine's.
 async fn check(node: Weak<Inner>, is_feed_intact: bool) {
     let Some(inner) = node.upgrade() else { return };
-    // A dropped topic must release its events at once, because a hub counts them. While the engine
-    // responds, only weak references are therefore held. The lock is released before a follower is
-    // used, because dropping the last reference to it acquires the lock again.
+    // A dropped topic must release its events at once, because they count towards the hub's limit.
+    // Therefore, only weak references are held while waiting for the engine's response. The lock is
+    // released before a follower is upgraded, because dropping the last reference to a follower
+    // acquires the lock again.
     let mut open: Vec<_> = inner
         .topics()
         .iter()

@@ -17,11 +17,11 @@ use crate::event::try_later::TryLater;
 
 /// The error returned by a [`Hub`](crate::Hub) that cannot provide a topic.
 ///
-/// [`Full`](Self::Full) is converted into a `429` response and [`Unavailable`](Self::Unavailable)
-/// into a `503` response, both with a random `Retry-After` header. If the client is an
-/// `EventSource`, an endpoint that returns one of these two errors responds as a
-/// [`StreamLimit`](crate::StreamLimit#over-the-limit) does, with the reason `too_many_topics` or
-/// `unavailable`, so that the client reconnects. [`StoredRun`](Self::StoredRun) and
+/// [`Full`](Self::Full) is converted into a `429` response with a random `Retry-After` of 5 to 14
+/// seconds, and [`Unavailable`](Self::Unavailable) into a `503` response with a random `Retry-After`
+/// of 2 to 7 seconds. If the client is an `EventSource`, it receives a `200` response with a `close`
+/// event instead, as [over a `StreamLimit`](crate::StreamLimit#over-the-limit). The event's reason
+/// is `too_many_topics` or `unavailable`. [`StoredRun`](Self::StoredRun) and
 /// [`OtherType`](Self::OtherType) are logged and converted into a `500` response. Any other error is
 /// converted into a `400` response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -32,8 +32,8 @@ async fn all(State(topic): State<Topic<u64>>, last: LastEventId) -> impl Stream<
     yield_all!(topic.subscribe(last));
 }
 
-/// Returns a topic that still holds events 7 to 10, along with the ids of all ten events. The first
-/// id is the position before event 1, so the index of an id is its number.
+/// Returns a topic that still holds events 7 to 10, along with eleven ids: the position before event
+/// 1, and the ids of events 1 to 10. The index of an id is therefore its number.
 async fn four_of_ten(store: &Store) -> (Topic<u64>, Vec<String>) {
     let topic = store.topic(Topic::builder().keep(4)).await;
     let mut ids = vec![topic.subscribe(Start::Now).position().to_string()];

@@ -97,7 +97,7 @@ async fn publish_accepts_events_without_ids(store: Store) {
         ),
         "{rejected:?}"
     );
-    // The event is rejected before it is stored.
+    // The event is rejected before it reaches a log, so this topic is in memory.
     let ids: Topic<WithId> = Topic::in_memory(16);
     let rejected = ids.publish(&WithId { id: 7 }).await;
     assert!(

@@ -23,8 +23,8 @@ async fn gap_is_sent_for_any_last_event_id(store: Store) {
     let (topic, ids) = four_of_ten(&store).await;
     let addr = serve(Router::new().sse(numbers).with_state(topic.clone())).await;
     let sent = |number: usize| ids[number].clone().into_bytes();
-    // An id that the topic never sent.
     let epoch = epoch(&topic);
+    // Returns an id that the topic never sent.
     let invalid = |number: &str| format!("{epoch}-{number}").into_bytes();
     let long = |len| vec![b'x'; len];
     // Each case lists the ID that the client sends and the gap that the client must receive. Every

@@ -76,7 +76,7 @@ async fn views_keep_ids_gaps_and_end(store: Store) {
 }
 
 /// A filter that rejects every event of an endless topic must not block the thread. The filter
-/// publishes the events, so the topic is in memory.
+/// calls `try_publish`, which a log does not support, so the topic is in memory.
 #[tokio::test]
 async fn filter_that_rejects_all_yields_to_other_tasks() {
     let topic: Topic<u64> = Topic::in_memory(1_024);

@@ -37,8 +37,8 @@ async fn hub(store: &Store, events: usize) -> Hub<String> {
     store.hub(hub_builder(events)).await
 }
 
-/// Opens topics that are stored in a log. The hub's methods then complete when they are first
-/// polled, as they always do for topics in memory.
+/// If the topics are stored in a log, opens them, so that the hub's methods complete when they are
+/// first polled, as they always do for topics in memory.
 async fn open_stored(store: &Store, hub: &Hub<String>, names: &[&str]) {
     if let Store::Log(_) = store {
         hub.subscribe(names, Start::Now).await.unwrap();

@@ -71,7 +71,7 @@ async fn topic_is_created_on_use_and_dropped_when_idle() {
 /// The methods of a hub whose topics are in memory complete when they are first polled, even outside
 /// of a runtime.
 #[test]
-fn hub_in_memory_never_waits() {
+fn in_memory_hub_never_waits() {
     let hub = hub_builder(10).build();
     let topic = ready(hub.topic("a")).unwrap();
     ready(topic.publish(&"1".to_owned())).unwrap();

@@ -213,8 +213,8 @@ fn shape() -> impl Strategy<Value = Shape> {
 #[test_case(Store::log(), 20; "log")]
 fn each_reader_receives_what_the_model_predicts(store: Store, cases: u32) {
     let is_log = matches!(store, Store::Log(_));
-    // The clock is paused to make events expire. It cannot be paused while a log is used, so in a
-    // log no events expire.
+    // The clock is paused so that the test can make events expire. A log does not work with a paused
+    // clock, so in a log, no events expire.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(!is_log)

@@ -72,7 +72,7 @@ async fn account_for_each_event(store: &Store, events: usize, steps: Vec<(usize,
 }
 
 /// The held bytes include the value, the frame and their overhead, regardless of the frame's
-/// length. An engine has no influence on this, so the topics are in memory.
+/// length. This does not depend on the engine, so the topics are in memory.
 #[test]
 fn held_bytes_stay_within_the_limit() {
     const LIMIT: usize = 1024 * 1024;

@@ -264,7 +264,7 @@ impl Model {
             }
             From::Number(thousandths) => {
                 let number = (last + 3) * thousandths / 1000;
-                // The number of an id that the topic never sent is 0 or higher than the last.
+                // The topic has sent an id for each number from 1 to `last`. Any other id is made up.
                 let sent = match (1..=last).contains(&number) {
                     true => self.of(number).id.clone(),
                     false => id(format!("{}-{number}", self.epoch)),

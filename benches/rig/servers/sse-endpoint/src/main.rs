@@ -2,7 +2,7 @@
 //!
 //! | argument | effect |
 //! | --- | --- |
-//! | `plain` | the server calls `axum::serve` |
+//! | `plain` | the server calls `axum::serve` instead |
 //! | `log` | the topic of `/fanout` is stored in the file `fan-out.redb` |
 //! | `replay` | the file `replay.redb` contains the topic of `/replay` |
 

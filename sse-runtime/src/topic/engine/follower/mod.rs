@@ -89,7 +89,7 @@ struct State {
     is_suspect: bool,
     /// The number of times that a reader has asked for a repair.
     asked: u64,
-    /// The time of the last read that was started for a reader.
+    /// The time of the last read on behalf of a reader. It may be in the future.
     read_for_reader: Option<Instant>,
     /// The error of the last read, if it failed.
     error: Option<Arc<Unreachable>>,

@@ -1,4 +1,4 @@
-//! [`Backend`] for a [`Follower`]: publishes events and ends topics.
+//! The [`Backend`] implementation of [`Follower`].
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},

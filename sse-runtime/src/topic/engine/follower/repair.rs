@@ -20,8 +20,8 @@ const PAGE: usize = 1024 * 1024;
 /// The time limit for each read.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The minimum time between two reads that readers have asked for. Clients can ask for a read by
-/// sending invented ids.
+/// The minimum interval between reads that readers trigger. Without it, clients could overload the
+/// engine by sending made-up ids.
 const READER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The delays between attempts to repair a topic: the first and the longest.
@@ -31,11 +31,12 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 enum Step {
     Done,
     /// The log has more records.
-    ReadOn,
-    /// The ring has caught up with the log, but the feed may have skipped a record since the read.
+    ReadMore,
+    /// The ring has caught up with the log, but the feed may have skipped a record since the read
+    /// began.
     ReadAgain,
-    /// The page lacks the records up to the log's tail.
-    TryLater,
+    /// The page is empty, although the log has more records.
+    Retry,
     /// The ring contains records that the log does not.
     FindFork,
 }
@@ -52,7 +53,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
             in_time(engine.watch(&self.name)).await?;
             self.is_watched.store(true, Ordering::Release);
         }
-        self.until_reader_may_read().await;
+        self.wait_for_reader_interval().await;
         loop {
             let (after, asked) = {
                 let mut state = self.state();
@@ -69,18 +70,22 @@ impl<T: Send + Sync + 'static> Follower<T> {
             let page = in_time(engine.read(&self.name, after, PAGE)).await?;
             match self.apply_page(after, page, asked) {
                 Step::Done => return Ok(()),
-                Step::ReadOn => {}
-                Step::ReadAgain => self.until_reader_may_read().await,
-                Step::TryLater => {
-                    return Err(Unreachable("the log lacks its newest records".into()));
+                Step::ReadMore => {}
+                Step::ReadAgain => self.wait_for_reader_interval().await,
+                Step::Retry => {
+                    return Err(Unreachable(
+                        "the engine returned an empty page although the topic has more records"
+                            .into(),
+                    ));
                 }
                 Step::FindFork => self.find_fork().await?,
             }
         }
     }
 
-    /// If a reader has asked for a repair, waits until the next read for a reader may begin.
-    async fn until_reader_may_read(&self) {
+    /// If a reader has requested a repair, waits until [`READER_INTERVAL`] has passed since the last
+    /// such read.
+    async fn wait_for_reader_interval(&self) {
         let next = {
             let mut state = self.state();
             if state.asked <= self.ring.checked() {
@@ -114,14 +119,15 @@ impl<T: Send + Sync + 'static> Follower<T> {
                     newest: Place::START,
                 });
                 if after > 0 {
-                    return Step::ReadOn;
+                    return Step::ReadMore;
                 }
                 newest
             }
         };
         let place = &mut newest.newest;
         let differs = before.number == place.number && marks_differ(before, *place);
-        // Nothing follows the end of a topic, so if the log goes on, the engine has lost the end.
+        // Nothing follows the end of a topic, so if the log continues after it, the engine has
+        // lost the end.
         let is_past_end = state.end.is_some() && tail.newest.number > place.number;
         let is_behind = tail.newest.number < place.number || before.number < place.number;
         if is_behind || differs || is_past_end {
@@ -139,9 +145,9 @@ impl<T: Send + Sync + 'static> Follower<T> {
         let place = state.newest.map_or(Place::START, |tail| tail.newest);
         if place.number < tail.newest.number || marks_differ(place, tail.newest) {
             return if is_empty {
-                Step::TryLater
+                Step::Retry
             } else {
-                Step::ReadOn
+                Step::ReadMore
             };
         }
         let buffered = mem::take(&mut state.repairing).unwrap_or_default();
@@ -225,7 +231,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
             if common == oldest && common != Place::START && self.ring.newest() != oldest {
                 // All of the ring's events are lost, but the log may contain older events that were
                 // evicted from the ring. Read them again, so that new readers receive the newest
-                // events.
+                // events that remain.
                 self.ring.cut(None);
                 self.ring.skip_to(Place::START);
                 newest.newest = Place::START;
