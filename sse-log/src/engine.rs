@@ -93,13 +93,21 @@ impl Engine for LogEngine {
     }
 
     // The feed delivers the records of all topics, and the node ignores records of topics that are
-    // not open. The writer tracks the open topics only to avoid removing them.
+    // not open. The open topics are tracked only to avoid removing them.
 
     fn watch<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
         Box::pin(async move {
+            let is_being_removed = {
+                let mut watched = self.shared.watched();
+                watched.topics.insert(topic.into());
+                watched.removing.as_deref() == Some(topic)
+            };
+            if !is_being_removed {
+                return Ok(());
+            }
+            // Wait until the topic has been removed. The read then creates it again.
             let (reply, answer) = oneshot::channel();
-            let topic = topic.into();
-            let _ = self.commands.send(Command::Watch { topic, reply });
+            let _ = self.commands.send(Command::Settle { reply });
             answer
                 .await
                 .map_err(|_| Unreachable(Box::new(writer_stopped())))
@@ -107,10 +115,7 @@ impl Engine for LogEngine {
     }
 
     fn unwatch(&self, topic: &str) {
-        // If the writer has stopped, no more topics are removed, so the error can be ignored.
-        let _ = self.commands.send(Command::Unwatch {
-            topic: topic.into(),
-        });
+        self.shared.watched().topics.remove(topic);
     }
 
     fn append<'a>(

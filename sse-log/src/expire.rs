@@ -1,5 +1,7 @@
 //! Removes topics whose events have all become too old.
 
+use std::ops::Bound;
+
 use redb::{Database, ReadTransaction, ReadableTable as _};
 
 use crate::{
@@ -9,28 +11,37 @@ use crate::{
 
 /// The maximum number of records that one transaction removes. Publishers wait until the transaction
 /// ends.
-const STEP: u64 = 5_000;
+pub(crate) const STEP: u64 = 5_000;
 
-/// Returns the names of the topics that have expired and are not in use.
+/// The maximum number of topics that a call to [`find`] examines.
+const SCAN: usize = 10_000;
+
+/// Examines the topics after the one named `after`, in the order of their names. Returns the names of
+/// those that have expired, and the name after which to continue if there may be more topics.
 pub(crate) fn find(
     transaction: &ReadTransaction,
-    is_in_use: impl Fn(&str) -> bool,
-) -> Result<Vec<String>, redb::Error> {
+    after: Option<&str>,
+) -> Result<(Vec<String>, Option<String>), redb::Error> {
     let now = now();
     let mut expired = Vec::new();
-    for entry in transaction.open_table(TOPICS)?.iter()? {
+    let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let topics = transaction.open_table(TOPICS)?;
+    for (index, entry) in topics.range::<&str>((start, Bound::Unbounded))?.enumerate() {
         let (name, value) = entry?;
         let topic = TopicState::decode(value.value())?;
-        if topic.expires_at <= now && !is_in_use(name.value()) {
+        if topic.expires_at <= now {
             expired.push(name.value().to_owned());
         }
+        if index + 1 == SCAN {
+            return Ok((expired, Some(name.value().to_owned())));
+        }
     }
-    Ok(expired)
+    Ok((expired, None))
 }
 
-/// Removes a topic if it has expired. A call removes at most [`STEP`] records, oldest first. Returns
+/// Removes a topic if it has expired. A call removes at most `step` records, oldest first. Returns
 /// `false` if it must be called again to remove the rest.
-pub(crate) fn remove(database: &Database, name: &str) -> Result<bool, Failed> {
+pub(crate) fn remove(database: &Database, name: &str, step: u64) -> Result<bool, Failed> {
     let transaction = database.begin_write()?;
     let is_removed = {
         let mut topics = transaction.open_table(TOPICS)?;
@@ -46,7 +57,7 @@ pub(crate) fn remove(database: &Database, name: &str) -> Result<bool, Failed> {
             return Ok(true);
         }
         let first = topic.first;
-        for number in first..=topic.newest.min(first + STEP - 1) {
+        for number in first..=topic.newest.min(first + step - 1) {
             let removed = records.remove((topic.id, number))?;
             let removed = removed.ok_or_else(|| damaged("a record is missing"))?;
             let (header, body) = decode_record(topic.id, number, removed.value())?;

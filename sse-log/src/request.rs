@@ -8,14 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 /// A command for the writer.
 pub(crate) enum Command {
     Request(Request),
-    /// Marks a topic as in use, so that it is not removed.
-    Watch {
-        topic: Arc<str>,
+    /// Requests a reply. The writer reads commands only between removals, so the removal that was in
+    /// progress has then been completed.
+    Settle {
         reply: oneshot::Sender<()>,
-    },
-    /// Marks a topic as no longer in use.
-    Unwatch {
-        topic: Arc<str>,
     },
 }
 

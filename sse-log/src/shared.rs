@@ -1,8 +1,11 @@
 //! [`Shared`]: the state that a log's writer and readers share.
 
-use std::sync::{
-    Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use redb::{Database, ReadTransaction, ReadableDatabase as _};
@@ -17,6 +20,15 @@ pub(crate) struct Shared {
     database: RwLock<Option<Database>>,
     is_healthy: AtomicBool,
     feed: OnceLock<Feed>,
+    watched: Mutex<Watched>,
+}
+
+/// The topics that are in use, which must not be removed.
+#[derive(Default)]
+pub(crate) struct Watched {
+    pub(crate) topics: HashSet<Arc<str>>,
+    /// The topic that the writer is removing.
+    pub(crate) removing: Option<Arc<str>>,
 }
 
 impl Shared {
@@ -26,6 +38,7 @@ impl Shared {
             database: RwLock::new(Some(database)),
             is_healthy: AtomicBool::new(true),
             feed: OnceLock::new(),
+            watched: Mutex::default(),
         }
     }
 
@@ -44,6 +57,10 @@ impl Shared {
         let database = self.database();
         let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         Ok(database.begin_read()?)
+    }
+
+    pub(crate) fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_healthy(&self) -> bool {

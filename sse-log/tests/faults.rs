@@ -45,6 +45,8 @@ struct Inner {
     /// Whether each write fails.
     does_write_fail: AtomicBool,
     syncs: AtomicU64,
+    /// Whether syncs do not return.
+    does_sync_hang: AtomicBool,
     /// The maximum size of the file, in bytes.
     limit: AtomicU64,
 }
@@ -57,6 +59,7 @@ impl Disk {
             does_sync_fail: AtomicBool::new(false),
             does_write_fail: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
+            does_sync_hang: AtomicBool::new(false),
             limit: AtomicU64::new(u64::MAX),
         }))
     }
@@ -108,6 +111,9 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        while self.0.does_sync_hang.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         match self.0.does_sync_fail.load(Ordering::SeqCst) {
             true => Err(io::Error::other("the disk has failed")),
             false => Ok(()),
@@ -704,4 +710,24 @@ async fn client_ahead_of_the_disk_receives_a_gap() {
     let mut reader = numbers.subscribe(lost[1].clone());
     let gap = recv(&mut reader).await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::RolledBack);
+}
+
+/// A topic that exists can be opened although the disk does not respond to writes.
+#[tokio::test]
+async fn topic_can_be_opened_while_a_sync_hangs() {
+    let disk = Disk::new();
+    let (log, numbers) = open_disk(&disk).await;
+    publish_all(&numbers, 0..3).await;
+    drop(numbers);
+    let other: Topic<u64> = Topic::open(&log, "other").await.unwrap();
+    let syncs = disk.0.syncs.load(Ordering::SeqCst);
+    disk.0.does_sync_hang.store(true, Ordering::SeqCst);
+    let publishing = tokio::spawn(async move { other.publish(&1).await });
+    while disk.0.syncs.load(Ordering::SeqCst) == syncs {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let opened = Topic::<u64>::open(&log, "numbers").await;
+    disk.0.does_sync_hang.store(false, Ordering::SeqCst);
+    publishing.await.unwrap().unwrap();
+    assert_eq!(values(&read_all(&opened.unwrap()).await), [0, 1, 2]);
 }

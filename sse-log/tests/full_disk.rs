@@ -160,3 +160,26 @@ async fn log_on_a_read_only_disk_is_not_changed() {
     let numbers: Topic<u64> = Topic::open(&log, "numbers").await.unwrap();
     assert_eq!(values(&read_all(&numbers).await), [0, 1, 2]);
 }
+
+/// The disk is full, but some of the events on it have expired.
+#[tokio::test]
+async fn full_log_recovers_when_its_topics_expire() {
+    let Some(disk) = Disk::mount("full_log_recovers_when_its_topics_expire") else {
+        return;
+    };
+    let log = Log::builder().sweep_interval(Duration::from_secs(3600));
+    let log = log.open(disk.path("log")).await.unwrap();
+    let old = Topic::<String>::builder()
+        .keep(100_000)
+        .keep_for(Duration::from_secs(1));
+    let old = old.open(&log, "old").await.unwrap();
+    let other: Topic<u64> = Topic::open(&log, "other").await.unwrap();
+    while old.publish(&"x".repeat(50_000)).await.is_ok() {}
+    assert!(!log.is_healthy());
+    drop(old);
+    let start = Instant::now();
+    while let Err(error) = other.publish(&1).await {
+        assert!(start.elapsed() < PATIENCE, "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -27,12 +27,15 @@ const COMPACT_FACTOR: u64 = 3;
 impl Writer {
     /// Returns the time at which to call [`maintain`](Self::maintain) if no command arrives, or `None`
     /// if no work will become due.
-    pub(super) fn wake_at(&self, idle_since: Instant) -> Option<Instant> {
+    pub(super) fn wake_at(&self) -> Option<Instant> {
         match &self.state {
             State::Full { retry_at, .. } => Some(*retry_at),
-            State::Healthy if !self.expired.is_empty() => Some(Instant::now()),
+            State::Healthy if !self.expired.is_empty() || self.sweep_after.is_some() => {
+                Some(Instant::now())
+            }
             State::Healthy if self.may_be_sparse => {
-                Some(self.sweep_at.min(idle_since + self.settings.compact_after))
+                let compact_at = self.idle_since + self.settings.compact_after;
+                Some(self.sweep_at.min(compact_at))
             }
             State::Healthy => Some(self.sweep_at),
             State::Poisoned(_) => None,
@@ -41,65 +44,110 @@ impl Writer {
 
     /// Performs at most one step of the work that is due, so that queued appends are served in
     /// between. Compaction is a single long step, but it runs only while the log is idle.
-    pub(super) fn maintain(&mut self, idle_since: Instant) {
+    pub(super) fn maintain(&mut self) {
         let now = Instant::now();
         match self.state {
             State::Poisoned(_) => {}
             State::Full { retry_at, .. } => {
                 if retry_at <= now {
                     self.probe();
+                    self.make_room();
                 }
             }
             State::Healthy => {
                 if let Some(name) = self.expired.pop_front() {
                     self.remove(name);
-                } else if self.sweep_at <= now {
+                } else if self.sweep_at <= now || self.sweep_after.is_some() {
                     self.sweep_at = now + self.settings.sweep_interval;
                     self.sweep();
-                } else if self.may_be_sparse && idle_since + self.settings.compact_after <= now {
+                } else if self.may_be_sparse && self.idle_since + self.settings.compact_after <= now
+                {
                     self.compact();
                 }
             }
         }
     }
 
+    /// If the disk is still full, removes an expired topic, whose pages can then be reused.
+    fn make_room(&mut self) {
+        if let State::Full { .. } = self.state {
+            if self.expired.is_empty() {
+                self.sweep();
+            }
+            if let Some(name) = self.expired.pop_front() {
+                self.remove(name);
+            }
+        }
+    }
+
     /// Looks for topics that have expired.
     fn sweep(&mut self) {
-        let watched = &self.watched;
+        let after = self.sweep_after.take();
         let found = self.shared.begin_read().and_then(|transaction| {
-            let found =
-                catch_redb_panic(|| expire::find(&transaction, |name| watched.contains(name)));
+            let found = catch_redb_panic(|| expire::find(&transaction, after.as_deref()));
             transaction.close()?;
             found
         });
         match found {
-            Ok(found) => self.expired = found.into(),
+            Ok((found, after)) => {
+                let watched = self.shared.watched();
+                let found = found.into_iter();
+                let unused = found.filter(|name| !watched.topics.contains(&**name));
+                self.expired.extend(unused);
+                self.sweep_after = after;
+            }
             Err(error) => tracing::debug!(%error, "failed to look for expired topics"),
         }
     }
 
     /// Removes some of the records of an expired topic, or the topic itself.
     fn remove(&mut self, name: String) {
-        if self.watched.contains(&*name) {
-            return;
+        {
+            let mut watched = self.shared.watched();
+            if watched.topics.contains(&*name) {
+                return;
+            }
+            watched.removing = Some((&*name).into());
         }
         self.shared.storage.reset();
         let removed = {
             let database = self.shared.database();
-            let Some(database) = &*database else { return };
-            catch_unwind(AssertUnwindSafe(|| expire::remove(database, &name)))
+            let remove = |database| {
+                catch_unwind(AssertUnwindSafe(|| {
+                    expire::remove(database, &name, self.step)
+                }))
+            };
+            database.as_ref().map(remove)
         };
+        self.shared.watched().removing = None;
+        let Some(removed) = removed else { return };
         self.may_be_sparse = true;
         let failed = match removed {
-            Ok(Ok(true)) => return,
-            Ok(Ok(false)) => return self.expired.push_front(name),
+            Ok(Ok(is_removed)) => {
+                self.step = expire::STEP.min(self.step * 2);
+                if !is_removed {
+                    self.expired.push_front(name);
+                }
+                return;
+            }
             Ok(Err(failed)) => failed,
             Err(_) => Failed {
                 error: damaged(PANICKED),
                 is_commit: true,
             },
         };
-        self.fail(Vec::new(), &failed);
+        if self.shared.storage.first_fault() != Some(Fault::Full) {
+            return self.fail(Vec::new(), &failed);
+        }
+        // A removal writes copies of the pages that it changes. There may still be room for events, so
+        // the log does not become unhealthy, and the next sweep tries again with fewer records.
+        self.step = (self.step / 8).max(1);
+        self.expired.clear();
+        self.sweep_after = None;
+        if let Err(error) = self.reopen() {
+            self.set_full(&failed.error, 0);
+            self.cannot_reopen(&error);
+        }
     }
 
     /// Checks whether the disk has free space again.
@@ -183,7 +231,10 @@ impl Writer {
         match compacted {
             Ok(Ok(_)) => {}
             // A read is in progress, so try again after the next idle period.
-            Ok(Err(CompactionError::TransactionInProgress)) => self.may_be_sparse = true,
+            Ok(Err(CompactionError::TransactionInProgress)) => {
+                self.may_be_sparse = true;
+                self.idle_since = Instant::now();
+            }
             Ok(Err(CompactionError::Storage(error))) => {
                 self.fail(
                     Vec::new(),
@@ -209,5 +260,78 @@ impl Writer {
         let live = catch_redb_panic(|| read::live_bytes(&transaction))?;
         transaction.close()?;
         Ok(size / COMPACT_FACTOR > live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, mpsc::Sender},
+        time::Duration,
+    };
+
+    use redb::{Database, backends::InMemoryBackend};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{
+        append, open,
+        request::{Command, Request},
+        shared::Shared,
+        writer::Settings,
+    };
+
+    /// Returns a writer for a log that `prepare` has changed.
+    fn writer(prepare: impl FnOnce(&Database)) -> (Writer, Sender<Command>) {
+        let (storage, database) = open::open_backend(Box::new(InMemoryBackend::new())).unwrap();
+        prepare(&database);
+        let (commands, received) = std::sync::mpsc::channel();
+        let settings = Settings {
+            max_event_bytes: 100,
+            compact_after: Duration::from_secs(30),
+            sweep_interval: Duration::from_secs(60),
+        };
+        let shared = Arc::new(Shared::new(storage, database));
+        (Writer::new(shared, received, settings), commands)
+    }
+
+    #[test]
+    fn compaction_during_a_read_is_not_repeated_at_once() {
+        let (mut writer, _commands) = writer(|database| {
+            let transaction = database.begin_write().unwrap();
+            let mut probe = transaction.open_table(PROBE).unwrap();
+            probe.insert(0, &*vec![1; 8 << 20]).unwrap();
+            drop(probe);
+            transaction.commit().unwrap();
+            let transaction = database.begin_write().unwrap();
+            transaction.delete_table(PROBE).unwrap();
+            transaction.commit().unwrap();
+        });
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(40));
+        writer.idle_since = long_ago.unwrap();
+        let shared = Arc::clone(&writer.shared);
+        let _read = shared.begin_read().unwrap();
+        assert!(writer.wake_at().unwrap() <= Instant::now());
+        writer.maintain();
+        assert!(writer.may_be_sparse);
+        assert!(writer.wake_at().unwrap() > Instant::now());
+    }
+
+    #[test]
+    fn sweep_examines_a_limited_number_of_topics() {
+        let (mut writer, _commands) = writer(|database| {
+            let topics = (0..15_000).map(|number| Request::Create {
+                topic: format!("runs/{number}").into(),
+                reply: oneshot::channel().0,
+            });
+            assert!(append::apply(database, &topics.collect::<Vec<_>>(), 100).is_ok());
+        });
+        writer.sweep_at = Instant::now();
+        writer.maintain();
+        assert!(writer.sweep_after.is_some());
+        assert!(writer.wake_at().unwrap() <= Instant::now());
+        writer.maintain();
+        assert_eq!(writer.sweep_after, None);
+        assert!(writer.wake_at().unwrap() > Instant::now());
     }
 }

@@ -12,7 +12,7 @@
 mod maintenance;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -27,6 +27,7 @@ use sse_runtime::topic::engine::{AppendError, Appended, Record, Stored};
 
 use crate::{
     append::{self, Failed, Outcome},
+    expire,
     open::{PANICKED, catch_redb_panic, open_database},
     request::{Cause, Command, Request, reply_commit_failed},
     shared::Shared,
@@ -68,12 +69,16 @@ pub(crate) struct Writer {
     commands: Receiver<Command>,
     settings: Settings,
     state: State,
-    /// The topics that are in use.
-    watched: HashSet<Arc<str>>,
     /// The time at which to look for expired topics.
     sweep_at: Instant,
+    /// The name after which the sweep continues, if it has not examined all topics yet.
+    sweep_after: Option<String>,
     /// The topics that have expired and are about to be removed.
     expired: VecDeque<String>,
+    /// The number of records to remove in the next transaction.
+    step: u64,
+    /// The time of the last append, or of the last attempt to compact the file.
+    idle_since: Instant,
     /// Whether the file may contain enough unused space to be worth compacting. Set when records are
     /// stored or removed.
     may_be_sparse: bool,
@@ -90,18 +95,20 @@ impl Writer {
             commands,
             settings,
             state: State::Healthy,
-            watched: HashSet::new(),
-            sweep_at: Instant::now(),
+            // The application may open topics with other limits first.
+            sweep_at: Instant::now() + settings.sweep_interval,
+            sweep_after: None,
             expired: VecDeque::new(),
+            step: expire::STEP,
+            idle_since: Instant::now(),
             may_be_sparse: true,
         }
     }
 
     /// Serves requests until the engine is dropped, and then closes the file.
     pub(crate) fn run(mut self) {
-        let mut idle_since = Instant::now();
         loop {
-            let received = match self.wake_at(idle_since) {
+            let received = match self.wake_at() {
                 Some(at) => {
                     let wait = at.saturating_duration_since(Instant::now());
                     self.commands.recv_timeout(wait)
@@ -113,13 +120,13 @@ impl Writer {
                     let batch = self.take_queued(first);
                     if !batch.is_empty() {
                         self.serve(batch);
-                        idle_since = Instant::now();
+                        self.idle_since = Instant::now();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.maintain(idle_since);
+            self.maintain();
         }
         if let Some(database) = self.shared.database_mut().take()
             && let Err(error) = close(database)
@@ -130,7 +137,7 @@ impl Writer {
     }
 
     /// Takes the waiting requests, apart from those whose publishers have given up.
-    fn take_queued(&mut self, first: Command) -> Vec<Request> {
+    fn take_queued(&self, first: Command) -> Vec<Request> {
         let mut bytes = 0;
         let mut batch = Vec::new();
         let mut next = Some(first);
@@ -141,11 +148,7 @@ impl Writer {
                     bytes += request.bytes();
                     batch.push(request);
                 }
-                Command::Watch { topic, reply } => {
-                    self.watched.insert(topic);
-                    let _ = reply.send(());
-                }
-                Command::Unwatch { topic } => drop(self.watched.take(&topic)),
+                Command::Settle { reply } => drop(reply.send(())),
             }
             next = match bytes < BATCH_BYTES {
                 true => self.commands.try_recv().ok(),

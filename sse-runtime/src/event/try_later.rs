@@ -23,6 +23,13 @@ pub(crate) struct TryLater {
     pub(crate) after: Duration,
 }
 
+/// A rejection in the extensions of its response.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    later: TryLater,
+    status: StatusCode,
+}
+
 impl TryLater {
     /// Returns a rejection with a random delay of 2 to 8 seconds, so that rejected clients do not
     /// all try again at the same time.
@@ -39,8 +46,16 @@ impl TryLater {
         let mut response = status.into_response();
         let after = HeaderValue::from(self.after.as_secs());
         response.headers_mut().insert(header::RETRY_AFTER, after);
-        response.extensions_mut().insert(self);
+        let later = self;
+        response.extensions_mut().insert(Sent { later, status });
         response
+    }
+
+    /// Returns the rejection from which a response was created, unless the response's status has been
+    /// changed since.
+    pub(crate) fn of(response: &Response) -> Option<Self> {
+        let sent: &Sent = response.extensions().get()?;
+        (sent.status == response.status()).then_some(sent.later)
     }
 
     /// Returns the response for an `EventSource`. The response ends immediately and tells the client

@@ -99,7 +99,7 @@ impl RequestContext {
     /// request may succeed later and the client is an `EventSource`, returns an event stream instead,
     /// because an `EventSource` does not reconnect after an error status.
     pub(crate) fn reject(&self, response: Response) -> Response {
-        match response.extensions().get::<TryLater>() {
+        match TryLater::of(&response) {
             Some(later) if self.is_event_source => later.into_event_stream(),
             _ => response,
         }

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 
@@ -11,6 +11,7 @@ use super::Key;
 use crate::event::{
     event::{Data, Event},
     frame::{EncodeError, Fields},
+    try_later::TryLater,
 };
 
 /// The error returned if an event could not be published. Unless the error is
@@ -86,9 +87,7 @@ impl IntoResponse for PublishError {
         }
         match self {
             Self::Unavailable { .. } | Self::Unknown { .. } => {
-                let after = HeaderValue::from(fastrand::u64(2..8));
-                let headers = [(header::RETRY_AFTER, after)];
-                (StatusCode::SERVICE_UNAVAILABLE, headers).into_response()
+                TryLater::soon("unavailable").into_response(StatusCode::SERVICE_UNAVAILABLE)
             }
             _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }

@@ -9,5 +9,6 @@ mod clients;
 mod fake;
 mod faults;
 mod model;
+mod publishing;
 mod server;
 mod unavailable;

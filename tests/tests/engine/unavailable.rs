@@ -5,11 +5,12 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     extract::{FromRequestParts, State},
-    http::request::Parts,
+    http::{StatusCode, request::Parts},
+    response::{IntoResponse, Response},
 };
 use sse_runtime::{
     Hub, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
-    topic::{HubError, OpenError, engine::Node},
+    topic::{HubError, OpenError, PublishError, engine::Node},
 };
 use support::{Client, serve};
 
@@ -142,4 +143,56 @@ async fn event_source_gets_a_close_event_if_opening_fails() {
     let head = client.head().await;
     assert_eq!(head.status_line, "HTTP/1.1 200 OK");
     assert_eq!(head.get("transfer-encoding"), Some("chunked"));
+}
+
+/// An error that contains a temporary error, but has a status of its own.
+struct NotHere(HubError);
+
+impl IntoResponse for NotHere {
+    fn into_response(self) -> Response {
+        (StatusCode::NO_CONTENT, self.0).into_response()
+    }
+}
+
+#[sse_endpoint("/not-here")]
+async fn not_here(State(engines): State<Engines>) -> Result<impl Stream<Item = u64>, NotHere> {
+    let topic = engines.full.topic("x").await.map_err(NotHere)?;
+    yield_all!(topic.subscribe(Start::First));
+}
+
+#[sse_endpoint("/joins")]
+async fn joins(State(topic): State<Topic<u64>>) -> Result<impl Stream<Item = u64>, PublishError> {
+    let updates = topic.subscribe(Start::Now);
+    topic.publish(&1).await?;
+    yield_all!(updates);
+}
+
+#[tokio::test]
+async fn status_of_a_wrapping_error_is_kept() {
+    let (app, _only) = {
+        let node = Node::new(Fake::new().engine());
+        let full: Hub<u64> = Hub::builder(Topic::<u64>::builder).max_topics(1).build();
+        let only = full.topic("only").await.unwrap().subscribe(Start::Now);
+        let hub = Arc::new(full.clone());
+        let engines = Engines { node, hub, full };
+        (Router::new().sse(not_here).with_state(engines), only)
+    };
+    let addr = serve(app).await;
+    let mut client = Client::connect(addr).await;
+    let request = format!("GET /not-here HTTP/1.1\r\nhost: test\r\n{EVENT_SOURCE}\r\n");
+    client.send(request.as_bytes()).await;
+    assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
+}
+
+#[tokio::test]
+async fn event_source_reconnects_after_a_failed_publish() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    let topic = Topic::<u64>::open(&node, "x").await.unwrap();
+    fake.set_down(true);
+    let addr = serve(Router::new().sse(joins).with_state(topic)).await;
+    let (browser, other) = tokio::join!(ask(addr, "/joins", EVENT_SOURCE), ask(addr, "/joins", ""));
+    assert_eq!(browser.0, "HTTP/1.1 200 OK");
+    assert_eq!(browser.2, r#"data: {"reason":"unavailable"}"#);
+    assert_eq!(other.0, "HTTP/1.1 503 Service Unavailable");
 }

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     event::{
+        gap::GapReason,
         id::EventId,
         position::{Epoch, Mark, Position},
     },
@@ -58,6 +59,7 @@ impl<T> Ring<T> {
                 last: 0,
                 is_stored: false,
                 boundary: Place::START,
+                refilling: None,
                 branches: Vec::new(),
                 checked: 0,
                 overflow,
@@ -207,6 +209,7 @@ impl<T> Ring<T> {
         state.epoch = epoch;
         state.is_stored = true;
         state.boundary = Place::START;
+        state.refilling = Some(GapReason::OtherEpoch);
         state.finished = false;
         state.failure = None;
         let after = state.last;
@@ -237,6 +240,14 @@ impl<T> Ring<T> {
         drop((held, batch));
     }
 
+    /// Empties the ring, because the engine has lost all of its events, and prepares to fill it with
+    /// older events that the log still contains.
+    pub(crate) fn refill(&self) {
+        self.cut(None);
+        self.skip_to(Place::START);
+        self.state().refilling = Some(GapReason::RolledBack);
+    }
+
     /// Removes the events after the one with this number, because the engine has lost them. If
     /// `number` is `None`, removes all events. Returns the place of the newest event that remains. Its
     /// number is greater than `number` if the event with this number has become too old.
@@ -261,6 +272,7 @@ impl<T> Ring<T> {
     /// Records that a repair has been completed, and wakes the waiting readers.
     pub(crate) fn set_checked(&self, number: u64) {
         let mut state = self.state();
+        state.refilling = None;
         if number > state.checked {
             state.checked = number;
             Self::wake(state);

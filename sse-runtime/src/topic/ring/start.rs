@@ -91,6 +91,9 @@ impl<T> State<T> {
     }
 
     fn start_at(&self, start: Start) -> Opening<T> {
+        if let Some(reason) = self.refilling {
+            return self.start_after_gap(reason);
+        }
         let oldest = self.before_oldest();
         let number = match start {
             Start::Now => self.last,

@@ -62,7 +62,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
     /// instead.
     pub(super) fn take(&self, received: Received) {
         let mut state = self.state();
-        if let Some(buffer) = &mut state.repairing {
+        let is_waiting = state.is_waiting;
+        if let Some(buffer) = state.repairing.as_mut().filter(|_| !is_waiting) {
             buffer.bytes += received.stored.record.body.len();
             buffer.records.push_back(received);
             if buffer.records.len() > BUFFERED || buffer.bytes > BUFFERED_BYTES {
@@ -115,11 +116,12 @@ impl<T: Send + Sync + 'static> Follower<T> {
 
     fn entry(&self, position: Position, record: &Record) -> Entry<T> {
         let own = self.publishing().remove(&record.key);
+        let own = own.filter(|(body, _)| *body == record.body);
         let Some(body) = BodyRef::decode(&record.body) else {
             self.warn_unreadable(position, "its format is newer");
             return Entry::unreadable(position);
         };
-        let value = own.or_else(|| {
+        let value = own.map(|(_, value)| value).or_else(|| {
             let json = body.json().unwrap_or_default();
             let decode = || (self.codec.decode)(json);
             // A panic must neither stop the repair nor the engine's thread.

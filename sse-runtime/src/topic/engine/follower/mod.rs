@@ -31,6 +31,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicBool},
 };
 
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::watch, time::Instant};
 
@@ -69,9 +70,9 @@ pub(crate) struct Follower<T> {
     state: Mutex<State>,
     is_open: watch::Sender<bool>,
     is_watched: AtomicBool,
-    /// The values of the events that are being published, so that these values need not be decoded
-    /// from the log.
-    publishing: Mutex<HashMap<Key, T>>,
+    /// The bodies and values of the events that are being published, so that these values need not
+    /// be decoded from the log. Two events with the same key may be published at the same time.
+    publishing: Mutex<HashMap<Key, (Bytes, T)>>,
     this: Weak<Self>,
 }
 
@@ -85,6 +86,10 @@ struct State {
     failing: Option<(End, Arc<Failure>)>,
     /// The records received since the last read began, or `None` if the state is `Live`.
     repairing: Option<Buffer>,
+    /// Whether the repair is waiting before it begins a read. No read is in progress, so records are
+    /// applied as in the state `Live`. Otherwise, clients could delay a topic's events by sending
+    /// made-up ids.
+    is_waiting: bool,
     /// Whether the feed may have skipped a record since the last read began.
     is_suspect: bool,
     /// The number of times that a reader has asked for a repair.
@@ -148,6 +153,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
                     end: None,
                     failing: None,
                     repairing: Some(Buffer::default()),
+                    is_waiting: false,
                     is_suspect: false,
                     asked: 0,
                     read_for_reader: None,
@@ -189,7 +195,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
         }
     }
 
-    fn publishing(&self) -> MutexGuard<'_, HashMap<Key, T>> {
+    fn publishing(&self) -> MutexGuard<'_, HashMap<Key, (Bytes, T)>> {
         self.publishing
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -98,7 +98,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
                 body: Body::encode(&frame, &json),
             };
             let key = record.key;
-            let replaced = self.publishing().insert(key, value);
+            let replaced = self.publishing().insert(key, (record.body.clone(), value));
             drop(replaced);
             let _in_flight = InFlight {
                 follower: self,

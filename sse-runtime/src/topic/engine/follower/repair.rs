@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    Buffer, Follower, Source,
+    Buffer, Follower, Source, State,
     apply::{Relation, marks_differ},
 };
 use crate::topic::engine::{Page, Place, Stored, Tail, Unreachable};
@@ -58,6 +58,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
             let (after, asked) = {
                 let mut state = self.state();
                 state.is_suspect = false;
+                state.is_waiting = false;
                 // Discard the records received so far. The engine stores a record before the feed
                 // delivers it, so if the read does not find one of these records, the engine has
                 // lost it.
@@ -96,6 +97,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 .read_for_reader
                 .map_or(now, |last| last + READER_INTERVAL);
             state.read_for_reader = Some(next.max(now));
+            state.is_waiting = true;
+            self.apply_buffered(&mut state);
             next
         };
         sleep_until(next).await;
@@ -150,14 +153,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 Step::ReadMore
             };
         }
-        let buffered = mem::take(&mut state.repairing).unwrap_or_default();
-        for received in buffered.records {
-            match self.relation(state, &received) {
-                Relation::Next => self.apply(state, received.stored),
-                Relation::Unclear if received.source == Source::Feed => state.is_suspect = true,
-                Relation::Known | Relation::Unclear => {}
-            }
-        }
+        self.apply_buffered(state);
+        state.repairing = None;
         // The ring contains every record that the engine had when the read began. Do not wait until the
         // state is `Live`: on a busy topic, the feed may overtake every read.
         self.ring.set_checked(asked);
@@ -168,6 +165,18 @@ impl<T: Send + Sync + 'static> Follower<T> {
             return Step::ReadAgain;
         }
         Step::Done
+    }
+
+    /// Applies the records received since the last read began.
+    fn apply_buffered(&self, state: &mut State) {
+        let buffered = state.repairing.as_mut().map(mem::take).unwrap_or_default();
+        for received in buffered.records {
+            match self.relation(state, &received) {
+                Relation::Next => self.apply(state, received.stored),
+                Relation::Unclear if received.source == Source::Feed => state.is_suspect = true,
+                Relation::Known | Relation::Unclear => {}
+            }
+        }
     }
 
     /// Finds the newest record that the ring and the log have in common, and removes all later
@@ -232,8 +241,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 // All of the ring's events are lost, but the log may contain older events that were
                 // evicted from the ring. Read them again, so that new readers receive the newest
                 // events that remain.
-                self.ring.cut(None);
-                self.ring.skip_to(Place::START);
+                self.ring.refill();
                 newest.newest = Place::START;
                 return Ok(());
             }
