@@ -72,8 +72,8 @@ fn second_frame(fake: &Fake) -> String {
     String::from_utf8(frame.to_vec()).unwrap()
 }
 
-/// A publisher gives up, and another value is published with its key. Readers receive the value that
-/// is stored.
+/// Two values are published with the same key. The first call may be cancelled. Readers receive the
+/// value that is stored.
 #[tokio::test(start_paused = true)]
 async fn value_with_a_repeated_key_is_the_stored_one() {
     for is_cancelled in [false, true] {
