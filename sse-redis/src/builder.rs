@@ -1,0 +1,125 @@
+//! [`RedisBuilder`]: configures and opens a connection to Redis.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    Redis, RedisError,
+    config::{Config, Settings},
+};
+
+/// Connects to [`Redis`] with custom settings. See [`Redis::builder`].
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use sse_redis::Redis;
+///
+/// # async fn open() -> Result<(), sse_redis::RedisError> {
+/// let redis = Redis::builder()
+///     .publish_timeout(Duration::from_secs(5))
+///     .max_event_bytes(64 * 1024)
+///     .key_prefix("shop:")
+///     .open("redis://app:secret@redis.internal:6379")
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `open` is called"]
+pub struct RedisBuilder {
+    settings: Settings,
+}
+
+impl RedisBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            settings: Settings {
+                publish_timeout: Duration::from_secs(2),
+                unhealthy_after: Duration::from_secs(10),
+                max_event_bytes: 1024 * 1024,
+                replicas: 0,
+                prefix: "sse:".to_owned(),
+                #[cfg(feature = "tls")]
+                root_certificate: None,
+            },
+        }
+    }
+
+    /// Sets the maximum time that publishing an event waits for a connection, and then the maximum
+    /// time that it waits for the reply. The default is 2 seconds. If there is no connection in
+    /// time, publishing returns
+    /// [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). If there is no reply in
+    /// time, it returns [`Unknown`](sse_runtime::topic::PublishError::Unknown).
+    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.publish_timeout = timeout;
+        self
+    }
+
+    /// Sets the number of replicas that must confirm an event (`WAIT`). The default is 0. If fewer
+    /// replicas confirm the event within [`publish_timeout`](Self::publish_timeout), publishing
+    /// returns [`Unknown`](sse_runtime::topic::PublishError::Unknown).
+    ///
+    /// The events that a process publishes are then stored one after the other, so publishing takes
+    /// longer. Clients may receive an event before the replicas have confirmed it.
+    pub fn replicas(mut self, replicas: usize) -> Self {
+        self.settings.replicas = replicas;
+        self
+    }
+
+    /// Sets the maximum size of an event, in bytes. The default is 1 MiB. Publishing a larger event
+    /// returns [`PublishError::TooLarge`](sse_runtime::topic::PublishError::TooLarge).
+    pub fn max_event_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_event_bytes = bytes;
+        self
+    }
+
+    /// Sets the prefix of all keys and channels. The default is `sse:`. All servers that share
+    /// topics must use the same prefix.
+    pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.settings.prefix = prefix.into();
+        self
+    }
+
+    /// Sets the certificate of the authority that has signed the server's certificate, in PEM
+    /// format. By default, the operating system's certificates are used.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.settings.root_certificate = Some(pem.into());
+        self
+    }
+
+    /// Sets the time after which a server that does not respond makes
+    /// [`Redis::is_healthy`] return `false`. The default is 10 seconds.
+    #[doc(hidden)]
+    pub fn unhealthy_after(mut self, time: Duration) -> Self {
+        self.settings.unhealthy_after = time;
+        self
+    }
+
+    /// Connects to the server at `url`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error under the same conditions as [`Redis::open`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if called outside of a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the connection is closed.
+    pub async fn open(self, url: impl AsRef<str>) -> Result<Redis, RedisError> {
+        Redis::start(Config::new(url.as_ref(), self.settings)?).await
+    }
+}
+
+impl fmt::Debug for RedisBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBuilder")
+            .field("publish_timeout", &self.settings.publish_timeout)
+            .field("max_event_bytes", &self.settings.max_event_bytes)
+            .field("replicas", &self.settings.replicas)
+            .field("key_prefix", &self.settings.prefix)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,291 @@
+//! [`RedisEngine`]: implements [`Engine`] for a Redis server.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use redis::{Value, aio::MultiplexedConnection, cmd};
+use sse_runtime::topic::engine::{
+    AppendError, Appended, BoxFuture, Engine, Feed, Keep, Kind, Page, Record, Tail, Unreachable,
+};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    failure::{Failure, is_demoted},
+    session::{Request, Requests},
+    shared::{Connections, Shared},
+    wire::{self, AppendReply},
+};
+
+/// The largest body that is sent to the channel. Larger records are read from the log.
+const MOST_IN_MESSAGE: u64 = 16 * 1024;
+
+/// The number of logs that are read at the same time. The reply to a heartbeat waits for them.
+const READS: usize = 8;
+
+/// The time that a read waits for a connection. The node tries again later.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The largest number that a Lua script can represent exactly.
+const MOST: u64 = (1 << 53) - 1;
+
+pub(crate) struct RedisEngine {
+    shared: Arc<Shared>,
+    /// The session ends when this is dropped.
+    requests: Requests,
+    reads: Semaphore,
+}
+
+impl RedisEngine {
+    pub(crate) fn new(shared: Arc<Shared>, requests: Requests) -> Self {
+        Self {
+            shared,
+            requests,
+            reads: Semaphore::new(READS),
+        }
+    }
+
+    /// Converts an error of a request for `key`. If the server is no longer the master, the session
+    /// reconnects.
+    fn failure(&self, connections: &Connections, error: &redis::RedisError, key: &str) -> Failure {
+        if is_demoted(error) {
+            connections.lost.notify_one();
+        }
+        Failure::from_request(&self.shared.config, error, key)
+    }
+
+    async fn append(
+        &self,
+        topic: &str,
+        record: Record,
+        keep: Keep,
+        may_exist: bool,
+    ) -> Result<Appended, AppendError> {
+        let config = &self.shared.config;
+        let (len, max) = (record.body.len(), config.max_event_bytes);
+        if len > max && record.kind == Kind::Event {
+            return Err(AppendError::TooLarge { len, max });
+        }
+        let deadline = Instant::now() + config.publish_timeout;
+        let mut connections = self.shared.connected(config.publish_timeout).await?;
+        let Some((mut appends, turn)) = connections.appends.take() else {
+            let mut commands = connections.commands.clone();
+            return self
+                .append_on(&mut commands, &connections, topic, record, keep, may_exist)
+                .await;
+        };
+        let turn = timeout_at(deadline, turn.lock_owned()).await;
+        let _turn = turn.map_err(|_| Failure::no_reply(config, config.publish_timeout));
+        let _turn = _turn.map_err(|failure| AppendError::Unavailable(Box::new(failure)))?;
+        let appended = self
+            .append_on(&mut appends, &connections, topic, record, keep, may_exist)
+            .await?;
+        self.wait_for_replicas(&mut appends).await?;
+        Ok(appended)
+    }
+
+    async fn append_on(
+        &self,
+        connection: &mut MultiplexedConnection,
+        connections: &Connections,
+        topic: &str,
+        record: Record,
+        keep: Keep,
+        may_exist: bool,
+    ) -> Result<Appended, AppendError> {
+        let config = &self.shared.config;
+        let flag = |flag: bool| if flag { "1" } else { "0" }.into();
+        let count = |count: u64| count.min(MOST).to_string().into();
+        let age = |age: Duration| count(u64::try_from(age.as_millis()).unwrap_or(MOST));
+        let kind = match record.kind {
+            Kind::Event => "b",
+            Kind::End => "e",
+        };
+        let keys = [config.log(topic), config.index(topic)];
+        let arguments: [Bytes; 11] = [
+            wire::new_epoch().to_string().into(),
+            Bytes::copy_from_slice(&record.key.to_bytes()),
+            kind.into(),
+            record.body,
+            count(keep.events as u64),
+            count(keep.bytes as u64),
+            keep.age.map_or(Bytes::new(), age),
+            config.channel(topic).into(),
+            count(MOST_IN_MESSAGE),
+            flag(may_exist),
+            flag(config.replicas > 0),
+        ];
+        let running = self
+            .shared
+            .scripts
+            .append
+            .run(connection, &keys, &arguments);
+        let reply = timeout(config.publish_timeout, running).await;
+        let reply = reply.map_err(|_| Failure::no_reply(config, config.publish_timeout))?;
+        let [log, _] = keys;
+        let reply = reply.map_err(|error| self.failure(connections, &error, &log))?;
+        match wire::append_reply(&reply).ok_or(Failure::Malformed { key: log.clone() })? {
+            AppendReply::Ended => Err(AppendError::Ended),
+            AppendReply::Stored(appended, removed) => {
+                if removed > 0 {
+                    tracing::warn!(
+                        key = log,
+                        removed,
+                        "removed entries from a topic's log that another program had added"
+                    );
+                }
+                Ok(appended)
+            }
+        }
+    }
+
+    async fn wait_for_replicas(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), AppendError> {
+        let config = &self.shared.config;
+        let (wanted, waited) = (config.replicas, config.publish_timeout);
+        // A timeout of 0 means that there is no limit.
+        let limit = waited.as_millis().max(1).to_string();
+        let mut wait = cmd("WAIT");
+        let waiting = wait.arg(wanted).arg(limit).query_async::<usize>(connection);
+        // The server limits the time itself, so a missing reply is a broken connection.
+        let confirmed = timeout(waited * 2, waiting).await;
+        let confirmed = match confirmed {
+            Ok(Ok(confirmed)) => confirmed,
+            Ok(Err(_)) | Err(_) => 0,
+        };
+        if confirmed < wanted {
+            return Err(AppendError::Unknown(Box::new(Failure::Replicas {
+                confirmed,
+                wanted,
+                waited,
+            })));
+        }
+        Ok(())
+    }
+
+    async fn read(&self, topic: &str, after: u64, bytes: usize) -> Result<Page, Failure> {
+        let Ok(_permit) = self.reads.acquire().await else {
+            return Err(Failure::not_connected(&self.shared.config));
+        };
+        let connections = self.shared.connected(READ_PATIENCE).await?;
+        let log = self.shared.config.log(topic);
+        let after = after.min(MOST);
+        let arguments = [
+            wire::new_epoch().to_string().into(),
+            after.to_string().into(),
+            bytes.max(1).to_string().into(),
+        ];
+        let (mut commands, script) = (connections.commands.clone(), &self.shared.scripts.read);
+        let reply = script.run(&mut commands, std::slice::from_ref(&log), &arguments);
+        let reply = reply.await;
+        let reply = reply.map_err(|error| self.failure(&connections, &error, &log));
+        let reply = reply.inspect_err(|failure| {
+            if let Failure::NotALog { .. } = failure {
+                tracing::error!(%failure, "failed to read a topic");
+            }
+        })?;
+        match wire::read_reply(reply, after) {
+            Some((page, 0)) => Ok(page),
+            Some((page, foreign)) => {
+                tracing::warn!(
+                    key = log,
+                    foreign,
+                    "skipped entries of a topic's log that another program has added"
+                );
+                Ok(page)
+            }
+            None => Err(Failure::Malformed { key: log }),
+        }
+    }
+
+    async fn tails(&self, topics: &[&str]) -> Result<Vec<Option<Tail>>, Failure> {
+        let connections = self.shared.connected(READ_PATIENCE).await?;
+        let keys: Vec<_> = topics
+            .iter()
+            .map(|topic| self.shared.config.log(topic))
+            .collect();
+        let (mut commands, script) = (connections.commands.clone(), &self.shared.scripts.tails);
+        let reply: Result<Value, _> = script.run(&mut commands, &keys, &[]).await;
+        let key = || keys.first().cloned().unwrap_or_default();
+        let reply = reply.map_err(|error| self.failure(&connections, &error, &key()))?;
+        wire::tails_reply(&reply)
+            .filter(|tails| tails.len() == topics.len())
+            .ok_or_else(|| Failure::Malformed { key: key() })
+    }
+}
+
+impl Engine for RedisEngine {
+    fn start(&self, feed: Feed) {
+        self.shared.set_feed(feed);
+    }
+
+    fn watch<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(async move {
+            let topic: Arc<str> = topic.into();
+            let (done, confirmed) = oneshot::channel();
+            self.shared.watched().insert(Arc::clone(&topic));
+            let request = Request {
+                topic,
+                done: Some(done),
+            };
+            let sent = self.requests.send(request);
+            if sent.is_ok() && confirmed.await.is_ok() {
+                return Ok(());
+            }
+            Err(Failure::not_connected(&self.shared.config).into())
+        })
+    }
+
+    fn unwatch(&self, topic: &str) {
+        let topic: Arc<str> = topic.into();
+        self.shared.watched().remove(&topic);
+        // The session has ended only if the runtime is shutting down.
+        let _ = self.requests.send(Request { topic, done: None });
+    }
+
+    fn append<'a>(
+        &'a self,
+        topic: &'a str,
+        record: Record,
+        keep: Keep,
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        Box::pin(self.append(topic, record, keep, true))
+    }
+
+    fn append_new<'a>(
+        &'a self,
+        topic: &'a str,
+        record: Record,
+        keep: Keep,
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        Box::pin(self.append(topic, record, keep, false))
+    }
+
+    fn tails<'a>(
+        &'a self,
+        topics: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<Option<Tail>>, Unreachable>> {
+        Box::pin(async { Ok(self.tails(topics).await?) })
+    }
+
+    fn read<'a>(
+        &'a self,
+        topic: &'a str,
+        after: u64,
+        bytes: usize,
+    ) -> BoxFuture<'a, Result<Page, Unreachable>> {
+        Box::pin(async move { Ok(self.read(topic, after, bytes).await?) })
+    }
+}
+
+impl fmt::Debug for RedisEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisEngine")
+            .field("config", &self.shared.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! [`Failure`]: the cause of a failed request.
+
+use std::time::Duration;
+
+use redis::ErrorKind;
+use sse_runtime::topic::engine::{AppendError, Unreachable};
+
+use crate::config::Config;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("there is no connection to Redis at {address}")]
+    NotConnected { address: Box<str> },
+    #[error("Redis at {address} did not reply within {waited:?}")]
+    NoReply { address: Box<str>, waited: Duration },
+    #[error("the connection to Redis at {address} was lost: {message}")]
+    Lost { address: Box<str>, message: String },
+    #[error("Redis at {address} returned an error: {message}")]
+    Server { address: Box<str>, message: String },
+    #[error(
+        "the key {key} in Redis does not contain a topic; delete or rename it, or use another \
+         `key_prefix`"
+    )]
+    NotALog { key: String },
+    #[error("Redis returned an unexpected reply for the key {key}")]
+    Malformed { key: String },
+    #[error("only {confirmed} of {wanted} replicas confirmed the event within {waited:?}")]
+    Replicas {
+        confirmed: usize,
+        wanted: usize,
+        waited: Duration,
+    },
+}
+
+impl Failure {
+    pub(crate) fn not_connected(config: &Config) -> Self {
+        Self::NotConnected {
+            address: config.address.clone(),
+        }
+    }
+
+    pub(crate) fn no_reply(config: &Config, waited: Duration) -> Self {
+        Self::NoReply {
+            address: config.address.clone(),
+            waited,
+        }
+    }
+
+    /// Converts an error returned by a request for `key`.
+    pub(crate) fn from_request(config: &Config, error: &redis::RedisError, key: &str) -> Self {
+        let (address, key) = (config.address.clone(), key.to_owned());
+        let message = config.without_password(error.to_string());
+        if !is_reply(error) {
+            return Self::Lost { address, message };
+        }
+        let is_other = message.contains("WRONGTYPE") || message.contains("NOTALOG");
+        match is_other {
+            true => Self::NotALog { key },
+            false => Self::Server { address, message },
+        }
+    }
+
+    /// Returns whether the server has certainly not stored the record. The script returns an error
+    /// only if it has not stored the record.
+    fn is_not_stored(&self) -> bool {
+        matches!(
+            self,
+            Self::NotConnected { .. } | Self::Server { .. } | Self::NotALog { .. }
+        )
+    }
+}
+
+impl From<Failure> for Unreachable {
+    fn from(failure: Failure) -> Self {
+        Self(Box::new(failure))
+    }
+}
+
+impl From<Failure> for AppendError {
+    fn from(failure: Failure) -> Self {
+        match failure.is_not_stored() {
+            true => Self::Unavailable(Box::new(failure)),
+            false => Self::Unknown(Box::new(failure)),
+        }
+    }
+}
+
+/// Returns whether the server sent the error, as opposed to an error of the connection.
+pub(crate) fn is_reply(error: &redis::RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
+}
+
+/// Returns whether the error means that another server may have become the master.
+pub(crate) fn is_demoted(error: &redis::RedisError) -> bool {
+    let message = error.to_string();
+    message.contains("READONLY") || message.contains("MASTERDOWN")
+}

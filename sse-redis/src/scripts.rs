@@ -1,0 +1,63 @@
+//! [`Script`]: the Lua scripts that read and write the logs.
+
+use bytes::Bytes;
+use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection, cmd};
+
+/// The scripts.
+pub(crate) struct Scripts {
+    pub(crate) append: Script,
+    pub(crate) read: Script,
+    pub(crate) tails: Script,
+    pub(crate) allowed: Script,
+}
+
+impl Scripts {
+    pub(crate) fn new() -> Self {
+        const SHARED: &str = include_str!("scripts/shared.lua");
+        let script = |code: &str| Script::new([SHARED, code].concat());
+        Self {
+            append: script(include_str!("scripts/append.lua")),
+            read: script(include_str!("scripts/read.lua")),
+            tails: script(include_str!("scripts/tails.lua")),
+            allowed: Script::new(include_str!("scripts/allowed.lua").to_owned()),
+        }
+    }
+}
+
+pub(crate) struct Script {
+    code: String,
+    hash: String,
+}
+
+impl Script {
+    fn new(code: String) -> Self {
+        let hash = redis::Script::new(&code).get_hash().to_owned();
+        Self { code, hash }
+    }
+
+    /// Runs the script. Sends the code only if the server does not know the script yet.
+    pub(crate) async fn run(
+        &self,
+        connection: &mut MultiplexedConnection,
+        keys: &[String],
+        arguments: &[Bytes],
+    ) -> RedisResult<Value> {
+        let known = command("EVALSHA", &self.hash, keys, arguments);
+        match known.query_async(connection).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                let new = command("EVAL", &self.code, keys, arguments);
+                new.query_async(connection).await
+            }
+            result => result,
+        }
+    }
+}
+
+fn command(name: &str, script: &str, keys: &[String], arguments: &[Bytes]) -> Cmd {
+    let mut command = cmd(name);
+    command.arg(script).arg(keys.len()).arg(keys);
+    for argument in arguments {
+        command.arg(&**argument);
+    }
+    command
+}

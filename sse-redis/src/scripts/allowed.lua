@@ -1,0 +1,34 @@
+-- Calls each command that the other scripts use, without an effect that lasts.
+-- KEYS: a key that is not used otherwise
+-- ARGV: a channel
+-- Returns the first command that the user may not call, and the server's message, or {}.
+
+local key = KEYS[1]
+local commands = {
+  {'TIME'},
+  {'XREVRANGE', key, '+', '-', 'COUNT', 1},
+  {'XRANGE', key, '-', '+', 'COUNT', 1},
+  {'XLEN', key},
+  {'XADD', key, 'NOMKSTREAM', '1-1', 'k', ''},
+  {'XTRIM', key, 'MAXLEN', '=', 1},
+  {'XDEL', key, '1-1'},
+  {'XSETID', key, '1-1'},
+  {'HSET', key, 'k', ''},
+  {'HGET', key, 'k'},
+  {'HMGET', key, 'k'},
+  {'HLEN', key},
+  {'EXPIRE', key, 10},
+  {'DEL', key},
+  {'PUBLISH', ARGV[1], '1.'},
+}
+for _, command in ipairs(commands) do
+  local reply = redis.pcall(unpack(command))
+  local message = type(reply) == 'table' and reply.err
+  if message and (string.find(message, 'NOPERM', 1, true)
+    or string.find(message, 'ACL failure', 1, true)
+    or string.find(message, "can't run this command", 1, true)
+    or string.find(message, "can't access", 1, true)) then
+    return {command[1], message}
+  end
+end
+return {}

@@ -1,0 +1,122 @@
+-- Appends a record to a log.
+-- KEYS: the log, the index of the keys
+-- ARGV: the epoch of a new log, the record's key, 'b' or 'e', the body, the number of events to keep,
+--   the bytes to keep, the milliseconds to keep or '', the channel, the largest body that is sent to
+--   the channel, '1' if the key may already be in the log, '1' if a write is needed even if it is
+-- Returns {'new' or 'known', id, key of the record before, number of foreign entries} or {'ended'}.
+
+local log, index, channel = KEYS[1], KEYS[2], ARGV[8]
+local key, kind, body = ARGV[2], ARGV[3], ARGV[4]
+
+-- The index maps the key of each record to its id. It is updated only if it is needed, and 'at' and
+-- 'by' are the id and the key of the newest record that it contains. It can be deleted at any time.
+local function look_up(top)
+  local known, from = redis.call('HMGET', index, 'at', 'by'), '-'
+  if known[1] then
+    local last = entry_at(log, known[1])
+    if last and key_of(last) == known[2] then
+      from = '(' .. known[1]
+    end
+  end
+  if from == '-' or redis.call('HLEN', index) > 2 * redis.call('XLEN', log) + 200 then
+    redis.call('DEL', index)
+    from = '-'
+  end
+  repeat
+    local page = redis.call('XRANGE', log, from, top[1], 'COUNT', 32)
+    for _, entry in ipairs(page) do
+      if is_own(entry) and key_of(entry) ~= '' then
+        redis.call('HSET', index, key_of(entry), entry[1])
+      end
+      from = '(' .. entry[1]
+    end
+  until #page < 32
+  redis.call('HSET', index, 'at', top[1], 'by', key_of(top))
+  redis.call('EXPIRE', index, 3600)
+  local id = redis.call('HGET', index, key)
+  local found = id and entry_at(log, id)
+  return found and key_of(found) == key and found or nil
+end
+
+local function size_up_to(entry)
+  return tonumber(entry[2][6]) or 0
+end
+
+-- Removes the oldest entries that exceed the limits, except the newest of these entries.
+local function trim(total, now)
+  local ending = kind == 'e' and 1 or 0
+  local events, bytes, age = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  redis.call('XTRIM', log, 'MAXLEN', '=', string.format('%.0f', math.max(events, 1) + 1 + ending))
+  for _ = 1, 100 do
+    if redis.call('XLEN', log) <= 2 + ending then
+      return
+    end
+    local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 2)
+    local is_large = total - size_up_to(oldest[1]) > bytes
+    local is_old = age and now - (tonumber(oldest[2][2][4]) or now) > age
+    if not is_large and not is_old then
+      return
+    end
+    redis.call('XTRIM', log, 'MINID', '=', oldest[2][1])
+  end
+end
+
+local top, foreign = newest(log)
+if top and ARGV[10] == '1' then
+  local found = look_up(top)
+  if found then
+    local epoch, number = split(found[1])
+    local before = entry_at(log, id_of(epoch, number - 1))
+    if ARGV[11] == '1' then
+      redis.call('PUBLISH', channel, '1.')
+    end
+    return {'known', found[1], before and key_of(before) or '', #foreign}
+  end
+end
+if top and is_end(top) then
+  return {'ended'}
+end
+
+local epoch, number, total, previous = ARGV[1], 0, 0, ''
+if top then
+  epoch, number = split(top[1])
+  total, previous = size_up_to(top), key_of(top)
+elseif #foreign > 0 then
+  return not_a_log()
+end
+local id = id_of(epoch, number + 1)
+total = total + #body
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local function add()
+  return redis.pcall('XADD', log, id, 'k', key, 't', string.format('%.0f', now),
+    'c', string.format('%.0f', total), kind, body)
+end
+local added = add()
+if type(added) == 'table' and added.err and string.find(added.err, 'equal or smaller', 1, true) then
+  -- Another program has added entries to the log, or removed our newest ones.
+  if top then
+    for _, other in ipairs(foreign) do
+      redis.call('XDEL', log, other)
+    end
+    redis.call('XSETID', log, top[1])
+  else
+    redis.call('DEL', log)
+  end
+  added = add()
+end
+if type(added) == 'table' and added.err then
+  return redis.error_reply(added.err)
+end
+
+-- The record is stored. An error must not hide that. The nodes notice a missing message.
+pcall(trim, total, now)
+pcall(function()
+  local message = '1?'
+  if #body <= tonumber(ARGV[9]) then
+    local before = previous == '' and string.rep('\0', 16) or previous
+    message = '1' .. kind .. key .. before .. id .. '\n' .. body
+  end
+  redis.call('PUBLISH', channel, message)
+end)
+return {'new', id, previous, #foreign}

@@ -1,0 +1,91 @@
+//! [`Shared`]: the state that the engine and its session share.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use redis::aio::MultiplexedConnection;
+use sse_runtime::topic::engine::Feed;
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify, watch},
+    time::{Instant, timeout},
+};
+
+use crate::{config::Config, failure::Failure, scripts::Scripts};
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) scripts: Scripts,
+    /// The open connections, or `None` while the session is reconnecting.
+    connections: watch::Sender<Option<Connections>>,
+    /// The time of the server's last reply to a heartbeat.
+    seen: Mutex<Instant>,
+    watched: Mutex<HashSet<Arc<str>>>,
+    feed: OnceLock<Feed>,
+}
+
+/// The connections of a session.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    /// Runs all commands, except those that block.
+    pub(crate) commands: MultiplexedConnection,
+    /// Runs the appends if replicas must confirm them. `WAIT` blocks the connection, so each append
+    /// has it to itself.
+    pub(crate) appends: Option<(MultiplexedConnection, Arc<AsyncMutex<()>>)>,
+    /// Ends the session, which then reconnects.
+    pub(crate) lost: Arc<Notify>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            scripts: Scripts::new(),
+            connections: watch::Sender::new(None),
+            seen: Mutex::new(Instant::now()),
+            watched: Mutex::default(),
+            feed: OnceLock::new(),
+        }
+    }
+
+    /// Waits for a connection.
+    pub(crate) async fn connected(&self, patience: Duration) -> Result<Connections, Failure> {
+        let mut connections = self.connections.subscribe();
+        let connected = connections.wait_for(Option::is_some);
+        let connected = timeout(patience, connected).await;
+        let open = connected
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|connections| connections.clone());
+        open.ok_or_else(|| Failure::not_connected(&self.config))
+    }
+
+    pub(crate) fn set_connections(&self, connections: Option<Connections>) {
+        self.connections.send_replace(connections);
+    }
+
+    pub(crate) fn set_seen(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.elapsed() < self.config.unhealthy_after
+    }
+
+    /// The topics that the feed delivers.
+    pub(crate) fn watched(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn feed(&self) -> Option<&Feed> {
+        self.feed.get()
+    }
+
+    pub(crate) fn set_feed(&self, feed: Feed) {
+        // The node starts the engine only once.
+        let _ = self.feed.set(feed);
+    }
+}

@@ -1,0 +1,284 @@
+//! Decodes the replies of the scripts and the messages of the feed.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Value;
+use sse_runtime::topic::engine::{Appended, Epoch, Key, Kind, Page, Place, Record, Stored, Tail};
+
+/// The digits of an [`Epoch`]. Their order is that of their values.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Returns the number that represents an epoch in the ids of a stream. It has at most 60 bits.
+pub(crate) fn epoch_to_number(epoch: Epoch) -> u64 {
+    let digits = epoch.to_bytes();
+    let values = digits.iter().map(|digit| {
+        let value = DIGITS.iter().position(|known| known == digit);
+        value.unwrap_or_default() as u64
+    });
+    values.fold(0, |number, value| number << 5 | value)
+}
+
+fn epoch_from_number(number: u64) -> Option<Epoch> {
+    if number >> 60 != 0 {
+        return None;
+    }
+    let mut bytes = [0; Epoch::LEN];
+    for (place, byte) in bytes.iter_mut().rev().enumerate() {
+        *byte = DIGITS[(number >> (5 * place) & 31) as usize];
+    }
+    Epoch::from_bytes(bytes)
+}
+
+/// Returns an epoch for a new log, as the first half of a stream's ids. The id `0-0` is not valid, so
+/// the epoch is never 0.
+pub(crate) fn new_epoch() -> u64 {
+    loop {
+        let number = epoch_to_number(Epoch::random());
+        if number > 0 {
+            return number;
+        }
+    }
+}
+
+/// Parses the id of a record.
+fn parse_id(id: &[u8]) -> Option<(Epoch, u64)> {
+    let (epoch, number) = std::str::from_utf8(id).ok()?.split_once('-')?;
+    Some((
+        epoch_from_number(epoch.parse().ok()?)?,
+        number.parse().ok()?,
+    ))
+}
+
+/// Returns the place of the record with this number and key. The key is empty if it is unknown.
+fn place(number: u64, key: &[u8]) -> Place {
+    let key: Option<[u8; 16]> = key.try_into().ok();
+    Place {
+        number,
+        mark: key.filter(|_| number > 0).map(|key| Key::from(key).mark()),
+    }
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+fn array(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => (*number).try_into().ok(),
+        _ => std::str::from_utf8(bytes(value)?).ok()?.parse().ok(),
+    }
+}
+
+/// A reply of the script `append`.
+pub(crate) enum AppendReply {
+    /// Contains the number of entries that another program had added, and that the script removed.
+    Stored(Appended, u64),
+    Ended,
+}
+
+pub(crate) fn append_reply(reply: &Value) -> Option<AppendReply> {
+    let (status, id, previous, foreign) = match array(reply)? {
+        [_] => return Some(AppendReply::Ended),
+        [status, id, previous, foreign] => (status, id, previous, foreign),
+        _ => return None,
+    };
+    let (epoch, at) = parse_id(bytes(id)?)?;
+    let is_new = bytes(status)? == b"new";
+    let appended = Appended {
+        epoch,
+        previous: place(at.checked_sub(1)?, bytes(previous)?),
+        number: at,
+        is_new,
+    };
+    let removed = if is_new { number(foreign)? } else { 0 };
+    Some(AppendReply::Stored(appended, removed))
+}
+
+fn tail(id: &Value, key: &Value) -> Option<Tail> {
+    let (epoch, number) = parse_id(bytes(id)?)?;
+    let newest = place(number, bytes(key)?);
+    Some(Tail { epoch, newest })
+}
+
+/// Decodes a reply of the script `tails`.
+pub(crate) fn tails_reply(reply: &Value) -> Option<Vec<Option<Tail>>> {
+    let tail = |reply: &Value| match array(reply)? {
+        [] => Some(None),
+        [id, key] => tail(id, key).map(Some),
+        _ => None,
+    };
+    array(reply)?.iter().map(tail).collect()
+}
+
+/// Decodes a reply of the script `read`. Also returns the number of entries that another program has
+/// added.
+pub(crate) fn read_reply(reply: Value, after: u64) -> Option<(Page, u64)> {
+    let Value::Array(fields) = reply else {
+        return None;
+    };
+    let [now, id, key, foreign, Value::Array(entries)] = <[Value; 5]>::try_from(fields).ok()?
+    else {
+        return None;
+    };
+    let (now, tail) = (number(&now)?, tail(&id, &key)?);
+    // If there is nothing after this place, it is the newest one.
+    let mut before = if after >= tail.newest.number {
+        tail.newest
+    } else {
+        place(after, &[])
+    };
+    let mut records: Vec<Stored> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let stored = match stored(entry, now)? {
+            Entry::Start => continue,
+            Entry::Record(stored) => stored,
+        };
+        if stored.number <= after {
+            before = stored.place();
+            continue;
+        }
+        let newest = records.last().map_or(before.number, |last| last.number);
+        if stored.number != newest + 1 {
+            // The records in between have been removed. Another program may have removed records
+            // from the middle of the log. In that case, the next page tells that they are missing.
+            if !records.is_empty() {
+                break;
+            }
+            before = place(stored.number - 1, &[]);
+        }
+        records.push(stored);
+    }
+    let page = Page {
+        tail,
+        before,
+        records,
+    };
+    Some((page, number(&foreign)?))
+}
+
+/// An entry of a log.
+enum Entry {
+    /// The start of a log that had no records yet.
+    Start,
+    Record(Stored),
+}
+
+fn stored(entry: Value, now: u64) -> Option<Entry> {
+    let Value::Array(entry) = entry else {
+        return None;
+    };
+    let [id, Value::Array(fields)] = <[Value; 2]>::try_from(entry).ok()? else {
+        return None;
+    };
+    let (_, at) = parse_id(bytes(&id)?)?;
+    let Ok([_, key, _, stamp, _, _, kind, body]) = <[Value; 8]>::try_from(fields) else {
+        return (at == 0).then_some(Entry::Start);
+    };
+    let Value::BulkString(body) = body else {
+        return None;
+    };
+    let key: [u8; 16] = bytes(&key)?.try_into().ok()?;
+    Some(Entry::Record(Stored {
+        number: at,
+        record: Record {
+            key: key.into(),
+            kind: kind_of(bytes(&kind)?.first().copied()?)?,
+            body: body.into(),
+        },
+        age: Duration::from_millis(now.saturating_sub(number(&stamp)?)),
+    }))
+}
+
+fn kind_of(letter: u8) -> Option<Kind> {
+    match letter {
+        b'b' => Some(Kind::Event),
+        b'e' => Some(Kind::End),
+        _ => None,
+    }
+}
+
+/// A message of the feed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// A record, with its epoch, the place before it, and its number.
+    Record(Epoch, Place, u64, Record),
+    /// A record was stored that is too large for a message.
+    Look,
+    /// The message has no meaning. It makes the replicas confirm an earlier write.
+    Nothing,
+}
+
+/// Decodes a message. Returns `None` if it was written by a newer version or by another program.
+pub(crate) fn message(payload: &[u8]) -> Option<Message> {
+    let (kind, rest) = match payload {
+        [b'1', b'?', ..] => return Some(Message::Look),
+        [b'1', b'.', ..] => return Some(Message::Nothing),
+        [b'1', kind, rest @ ..] => (kind_of(*kind)?, rest),
+        _ => return None,
+    };
+    let (key, rest) = rest.split_first_chunk::<16>()?;
+    let (previous, rest) = rest.split_first_chunk::<16>()?;
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let (epoch, number) = parse_id(&rest[..end])?;
+    let record = Record {
+        key: (*key).into(),
+        kind,
+        body: Bytes::copy_from_slice(&rest[end + 1..]),
+    };
+    let previous = place(number.checked_sub(1)?, previous);
+    Some(Message::Record(epoch, previous, number, record))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epoch_survives_the_conversion() {
+        for _ in 0..1_000 {
+            let epoch = Epoch::random();
+            let number = epoch_to_number(epoch);
+            assert!(number < 1 << 60);
+            assert_eq!(epoch_from_number(number), Some(epoch));
+        }
+        assert_eq!(epoch_from_number(1 << 60), None);
+        assert_ne!(new_epoch(), 0);
+    }
+
+    #[test]
+    fn message_of_another_program_is_rejected() {
+        for payload in [
+            &b""[..],
+            b"1",
+            b"2?",
+            b"hello",
+            b"1b",
+            b"1b0123456789abcdef",
+        ] {
+            assert_eq!(message(payload), None, "{payload:?}");
+        }
+        let mut payload = b"1b".to_vec();
+        payload.extend([7; 32]);
+        payload.extend(b"77-9\nbody\n");
+        let Some(Message::Record(epoch, previous, number, record)) = message(&payload) else {
+            panic!();
+        };
+        assert_eq!(epoch_to_number(epoch), 77);
+        assert_eq!((previous.number, previous.mark), (8, Some(record.mark())));
+        assert_eq!((number, &*record.body), (9, &b"body\n"[..]));
+        assert_eq!(message(b"1?"), Some(Message::Look));
+        assert_eq!(message(b"1."), Some(Message::Nothing));
+    }
+}
