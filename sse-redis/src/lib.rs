@@ -1,5 +1,128 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 //! Stores the topics of [`sse_runtime`] in Redis or Valkey, so that several servers can share them.
+//!
+//! By default, a [`Topic`](sse_runtime::Topic) is held in memory. Its events reach only the clients
+//! of the same process, and they are lost when the process restarts. If a topic is stored in
+//! [`Redis`], all servers deliver the same events in the same order. A client may reconnect to any of
+//! the servers, and it receives exactly the events that it missed.
+//!
+//! ```no_run
+//! use sse_redis::Redis;
+//! use sse_runtime::Topic;
+//!
+//! #[derive(Clone, serde::Serialize, serde::Deserialize)]
+//! struct Price { symbol: String, cents: u64 }
+//!
+//! # async fn publish() -> Result<(), Box<dyn std::error::Error>> {
+//! let redis = Redis::open("redis://app:secret@redis.internal:6379").await?;
+//! let prices: Topic<Price> = Topic::open(&redis, "prices").await?;
+//!
+//! // The clients of all servers receive the event.
+//! prices.publish(&Price { symbol: "ACME".into(), cents: 1250 }).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Endpoints use the topic like any other topic. The values must implement
+//! [`Serialize`](https://docs.rs/serde/latest/serde/trait.Serialize.html) and
+//! [`Deserialize`](https://docs.rs/serde/latest/serde/trait.Deserialize.html).
+//! [`HubBuilder::engine`](sse_runtime::topic::HubBuilder::engine) stores all topics of a hub.
+//!
+//! # Guarantees
+//!
+//! - All servers deliver the events of a topic in the order in which Redis has stored them. An event
+//!   is delivered only after Redis has stored it.
+//! - If a connection is lost, streams stay open. After the connection has been restored, their
+//!   clients receive the events that were published in the meantime.
+//! - If Redis loses events, for example in a failover, the clients that may have received them get a
+//!   gap with the reason `rolled_back`. If Redis loses an entire topic, its clients get a gap with
+//!   the reason `other_epoch`.
+//! - An event that is published again with [the same key](sse_runtime::Topic::publish_with_key) is
+//!   stored only once, even if it is published by another server, provided that the topic still
+//!   keeps the first copy.
+//! - The number of commands depends on the number of topics and servers, but not on the number of
+//!   clients. A server reads a topic when the topic is opened, and if it may have missed an event.
+//!
+//! # Durability
+//!
+//! Configure Redis according to the events that you can afford to lose:
+//!
+//! | configuration | `Ok` from `publish` means | possible loss |
+//! | --- | --- | --- |
+//! | `appendonly no` | the event is in Redis's memory | all events, if Redis stops |
+//! | `appendonly yes`, `appendfsync everysec` | the event is written to the disk within about a second | the events of the last two seconds, at a power loss |
+//! | `appendonly yes`, `appendfsync always` | the event is on the disk (`fsync`) | none, unless the disk is lost |
+//! | a replica | as above, for the master | the newest events, if the replica is promoted |
+//! | a replica and [`replicas(1)`](RedisBuilder::replicas) | a replica has received the event as well | the newest events, if another replica or a master without them is promoted |
+//!
+//! Except with `appendfsync always`, clients may receive an event before it is on the disk.
+//!
+//! # Errors
+//!
+//! If there is no connection, [`publish`](sse_runtime::Topic::publish) waits for up to
+//! [`publish_timeout`](RedisBuilder::publish_timeout) and then returns
+//! [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). The event is not stored, and it is
+//! not queued. If Redis does not reply in time, or the connection is lost before the reply,
+//! `publish` returns [`Unknown`](sse_runtime::topic::PublishError::Unknown). In that case, publish
+//! the event again with the key from the error.
+//!
+//! Call [`Redis::is_healthy`] in your readiness probe, so that the load balancer sends new clients to
+//! another server if this one cannot reach Redis.
+//!
+//! # Permissions
+//!
+//! The following rule permits everything that the crate needs, for the default
+//! [prefix](RedisBuilder::key_prefix):
+//!
+//! ```text
+//! ACL SETUSER app on >secret ~sse:* &sse:* -@all
+//!     +eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim +xdel +xsetid
+//!     +hset +hget +hmget +hlen +expire +del
+//!     +publish +subscribe +unsubscribe +ping +info
+//! ```
+//!
+//! Add `+select` if the URL contains a database other than 0, and `+wait` if
+//! [`replicas`](RedisBuilder::replicas) is used. If a permission is missing, [`Redis::open`] returns
+//! an error that names the command.
+//!
+//! # Keys
+//!
+//! | name | type | content |
+//! | --- | --- | --- |
+//! | `sse:log:prices` | stream | the events of the topic `prices` |
+//! | `sse:keys:prices` | hash | the keys of these events. It exists only if events are published with a key, and expires after an hour without such an event. It can be deleted at any time |
+//! | `sse:feed:0:prices` | channel | new events of the topic `prices` in database 0 |
+//!
+//! To delete a topic, delete both keys. If the topic is open, its clients get a gap.
+//!
+//! Other programs must not write to these keys. If a stream contains entries of another program,
+//! they are skipped with a warning, and publishing an event removes those that are newer than the
+//! last event. If a key belongs entirely to another program, opening the topic fails, and the key is
+//! not changed.
+//!
+//! Set `maxmemory-policy` to `noeviction` or to one of the `volatile` policies. Any `allkeys` policy
+//! may evict topics, and [`Redis::open`] logs a warning if one is set together with `maxmemory`.
+//!
+//! A topic keeps the events within its [limits](sse_runtime::topic::TopicBuilder), plus the event
+//! before them. Older events are removed whenever an event is published. A topic is never removed.
+//! Events larger than 16 KiB are not sent through the channel. The servers read them from the stream.
+//!
+//! # TLS
+//!
+//! With the `tls` feature, `rediss://` URLs are encrypted with rustls. The server's certificate is
+//! verified with the operating system's certificates, or with
+#![cfg_attr(feature = "tls", doc = "[`RedisBuilder::root_certificate`].")]
+#![cfg_attr(not(feature = "tls"), doc = "`RedisBuilder::root_certificate`.")]
+//! If the application has not installed a default `CryptoProvider`, `ring` is installed.
+//!
+//! # Limits
+//!
+//! The crate supports a single server, Redis 6.2 or later or Valkey 7.2 or later, with any number of
+//! replicas. It does not support Redis Cluster. It does not query Sentinel. After a failover, the
+//! host in the URL must lead to the new master, for example through DNS or a proxy. A server that has
+//! become a replica is left within a second.
+//!
+//! Runs and presence are not shared between servers. A run is executed by the server on which it was
+//! started.
 
 mod builder;
 mod config;

@@ -19,6 +19,8 @@ local function look_up(top)
     end
   end
   if from == '-' or redis.call('HLEN', index) > 2 * redis.call('XLEN', log) + 200 then
+    -- A server that is out of memory rejects only a script's first write, and never rejects `DEL`.
+    redis.call('HSET', index, 'at', '')
     redis.call('DEL', index)
     from = '-'
   end
@@ -88,25 +90,20 @@ local id = id_of(epoch, number + 1)
 total = total + #body
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local function add()
-  return redis.pcall('XADD', log, id, 'k', key, 't', string.format('%.0f', now),
-    'c', string.format('%.0f', total), kind, body)
-end
-local added = add()
-if type(added) == 'table' and added.err and string.find(added.err, 'equal or smaller', 1, true) then
-  -- Another program has added entries to the log, or removed our newest ones.
-  if top then
-    for _, other in ipairs(foreign) do
-      redis.call('XDEL', log, other)
-    end
-    redis.call('XSETID', log, top[1])
-  else
+local function repair()
+  if not top then
     redis.call('DEL', log)
+    return
   end
-  added = add()
+  for _, other in ipairs(foreign) do
+    redis.call('XDEL', log, other)
+  end
+  redis.call('XSETID', log, top[1])
 end
-if type(added) == 'table' and added.err then
-  return redis.error_reply(added.err)
+local failed = add(log, id, repair, 'k', key, 't', string.format('%.0f', now),
+  'c', string.format('%.0f', total), kind, body)
+if failed then
+  return failed
 end
 
 -- The record is stored. An error must not hide that. The nodes notice a missing message.

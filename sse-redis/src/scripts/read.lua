@@ -11,10 +11,11 @@ if not top then
   if #foreign > 0 then
     return not_a_log()
   end
-  -- An empty stream remains if another program has removed all entries.
-  redis.call('DEL', log)
   top = {ARGV[1] .. '-0', {'s', ''}}
-  redis.call('XADD', log, top[1], 's', '')
+  local failed = add(log, top[1], function() redis.call('DEL', log) end, 's', '')
+  if failed then
+    return failed
+  end
 end
 local epoch = split(top[1])
 local first = epoch .. '-' .. after

@@ -60,3 +60,18 @@ local function entry_at(log, id)
   local entry = redis.call('XRANGE', log, id, id)[1]
   return entry and is_own(entry) and entry or nil
 end
+
+-- Adds an entry. If another program has given the log a greater id, or has removed our newest
+-- entries, calls `repair` and tries again. Returns the error, if any. Nothing must be written before
+-- this call, because a server that is out of memory rejects only a script's first write.
+local function add(log, id, repair, ...)
+  local added = redis.pcall('XADD', log, id, ...)
+  local message = type(added) == 'table' and added.err
+  if message and (string.find(message, 'equal or smaller', 1, true)
+    or string.find(message, 'exhausted', 1, true)) then
+    repair()
+    added = redis.pcall('XADD', log, id, ...)
+    message = type(added) == 'table' and added.err
+  end
+  return message and redis.error_reply(message)
+end

@@ -1,0 +1,252 @@
+//! Tests servers and URLs that cannot be used.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use sse_redis::{Redis, RedisError};
+use sse_runtime::{Start, Topic, topic::PublishError};
+use support::{
+    open_topic, publish_all, read_all,
+    server::{IN_MEMORY, Server, free_port},
+    take, values,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+const PASSWORD: &str = "hunter2-and-more";
+
+async fn open_error(url: &str) -> RedisError {
+    let error = Redis::open(url).await.unwrap_err();
+    for text in [error.to_string(), format!("{error:?}")] {
+        assert!(!text.contains(PASSWORD), "{text}");
+    }
+    error
+}
+
+#[tokio::test]
+async fn invalid_url_is_rejected() {
+    for url in [
+        "",
+        "localhost",
+        "http://localhost",
+        "redis://",
+        "redis://localhost:port",
+        "redis://:hunter2-and-more/x@localhost",
+        "redis://localhost/hunter2-and-more",
+    ] {
+        let error = open_error(url).await;
+        assert!(matches!(error, RedisError::InvalidUrl), "{url}: {error}");
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn tls_url_requires_the_feature() {
+    let error = open_error("rediss://localhost").await;
+    assert!(matches!(error, RedisError::TlsNotEnabled), "{error}");
+}
+
+#[tokio::test]
+async fn refused_connection_is_reported() {
+    let url = format!("redis://:{PASSWORD}@127.0.0.1:{}", free_port());
+    let error = open_error(&url).await;
+    assert!(matches!(error, RedisError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn wrong_password_is_reported() {
+    let server = Server::start(&[IN_MEMORY, &["--requirepass", "right"]].concat()).await;
+    let port = server.port();
+    for user in ["", "default:wrong-", "unknown:", ":"] {
+        let url = match user {
+            "" => format!("redis://127.0.0.1:{port}"),
+            user => format!("redis://{user}{PASSWORD}@127.0.0.1:{port}"),
+        };
+        let error = open_error(&url).await;
+        assert!(
+            matches!(error, RedisError::Authentication { .. }),
+            "{error}"
+        );
+    }
+    let url = format!("redis://:right@127.0.0.1:{port}");
+    let redis = Redis::open(url).await.unwrap();
+    open_topic(&redis, "numbers")
+        .await
+        .publish(&1)
+        .await
+        .unwrap();
+    let debug = format!(
+        "{redis:?} {:?} {:?}",
+        AsRef::as_ref(&redis),
+        Redis::builder()
+    );
+    assert!(!debug.contains("right"), "{debug}");
+}
+
+/// The commands of the rule that the documentation recommends.
+const COMMANDS: &str = "+eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim +xdel +xsetid \
+    +hset +hget +hmget +hlen +expire +del +publish +subscribe +unsubscribe +ping +info";
+
+#[tokio::test]
+async fn documented_rule_is_sufficient_and_necessary() {
+    let documentation = include_str!("../src/lib.rs");
+    let words = COMMANDS.split_whitespace();
+    assert!(words.clone().all(|word| documentation.contains(word)));
+    let server = Server::in_memory().await;
+    let (password, rules) = (format!(">{PASSWORD}"), ["~sse:*", "&sse:*", "-@all"]);
+    let set_user = async |extra: &[&str]| {
+        let user = ["ACL", "SETUSER", "app", "reset", "on", &password];
+        let commands: Vec<_> = COMMANDS.split_whitespace().collect();
+        let () = server
+            .run(&[&user[..], &rules, &commands, extra].concat())
+            .await;
+    };
+    let url = format!("redis://app:{PASSWORD}@127.0.0.1:{}", server.port());
+    set_user(&[]).await;
+    let redis = Redis::open(&url).await.unwrap();
+    let numbers = open_topic(&redis, "numbers").await;
+    let mut reader = numbers.subscribe(Start::First);
+    publish_all(&numbers, 0..3).await;
+    numbers.publish_with_key(7, &3).await.unwrap();
+    numbers.publish_with_key(7, &3).await.unwrap();
+    numbers.finish().await.unwrap();
+    assert_eq!(take(&mut reader, 4).await, [0, 1, 2, 3]);
+    let denied: Vec<redis::Value> = server.run(&["ACL", "LOG"]).await;
+    assert!(denied.is_empty(), "{denied:?}");
+    drop((redis, numbers, reader));
+
+    for command in COMMANDS.split_whitespace() {
+        let name = &command[1..];
+        set_user(&[&format!("-{name}")]).await;
+        let error = open_error(&url).await;
+        let is_named = |command: &str| command.eq_ignore_ascii_case(name);
+        assert!(
+            matches!(&error, RedisError::NotAllowed { command, .. } if is_named(command)),
+            "{name}: {error}"
+        );
+    }
+    set_user(&["resetkeys", "~other:*"]).await;
+    let error = open_error(&url).await;
+    assert!(matches!(error, RedisError::NotAllowed { .. }), "{error}");
+    set_user(&["resetchannels", "&other:*"]).await;
+    let error = open_error(&url).await;
+    assert!(matches!(error, RedisError::NotAllowed { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn lost_right_makes_publishing_unavailable() {
+    let server = Server::in_memory().await;
+    let redis = Redis::open(server.url()).await.unwrap();
+    let numbers = open_topic(&redis, "numbers").await;
+    numbers.publish(&0).await.unwrap();
+    let () = server.run(&["ACL", "SETUSER", "default", "-xadd"]).await;
+    let published = numbers.publish(&1).await;
+    assert!(
+        matches!(published, Err(PublishError::Unavailable { .. })),
+        "{published:?}"
+    );
+    let () = server
+        .run(&["ACL", "SETUSER", "default", "+xadd", "-xtrim"])
+        .await;
+    // The event is stored, so the error must not hide that.
+    numbers.publish(&1).await.unwrap();
+    assert_eq!(values(&read_all(&numbers).await), [0, 1]);
+}
+
+#[tokio::test]
+async fn cluster_is_rejected() {
+    let server = Server::start(&["--cluster-enabled", "yes"]).await;
+    let error = open_error(&server.url()).await;
+    assert!(matches!(error, RedisError::Cluster { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn old_server_is_rejected() {
+    for (hello, version) in [
+        (
+            "-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, `hunter2-and-more`, \r\n",
+            "5 or earlier",
+        ),
+        ("%0\r\n", "6.0.16"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://:{PASSWORD}@{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 4096];
+            client.read(&mut buffer).await.unwrap();
+            client.write_all(hello.as_bytes()).await.unwrap();
+            if client.read(&mut buffer).await.is_ok_and(|len| len > 0) {
+                let info = "redis_version:6.0.16\r\nrole:master\r\n";
+                let reply = format!("${}\r\n{info}\r\n", info.len()).repeat(4);
+                client.write_all(reply.as_bytes()).await.unwrap();
+            }
+        });
+        let error = open_error(&url).await;
+        let is_expected = |found: &str| found == version;
+        assert!(
+            matches!(&error, RedisError::TooOld { version, .. } if is_expected(version)),
+            "{error}"
+        );
+        serving.abort();
+    }
+}
+
+#[tokio::test]
+async fn server_that_does_not_respond_is_reported() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let error = open_error(&format!("redis://{}", listener.local_addr().unwrap())).await;
+    assert!(matches!(error, RedisError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn unix_socket_can_be_used() {
+    let arguments = [IN_MEMORY, &["--unixsocket", "redis.sock"]].concat();
+    let server = Server::start(&arguments).await;
+    let url = format!("redis+unix://{}/redis.sock", server.path().display());
+    let redis = Redis::open(url).await.unwrap();
+    let numbers: Topic<u64> = Topic::open(&redis, "numbers").await.unwrap();
+    publish_all(&numbers, 0..3).await;
+    assert_eq!(values(&read_all(&numbers).await), [0, 1, 2]);
+}
+
+/// Collects the log output.
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn policy_that_evicts_topics_causes_a_warning() {
+    let server = Server::in_memory().await;
+    let output = Output::default();
+    let writer = output.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let warned = || String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+    let () = server.run(&["CONFIG", "SET", "maxmemory", "100mb"]).await;
+    let _redis = Redis::open(server.url()).await.unwrap();
+    assert!(!warned().contains("maxmemory-policy"));
+    let () = server
+        .run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"])
+        .await;
+    let _redis = Redis::open(server.url()).await.unwrap();
+    assert!(warned().contains("maxmemory-policy"), "{}", warned());
+}

@@ -1,0 +1,168 @@
+//! Tests a master with a replica.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use sse_redis::{Redis, RedisError};
+use sse_runtime::{
+    Start,
+    topic::{GapReason, PublishError},
+};
+use support::{
+    PATIENCE, open_numbers, open_topic,
+    proxy::Proxy,
+    publish_all, publish_stubbornly, read_all, recv,
+    server::{IN_MEMORY, Server},
+    take, until, values,
+};
+use tokio::time::timeout;
+
+/// Starts a server that sends its data to a replica without waiting for others.
+async fn master() -> Server {
+    Server::start(&[IN_MEMORY, &["--repl-diskless-sync-delay", "0"]].concat()).await
+}
+
+/// Starts a replica that reaches its master through a proxy.
+async fn replica_of(master: &Server) -> (Server, Proxy) {
+    let proxy = Proxy::start(master.port()).await;
+    let master = format!("127.0.0.1 {}", proxy.port());
+    let arguments = [IN_MEMORY, &["--replicaof", &master]].concat();
+    let replica = Server::start(&arguments).await;
+    until("the replica is connected", async || {
+        replica
+            .info("replication", "master_link_status")
+            .await
+            .as_deref()
+            == Some("up")
+    })
+    .await;
+    (replica, proxy)
+}
+
+/// Waits until the replica has received everything.
+async fn replicated(master: &Server, replica: &Server) {
+    until("the replica has caught up", async || {
+        let offset = master.info("replication", "master_repl_offset").await;
+        offset == replica.info("replication", "slave_repl_offset").await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn failover_rolls_back_exactly_the_lost_events() {
+    for lost in [1, 5] {
+        let mut master = master().await;
+        let (replica, replication) = replica_of(&master).await;
+        let proxy = Proxy::start(master.port()).await;
+        let (_one, here) = open_numbers(&proxy.url()).await;
+        let (_other, there) = open_numbers(&proxy.url()).await;
+        let mut all = here.subscribe(Start::First);
+        let ids = publish_all(&here, 0..10).await;
+        take(&mut all, 10).await;
+        replicated(&master, &replica).await;
+        // This reader does not read any of the lost events.
+        let mut some = there.subscribe(ids[4].clone());
+        assert_eq!(take(&mut some, 5).await, [5, 6, 7, 8, 9]);
+        replication.black_hole();
+        let lost_ids = publish_all(&here, 100..100 + lost).await;
+        let count = usize::try_from(lost).unwrap();
+        assert_eq!(take(&mut all, count).await, Vec::from_iter(100..100 + lost));
+        master.kill().await;
+        let () = replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+        proxy.redirect(replica.port());
+        proxy.cut();
+        // More events than were lost, so that the numbers do not tell.
+        for value in 200..210 {
+            publish_stubbornly(&there, value.into(), value).await;
+        }
+        let gap = recv(&mut all).await.unwrap().unwrap_err();
+        assert_eq!(gap.reason(), GapReason::RolledBack);
+        let rest = Vec::from_iter(200..210);
+        assert_eq!(take(&mut all, 10).await, rest);
+        assert_eq!(take(&mut some, 10).await, rest);
+        // Clients that were away.
+        let mut unaffected = there.subscribe(ids[9].clone());
+        assert_eq!(take(&mut unaffected, 10).await, rest);
+        for id in lost_ids {
+            let mut affected = there.subscribe(id);
+            let gap = recv(&mut affected).await.unwrap().unwrap_err();
+            assert_eq!(gap.reason(), GapReason::RolledBack);
+            let kept = Vec::from_iter((0..10).chain(200..210));
+            assert_eq!(take(&mut affected, 20).await, kept);
+        }
+        let kept = [Vec::from_iter(0..10), rest].concat();
+        assert_eq!(values(&read_all(&here).await), kept);
+    }
+}
+
+#[tokio::test]
+async fn demoted_master_is_left() {
+    let master = master().await;
+    let (replica, _replication) = replica_of(&master).await;
+    let proxy = Proxy::start(master.port()).await;
+    let (_redis, numbers) = open_numbers(&proxy.url()).await;
+    let mut reader = numbers.subscribe(Start::First);
+    publish_all(&numbers, 0..3).await;
+    replicated(&master, &replica).await;
+    proxy.redirect(replica.port());
+    let () = replica.run(&["REPLICAOF", "NO", "ONE"]).await;
+    let port = replica.port().to_string();
+    let () = master.run(&["REPLICAOF", "127.0.0.1", &port]).await;
+    // The old master rejects the event, and the node connects to the new one.
+    publish_stubbornly(&numbers, 3, 3).await;
+    assert_eq!(take(&mut reader, 4).await, [0, 1, 2, 3]);
+    assert_eq!(values(&read_all(&numbers).await), [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn replica_is_rejected_at_open() {
+    let master = master().await;
+    let (replica, _replication) = replica_of(&master).await;
+    let opened = Redis::open(replica.url()).await;
+    assert!(
+        matches!(opened, Err(RedisError::Replica { .. })),
+        "{opened:?}"
+    );
+}
+
+#[tokio::test]
+async fn event_without_replicas_is_unknown() {
+    let master = master().await;
+    let (_replica, replication) = replica_of(&master).await;
+    let redis = Redis::builder()
+        .replicas(1)
+        .publish_timeout(Duration::from_millis(500))
+        .open(master.url())
+        .await
+        .unwrap();
+    let numbers = open_topic(&redis, "numbers").await;
+    publish_all(&numbers, 0..10).await;
+    replication.black_hole();
+    let published = numbers.publish(&10).await;
+    let Err(PublishError::Unknown { key, .. }) = &published else {
+        panic!("{published:?}");
+    };
+    let message = published.as_ref().unwrap_err().to_string();
+    assert!(message.contains("0 of 1 replicas"), "{message}");
+    // A repeated key must be confirmed too, even at another node.
+    let other = Redis::builder()
+        .replicas(1)
+        .publish_timeout(Duration::from_millis(500))
+        .open(master.url())
+        .await
+        .unwrap();
+    let there = open_topic(&other, "numbers").await;
+    let again = there.publish_with_key(*key, &10).await;
+    assert!(
+        matches!(again, Err(PublishError::Unknown { .. })),
+        "{again:?}"
+    );
+    replication.heal();
+    let key = u128::from_be_bytes(key.to_bytes());
+    let retried = timeout(PATIENCE, publish_stubbornly(&numbers, key, 10)).await;
+    retried.unwrap();
+    assert_eq!(values(&read_all(&numbers).await), Vec::from_iter(0..=10));
+}

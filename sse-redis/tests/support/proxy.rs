@@ -1,0 +1,179 @@
+//! [`Proxy`]: a TCP proxy that injects faults.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU16, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::AbortHandle,
+};
+
+/// Forwards connections to a port of this machine.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: AbortHandle,
+}
+
+struct Shared {
+    target: AtomicU16,
+    /// Whether new connections are accepted but forward nothing.
+    is_black_hole: AtomicBool,
+    drops_messages: AtomicBool,
+    connections: Mutex<Vec<Arc<Connection>>>,
+}
+
+struct Connection {
+    is_stalled: watch::Sender<bool>,
+    has_subscribed: AtomicBool,
+    is_cut: watch::Sender<bool>,
+}
+
+impl Proxy {
+    pub async fn start(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            target: target.into(),
+            is_black_hole: AtomicBool::new(false),
+            drops_messages: AtomicBool::new(false),
+            connections: Mutex::default(),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
+        Self {
+            address,
+            shared,
+            accepting,
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// Sets the port to which new connections are forwarded.
+    pub fn redirect(&self, target: u16) {
+        self.shared.target.store(target, Ordering::Relaxed);
+    }
+
+    /// Closes all connections.
+    pub fn cut(&self) {
+        for connection in self.shared.connections.lock().unwrap().drain(..) {
+            connection.is_cut.send_replace(true);
+        }
+    }
+
+    /// Stops to forward data, without closing a connection. New connections forward nothing either.
+    pub fn black_hole(&self) {
+        self.shared.is_black_hole.store(true, Ordering::Relaxed);
+        for connection in &*self.shared.connections.lock().unwrap() {
+            connection.is_stalled.send_replace(true);
+        }
+    }
+
+    /// Forwards all data that has been held back.
+    pub fn heal(&self) {
+        self.shared.is_black_hole.store(false, Ordering::Relaxed);
+        for connection in &*self.shared.connections.lock().unwrap() {
+            connection.is_stalled.send_replace(false);
+        }
+    }
+
+    /// Stops to forward the data of the open pub/sub connections.
+    pub fn stall_subscribers(&self) {
+        for connection in &*self.shared.connections.lock().unwrap() {
+            if connection.has_subscribed.load(Ordering::Relaxed) {
+                connection.is_stalled.send_replace(true);
+            }
+        }
+    }
+
+    /// Sets whether messages of the pub/sub connections are discarded.
+    pub fn drop_messages(&self, drops: bool) {
+        self.shared.drops_messages.store(drops, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        let target = shared.target.load(Ordering::Relaxed);
+        let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
+            continue;
+        };
+        let is_stalled = shared.is_black_hole.load(Ordering::Relaxed);
+        let connection = Arc::new(Connection {
+            is_stalled: watch::Sender::new(is_stalled),
+            has_subscribed: AtomicBool::new(false),
+            is_cut: watch::Sender::new(false),
+        });
+        shared
+            .connections
+            .lock()
+            .unwrap()
+            .push(Arc::clone(&connection));
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
+            let mut is_cut = connection.is_cut.subscribe();
+            tokio::select! {
+                () = pump(from_client, to_server, &connection, None) => {}
+                () = pump(from_server, to_client, &connection, Some(&shared)) => {}
+                _ = is_cut.wait_for(|is_cut| *is_cut) => {}
+            }
+        });
+    }
+}
+
+/// Forwards data. `from_server` is set if the data comes from the server.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    connection: &Connection,
+    from_server: Option<&Shared>,
+) {
+    let mut is_stalled = connection.is_stalled.subscribe();
+    let mut buffer = vec![0; 64 * 1024];
+    let contains = |data: &[u8], text: &[u8]| data.windows(text.len()).any(|part| part == text);
+    while let Ok(len @ 1..) = from.read(&mut buffer).await {
+        let data = &buffer[..len];
+        match from_server {
+            None if contains(data, b"SUBSCRIBE") => {
+                connection.has_subscribed.store(true, Ordering::Relaxed);
+            }
+            Some(shared)
+                if shared.drops_messages.load(Ordering::Relaxed) && contains(data, b"message") =>
+            {
+                continue;
+            }
+            _ => {}
+        }
+        if is_stalled.wait_for(|is_stalled| !is_stalled).await.is_err()
+            || to.write_all(data).await.is_err()
+        {
+            return;
+        }
+    }
+}

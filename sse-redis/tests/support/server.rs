@@ -1,0 +1,169 @@
+//! [`Server`]: a Redis server that runs during a test.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
+use tempfile::TempDir;
+use tokio::{
+    process::{Child, Command},
+    time::sleep,
+};
+
+use super::PATIENCE;
+
+/// Every write is on the disk before the server confirms it.
+pub const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+
+/// A server without persistence.
+pub const IN_MEMORY: &[&str] = &["--appendonly", "no"];
+
+/// A server on a free port, in a directory of its own. It is killed when this is dropped.
+pub struct Server {
+    child: Child,
+    directory: TempDir,
+    port: u16,
+    arguments: Vec<String>,
+}
+
+impl Server {
+    pub async fn start(arguments: &[&str]) -> Self {
+        let mut directory = tempfile::tempdir().unwrap();
+        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+        loop {
+            let port = free_port();
+            let child = spawn(directory.path(), port, &arguments);
+            let mut server = Self {
+                child,
+                directory,
+                port,
+                arguments: arguments.clone(),
+            };
+            // Another process may have taken the port in the meantime.
+            if server.is_ready().await {
+                return server;
+            }
+            directory = server.directory;
+        }
+    }
+
+    pub async fn durable() -> Self {
+        Self::start(DURABLE).await
+    }
+
+    pub async fn in_memory() -> Self {
+        Self::start(IN_MEMORY).await
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server as `kill -9` does.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts the server again after it has been killed.
+    pub async fn restart(&mut self) {
+        self.child = spawn(self.directory.path(), self.port, &self.arguments);
+        assert!(self.is_ready().await, "the server has not started");
+    }
+
+    /// Waits until the server responds. Returns `false` if it exits instead.
+    async fn is_ready(&mut self) -> bool {
+        let start = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < PATIENCE, "the server does not respond");
+            let tls_only = self
+                .arguments
+                .iter()
+                .any(|argument| argument == "--tls-port");
+            if tls_only {
+                let address = ("127.0.0.1", self.port + 1);
+                if tokio::net::TcpStream::connect(address).await.is_ok() {
+                    return true;
+                }
+            } else if let Ok(mut admin) = self.connect().await {
+                let pong = cmd("PING").query_async::<String>(&mut admin).await;
+                // The access control list may deny it.
+                let is_loading = |error: &redis::RedisError| error.to_string().contains("LOADING");
+                if pong.is_ok() || pong.is_err_and(|error| !is_loading(&error)) {
+                    return true;
+                }
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
+    async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {
+        let client = redis::Client::open(self.url())?;
+        client.get_multiplexed_async_connection().await
+    }
+
+    /// Runs a command.
+    pub async fn run<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        self.try_run(command).await.unwrap()
+    }
+
+    pub async fn try_run<T: FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
+        let mut admin = self.connect().await?;
+        let (name, arguments) = command.split_first().unwrap();
+        cmd(name).arg(arguments).query_async(&mut admin).await
+    }
+
+    /// Returns a field of `INFO`.
+    pub async fn info(&self, section: &str, name: &str) -> Option<String> {
+        let info: String = self.run(&["INFO", section]).await;
+        let value = info
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.map(|value| value.trim().to_owned())
+    }
+
+    /// Returns how many times a command has been called.
+    pub async fn calls(&self, command: &str) -> u64 {
+        let name = format!("cmdstat_{command}");
+        let stats = self.info("commandstats", &name).await.unwrap_or_default();
+        let calls = stats
+            .split(',')
+            .find_map(|stat| stat.strip_prefix("calls="));
+        calls.map_or(0, |calls| calls.parse().unwrap())
+    }
+}
+
+fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Child {
+    Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--save", "", "--port"])
+        .arg(port.to_string())
+        .args(arguments)
+        .current_dir(directory)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("redis-server must be installed (Debian: redis-server)")
+}
+
+/// Returns a free port, below the ports that a cluster uses in addition.
+pub fn free_port() -> u16 {
+    loop {
+        let port = fastrand::u16(20_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
