@@ -36,18 +36,20 @@ pub(crate) struct Opened {
 pub(crate) async fn connect(config: &Config) -> Result<Opened, RedisError> {
     in_time(config, async {
         let lost = Arc::new(Notify::new());
-        let mut commands = open(config, &lost).await.map_err(|e| classify(config, e))?;
+        let mut commands = open(config, &lost)
+            .await
+            .map_err(|e| classify(config, &e))?;
         check_server(config, &mut commands).await?;
         let appends = match config.replicas {
             0 => None,
             _ => {
                 let appends = open(config, &lost).await;
-                let appends = appends.map_err(|error| classify(config, error))?;
+                let appends = appends.map_err(|error| classify(config, &error))?;
                 Some((appends, Arc::new(Mutex::new(()))))
             }
         };
         let pubsub = config.pubsub.get_async_pubsub().await;
-        let (subscriptions, messages) = pubsub.map_err(|e| classify(config, e))?.split();
+        let (subscriptions, messages) = pubsub.map_err(|e| classify(config, &e))?.split();
         let connections = Connections {
             commands,
             appends,
@@ -111,7 +113,7 @@ async fn check_server(
         .arg("memory")
         .query_async::<Vec<String>>(commands)
         .await
-        .map_err(|error| classify(config, error))?
+        .map_err(|error| classify(config, &error))?
         .concat();
     let address = || config.address.to_string();
     let version = field(&info, "redis_version").unwrap_or("unknown");
@@ -186,7 +188,7 @@ pub(crate) async fn check_rights(
         let probe = &shared.scripts.allowed;
         let (keys, arguments) = ([key], [channel.clone().into()]);
         let reply = probe.run(&mut commands, &keys, &arguments).await;
-        let reply = reply.map_err(|error| classify(config, error))?;
+        let reply = reply.map_err(|error| classify(config, &error))?;
         let reply: Vec<String> = redis::from_redis_value(reply).unwrap_or_default();
         if let [command, message] = &*reply {
             return Err(denied(command, message));
@@ -202,7 +204,9 @@ pub(crate) async fn check_rights(
         if let Err(error) = pubsub.subscribe(&channel).await {
             return Err(denied("SUBSCRIBE", &error.to_string()));
         }
-        if let Err(error) = pubsub.ping::<Value>().await {
+        // The client does not convert an error in the reply to this request.
+        let pong = pubsub.ping::<Value>().await;
+        if let Err(error) = pong.and_then(Value::extract_error) {
             return Err(denied("PING", &error.to_string()));
         }
         if let Err(error) = pubsub.unsubscribe(&channel).await {
@@ -218,7 +222,7 @@ fn is_denied(error: &redis::RedisError) -> bool {
 }
 
 /// Converts an error that was returned while the connections were opened.
-fn classify(config: &Config, error: redis::RedisError) -> RedisError {
+fn classify(config: &Config, error: &redis::RedisError) -> RedisError {
     let address = config.address.to_string();
     let message = config.without_password(error.to_string());
     let is_authentication = [
@@ -236,12 +240,12 @@ fn classify(config: &Config, error: redis::RedisError) -> RedisError {
             address,
             version: "5 or earlier".to_owned(),
         },
-        _ if is_denied(&error) => RedisError::NotAllowed {
+        _ if is_denied(error) => RedisError::NotAllowed {
             command: denied_command(&message).unwrap_or("a command").to_owned(),
             address,
             message,
         },
-        _ if is_reply(&error) => RedisError::Server { address, message },
+        _ if is_reply(error) => RedisError::Server { address, message },
         _ => RedisError::Unreachable {
             address,
             source: message.into(),

@@ -77,8 +77,10 @@ impl RedisEngine {
                 .await;
         };
         let turn = timeout_at(deadline, turn.lock_owned()).await;
-        let _turn = turn.map_err(|_| Failure::no_reply(config, config.publish_timeout));
-        let _turn = _turn.map_err(|failure| AppendError::Unavailable(Box::new(failure)))?;
+        let _turn = turn.map_err(|_| {
+            let busy = Failure::no_reply(config, config.publish_timeout);
+            AppendError::Unavailable(Box::new(busy))
+        })?;
         let appended = self
             .append_on(&mut appends, &connections, topic, record, keep, may_exist)
             .await?;

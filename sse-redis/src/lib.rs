@@ -49,7 +49,7 @@
 //! | configuration | `Ok` from `publish` means | possible loss |
 //! | --- | --- | --- |
 //! | `appendonly no` | the event is in Redis's memory | all events, if Redis stops |
-//! | `appendonly yes`, `appendfsync everysec` | the event is written to the disk within about a second | the events of the last two seconds, at a power loss |
+//! | `appendonly yes`, `appendfsync everysec` | the event is written to the disk within about a second | the events of the last two seconds, at a power loss or if Redis is killed while the disk is slow |
 //! | `appendonly yes`, `appendfsync always` | the event is on the disk (`fsync`) | none, unless the disk is lost |
 //! | a replica | as above, for the master | the newest events, if the replica is promoted |
 //! | a replica and [`replicas(1)`](RedisBuilder::replicas) | a replica has received the event as well | the newest events, if another replica or a master without them is promoted |
@@ -89,7 +89,7 @@
 //! | name | type | content |
 //! | --- | --- | --- |
 //! | `sse:log:prices` | stream | the events of the topic `prices` |
-//! | `sse:keys:prices` | hash | the keys of these events. It exists only if events are published with a key, and expires after an hour without such an event. It can be deleted at any time |
+//! | `sse:keys:prices` | hash | the keys of these events. It exists only if events are published with a key, and expires after an hour without such an event. If it does not exist, the next such event creates it from the stream. It can be deleted at any time |
 //! | `sse:feed:0:prices` | channel | new events of the topic `prices` in database 0 |
 //!
 //! To delete a topic, delete both keys. If the topic is open, its clients get a gap.

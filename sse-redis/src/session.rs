@@ -64,6 +64,8 @@ pub(crate) async fn run(
     let address = &*shared.config.address;
     let (first, longest) = RETRY;
     let (mut opened, mut delay) = (Some(opened), first);
+    // Whether the current outage has been reported.
+    let mut is_reported = false;
     loop {
         let session = match opened.take() {
             Some(opened) => Ok(opened),
@@ -71,6 +73,9 @@ pub(crate) async fn run(
         };
         match session {
             Ok(session) => {
+                if is_reported {
+                    tracing::info!(address, "reconnected to Redis");
+                }
                 let start = Instant::now();
                 let end = serve(&shared, session, &mut requests).await;
                 shared.set_connections(None);
@@ -84,11 +89,18 @@ pub(crate) async fn run(
                         );
                     }
                 }
+                is_reported = false;
                 if start.elapsed() > longest {
                     delay = first;
                 }
             }
-            Err(error) => tracing::warn!(%error, "failed to reconnect to Redis; trying again"),
+            Err(error) if is_reported => {
+                tracing::debug!(%error, "failed to reconnect to Redis; trying again");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to reconnect to Redis; trying again");
+                is_reported = true;
+            }
         }
         if requests.is_closed() {
             return;

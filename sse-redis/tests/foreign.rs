@@ -4,18 +4,14 @@
 
 mod support;
 
-use std::time::Duration;
-
 use sse_redis::Redis;
 use sse_runtime::{
     Start, Topic,
-    topic::{GapReason, PublishError},
+    topic::{GapReason, OpenError, PublishError},
 };
 use support::{
     open_numbers, open_topic, publish_all, read_all, recv, server::Server, take, until, values,
 };
-use tokio::time::timeout;
-
 const LOG: &str = "sse:log:numbers";
 
 #[tokio::test]
@@ -75,10 +71,14 @@ async fn key_of_another_type_fails_only_its_topic() {
     assert!(matches!(published, Err(PublishError::Unavailable { .. })));
     let message = published.unwrap_err().to_string();
     assert!(message.contains("sse:log:string"), "{message}");
-    for name in ["list", "stream"] {
-        let opening = Topic::<u64>::open(&redis, name);
-        let opened = timeout(Duration::from_millis(200), opening).await;
-        assert!(opened.is_err(), "{name}");
+    let (list, stream) = tokio::join!(
+        Topic::<u64>::open(&redis, "list"),
+        Topic::<u64>::open(&redis, "stream")
+    );
+    for (opened, key) in [(list, "sse:log:list"), (stream, "sse:log:stream")] {
+        let error = opened.unwrap_err();
+        assert!(matches!(error, OpenError::TimedOut { .. }), "{error}");
+        assert!(error.to_string().contains(key), "{error}");
     }
     publish_all(&other, 0..3).await;
     assert_eq!(take(&mut reader, 3).await, [0, 1, 2]);

@@ -180,7 +180,8 @@ async fn old_server_is_rejected() {
         let serving = tokio::spawn(async move {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut buffer = [0; 4096];
-            client.read(&mut buffer).await.unwrap();
+            let len = client.read(&mut buffer).await.unwrap();
+            assert!(len > 0);
             client.write_all(hello.as_bytes()).await.unwrap();
             if client.read(&mut buffer).await.is_ok_and(|len| len > 0) {
                 let info = "redis_version:6.0.16\r\nrole:master\r\n";

@@ -87,16 +87,7 @@ impl Server {
         let start = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             assert!(start.elapsed() < PATIENCE, "the server does not respond");
-            let tls_only = self
-                .arguments
-                .iter()
-                .any(|argument| argument == "--tls-port");
-            if tls_only {
-                let address = ("127.0.0.1", self.port + 1);
-                if tokio::net::TcpStream::connect(address).await.is_ok() {
-                    return true;
-                }
-            } else if let Ok(mut admin) = self.connect().await {
+            if let Ok(mut admin) = self.connect().await {
                 let pong = cmd("PING").query_async::<String>(&mut admin).await;
                 // The access control list may deny it.
                 let is_loading = |error: &redis::RedisError| error.to_string().contains("LOADING");
@@ -146,7 +137,8 @@ impl Server {
 }
 
 fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Child {
-    Command::new("redis-server")
+    let program = std::env::var("REDIS_SERVER");
+    Command::new(program.as_deref().unwrap_or("redis-server"))
         .args(["--bind", "127.0.0.1", "--save", "", "--port"])
         .arg(port.to_string())
         .args(arguments)
