@@ -75,8 +75,8 @@
 //!
 //! ```text
 //! ACL SETUSER app on >secret ~sse:* &sse:* -@all
-//!     +eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim +xdel +xsetid
-//!     +hset +hget +hmget +hlen +expire +del
+//!     +eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim
+//!     +hset +hget +hmget +hlen +expire +rename +del
 //!     +publish +subscribe +unsubscribe +ping +info
 //! ```
 //!

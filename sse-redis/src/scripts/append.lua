@@ -90,15 +90,25 @@ local id = id_of(epoch, number + 1)
 total = total + #body
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- Copies the records to a new log, because the greatest id of a stream cannot be reduced. The index
+-- is no longer needed, so its key can hold the copy.
 local function repair()
+  redis.call('DEL', index)
   if not top then
     redis.call('DEL', log)
     return
   end
-  for _, other in ipairs(foreign) do
-    redis.call('XDEL', log, other)
-  end
-  redis.call('XSETID', log, top[1])
+  local from = '-'
+  repeat
+    local page = redis.call('XRANGE', log, from, top[1], 'COUNT', 32)
+    for _, entry in ipairs(page) do
+      if is_own(entry) then
+        redis.call('XADD', index, entry[1], unpack(entry[2]))
+      end
+      from = '(' .. entry[1]
+    end
+  until #page < 32
+  redis.call('RENAME', index, log)
 end
 local failed = add(log, id, repair, 'k', key, 't', string.format('%.0f', now),
   'c', string.format('%.0f', total), kind, body)

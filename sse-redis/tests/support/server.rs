@@ -34,7 +34,7 @@ impl Server {
     pub async fn start(arguments: &[&str]) -> Self {
         let mut directory = tempfile::tempdir().unwrap();
         let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
-        loop {
+        for _ in 0..10 {
             let port = free_port();
             let child = spawn(directory.path(), port, &arguments);
             let mut server = Self {
@@ -49,6 +49,7 @@ impl Server {
             }
             directory = server.directory;
         }
+        panic!("the server does not start with {arguments:?}");
     }
 
     pub async fn durable() -> Self {
