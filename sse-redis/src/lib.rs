@@ -74,7 +74,7 @@
 //! [prefix](RedisBuilder::key_prefix):
 //!
 //! ```text
-//! ACL SETUSER app on >secret ~sse:* &sse:* -@all
+//! ACL SETUSER app on >secret ~sse:* resetchannels &sse:* -@all
 //!     +eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim
 //!     +hset +hget +hmget +hlen +expire +rename +del
 //!     +publish +subscribe +unsubscribe +ping +info

@@ -31,8 +31,8 @@ pub(crate) struct Shared {
 pub(crate) struct Connections {
     /// Runs all commands, except those that block.
     pub(crate) commands: MultiplexedConnection,
-    /// Runs the appends if replicas must confirm them. `WAIT` blocks the connection, so each append
-    /// has it to itself.
+    /// Runs the appends if replicas must confirm them. `WAIT` blocks the connection, so no other
+    /// append may use it in the meantime.
     pub(crate) appends: Option<(MultiplexedConnection, Arc<AsyncMutex<()>>)>,
     /// Ends the session, which then reconnects.
     pub(crate) lost: Arc<Notify>,

@@ -98,8 +98,12 @@ async fn documented_rule_is_sufficient_and_necessary() {
     let documentation = include_str!("../src/lib.rs");
     let words = COMMANDS.split_whitespace();
     assert!(words.clone().all(|word| documentation.contains(word)));
+    assert!(documentation.contains("~sse:* resetchannels &sse:* -@all"));
     let server = Server::in_memory().await;
-    let (password, rules) = (format!(">{PASSWORD}"), ["~sse:*", "&sse:*", "-@all"]);
+    let (password, rules) = (
+        format!(">{PASSWORD}"),
+        ["~sse:*", "resetchannels", "&sse:*", "-@all"],
+    );
     let set_user = async |extra: &[&str]| {
         let user = ["ACL", "SETUSER", "app", "reset", "on", &password];
         let commands: Vec<_> = COMMANDS.split_whitespace().collect();

@@ -28,8 +28,8 @@ async fn master() -> Server {
 /// Starts a replica that reaches its master through a proxy.
 async fn replica_of(master: &Server) -> (Server, Proxy) {
     let proxy = Proxy::start(master.port()).await;
-    let master = format!("127.0.0.1 {}", proxy.port());
-    let arguments = [IN_MEMORY, &["--replicaof", &master]].concat();
+    let port = proxy.port().to_string();
+    let arguments = [IN_MEMORY, &["--replicaof", "127.0.0.1", &port]].concat();
     let replica = Server::start(&arguments).await;
     until("the replica is connected", async || {
         replica

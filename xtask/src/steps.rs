@@ -127,6 +127,8 @@ pub(crate) fn tests() -> Vec<Step> {
                 "sse-runtime",
                 "--package",
                 "sse-log",
+                "--package",
+                "sse-redis",
             ],
         ),
         Step::cargo(
@@ -142,9 +144,14 @@ pub(crate) fn tests() -> Vec<Step> {
                 "--package",
                 "sse-log",
                 "--package",
+                "sse-redis",
+                "--package",
                 "xtask",
             ],
-        ),
+        )
+        // When the package is installed, Debian may also start a service. It is harmless, because
+        // the tests start their own servers on other ports.
+        .needs("redis-server", "redis-server"),
         Step::cargo(
             "examples",
             &["test", "--locked", "--package", "examples", "--examples"],
