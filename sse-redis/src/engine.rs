@@ -61,7 +61,6 @@ impl RedisEngine {
         topic: &str,
         record: Record,
         keep: Keep,
-        may_exist: bool,
     ) -> Result<Appended, AppendError> {
         let config = &self.shared.config;
         let (len, max) = (record.body.len(), config.max_event_bytes);
@@ -73,7 +72,7 @@ impl RedisEngine {
         let Some((mut appends, turn)) = connections.appends.take() else {
             let mut commands = connections.commands.clone();
             return self
-                .append_on(&mut commands, &connections, topic, record, keep, may_exist)
+                .append_on(&mut commands, &connections, topic, record, keep)
                 .await;
         };
         let turn = timeout_at(deadline, turn.lock_owned()).await;
@@ -82,7 +81,7 @@ impl RedisEngine {
             AppendError::Unavailable(Box::new(busy))
         })?;
         let appended = self
-            .append_on(&mut appends, &connections, topic, record, keep, may_exist)
+            .append_on(&mut appends, &connections, topic, record, keep)
             .await?;
         self.wait_for_replicas(&mut appends).await?;
         Ok(appended)
@@ -95,10 +94,8 @@ impl RedisEngine {
         topic: &str,
         record: Record,
         keep: Keep,
-        may_exist: bool,
     ) -> Result<Appended, AppendError> {
         let config = &self.shared.config;
-        let flag = |flag: bool| if flag { "1" } else { "0" }.into();
         let count = |count: u64| count.min(MOST).to_string().into();
         let age = |age: Duration| count(u64::try_from(age.as_millis()).unwrap_or(MOST));
         let kind = match record.kind {
@@ -106,7 +103,7 @@ impl RedisEngine {
             Kind::End => "e",
         };
         let keys = [config.log(topic), config.index(topic)];
-        let arguments: [Bytes; 11] = [
+        let arguments: [Bytes; 10] = [
             wire::new_epoch().to_string().into(),
             Bytes::copy_from_slice(&record.key.to_bytes()),
             kind.into(),
@@ -116,8 +113,7 @@ impl RedisEngine {
             keep.age.map_or(Bytes::new(), age),
             config.channel(topic).into(),
             count(MOST_IN_MESSAGE),
-            flag(may_exist),
-            flag(config.replicas > 0),
+            if config.replicas > 0 { "1" } else { "0" }.into(),
         ];
         let running = self
             .shared
@@ -255,16 +251,7 @@ impl Engine for RedisEngine {
         record: Record,
         keep: Keep,
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        Box::pin(self.append(topic, record, keep, true))
-    }
-
-    fn append_new<'a>(
-        &'a self,
-        topic: &'a str,
-        record: Record,
-        keep: Keep,
-    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        Box::pin(self.append(topic, record, keep, false))
+        Box::pin(self.append(topic, record, keep))
     }
 
     fn tails<'a>(

@@ -76,7 +76,7 @@
 //! ```text
 //! ACL SETUSER app on >secret ~sse:* resetchannels &sse:* -@all
 //!     +eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim
-//!     +hset +hget +hmget +hlen +expire +rename +del
+//!     +hset +hget +hmget +hdel +rename +del
 //!     +publish +subscribe +unsubscribe +ping +info
 //! ```
 //!
@@ -89,7 +89,7 @@
 //! | name | type | content |
 //! | --- | --- | --- |
 //! | `sse:log:prices` | stream | the events of the topic `prices` |
-//! | `sse:keys:prices` | hash | the keys of these events. It exists only if events are published with a key, and expires after an hour without such an event. If it does not exist, the next such event creates it from the stream. It can be deleted at any time |
+//! | `sse:keys:prices` | hash | an index of these events, which finds events that are published again. If it is missing, it is created again from the stream |
 //! | `sse:feed:0:prices` | channel | new events of the topic `prices` in database 0 |
 //!
 //! To delete a topic, delete both keys. If the topic is open, its clients get a gap.

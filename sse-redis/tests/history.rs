@@ -16,7 +16,7 @@ use std::{
 };
 
 use sse_redis::Redis;
-use sse_runtime::{EventId, Start, Topic};
+use sse_runtime::{EventId, Start, Topic, topic::PublishError};
 use support::{
     open_numbers, open_topic, proxy::Proxy, publish_stubbornly, read_all, recv, server::Server,
 };
@@ -112,12 +112,21 @@ async fn publish(nodes: Vec<Arc<Node>>, publisher: u64, is_over: Arc<AtomicBool>
             break;
         }
         let value = sequence * PUBLISHERS + publisher;
+        // An event is published with its first key again unless it is known not to be stored.
+        let mut unknown = None;
         let id = loop {
             let topic = &nodes[fastrand::usize(..NODES)].numbers;
-            match topic.publish_with_key(u128::from(value), &value).await {
+            let published = match unknown {
+                Some(key) => topic.publish_with_key(key, &value).await,
+                None => topic.publish(&value).await,
+            };
+            match published {
                 Ok(id) => break id,
-                Err(_) => sleep(Duration::from_millis(10)).await,
+                Err(PublishError::Unknown { key, .. }) => unknown = Some(key),
+                Err(PublishError::Unavailable { .. }) => {}
+                Err(error) => panic!("{error}"),
             }
+            sleep(Duration::from_millis(10)).await;
         };
         acknowledged.push((id, value));
         sleep(Duration::from_millis(fastrand::u64(..5))).await;

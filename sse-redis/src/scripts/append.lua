@@ -2,41 +2,42 @@
 -- KEYS: the log, the index of the keys
 -- ARGV: the epoch of a new log, the record's key, 'b' or 'e', the body, the number of events to keep,
 --   the bytes to keep, the milliseconds to keep or '', the channel, the largest body that is sent to
---   the channel, '1' if the key may already be in the log, '1' if a write is needed even if it is
+--   the channel, '1' if a write is needed even if the record is already stored
 -- Returns {'new' or 'known', id, key of the record before, number of foreign entries} or {'ended'}.
 
 local log, index, channel = KEYS[1], KEYS[2], ARGV[8]
 local key, kind, body = ARGV[2], ARGV[3], ARGV[4]
+local top, foreign = newest(log)
 
--- The index maps the key of each record to its id. It is updated only if it is needed, and 'at' and
--- 'by' are the id and the key of the newest record that it contains. It can be deleted at any time.
-local function look_up(top)
-  local known, from = redis.call('HMGET', index, 'at', 'by'), '-'
-  if known[1] then
-    local last = entry_at(log, known[1])
-    if last and key_of(last) == known[2] then
-      from = '(' .. known[1]
-    end
-  end
-  if from == '-' or redis.call('HLEN', index) > 2 * redis.call('XLEN', log) + 200 then
-    -- A server that is out of memory rejects only a script's first write, and never rejects `DEL`.
-    redis.call('HSET', index, 'at', '')
-    redis.call('DEL', index)
-    from = '-'
-  end
+-- The index maps the key of each record to its number. 'at' and 'by' are the id and the key of the
+-- newest record. If they differ from those of the log, the index is created again.
+local function create_index()
+  -- A server that is out of memory rejects only a script's first write, and never rejects `DEL`.
+  redis.call('HSET', index, 'at', '')
+  redis.call('DEL', index)
+  local from = '-'
   repeat
     local page = redis.call('XRANGE', log, from, top[1], 'COUNT', 32)
     for _, entry in ipairs(page) do
       if is_own(entry) and key_of(entry) ~= '' then
-        redis.call('HSET', index, key_of(entry), entry[1])
+        redis.call('HSET', index, key_of(entry), string.match(entry[1], '%d+$'))
       end
       from = '(' .. entry[1]
     end
   until #page < 32
   redis.call('HSET', index, 'at', top[1], 'by', key_of(top))
-  redis.call('EXPIRE', index, 3600)
-  local id = redis.call('HGET', index, key)
-  local found = id and entry_at(log, id)
+end
+
+-- Returns the record with the key that is to be appended, if it is stored.
+local function look_up()
+  local known = redis.call('HMGET', index, 'at', 'by', key)
+  local number = known[3]
+  if known[1] ~= top[1] or known[2] ~= key_of(top) then
+    create_index()
+    number = redis.call('HGET', index, key)
+  end
+  local epoch = split(top[1])
+  local found = number and entry_at(log, epoch .. '-' .. number)
   return found and key_of(found) == key and found or nil
 end
 
@@ -44,54 +45,55 @@ local function size_up_to(entry)
   return tonumber(entry[2][6]) or 0
 end
 
--- Removes the oldest entries that exceed the limits, except the newest of these entries.
+-- Removes the oldest records that exceed the limits, except the newest of these records. After the
+-- limits have been lowered, the removal is spread over several appends.
 local function trim(total, now)
   local ending = kind == 'e' and 1 or 0
-  local events, bytes, age = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-  redis.call('XTRIM', log, 'MAXLEN', '=', string.format('%.0f', math.max(events, 1) + 1 + ending))
+  local events, bytes, age = math.max(tonumber(ARGV[5]), 1), tonumber(ARGV[6]), tonumber(ARGV[7])
   for _ = 1, 100 do
-    if redis.call('XLEN', log) <= 2 + ending then
+    local stored = redis.call('XLEN', log) - ending
+    if stored <= 2 then
       return
     end
     local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 2)
-    local is_large = total - size_up_to(oldest[1]) > bytes
     local is_old = age and now - (tonumber(oldest[2][2][4]) or now) > age
-    if not is_large and not is_old then
+    if stored - 1 <= events and total - size_up_to(oldest[1]) <= bytes and not is_old then
       return
     end
     redis.call('XTRIM', log, 'MINID', '=', oldest[2][1])
+    redis.call('HDEL', index, key_of(oldest[1]))
   end
 end
 
-local top, foreign = newest(log)
-if top and ARGV[10] == '1' then
-  local found = look_up(top)
+if top then
+  local found = look_up()
   if found then
     local epoch, number = split(found[1])
     local before = entry_at(log, id_of(epoch, number - 1))
-    if ARGV[11] == '1' then
+    if ARGV[10] == '1' then
       redis.call('PUBLISH', channel, '1.')
     end
-    return {'known', found[1], before and key_of(before) or '', #foreign}
+    return {'known', found[1], before and key_of(before) or '', 0}
   end
-end
-if top and is_end(top) then
-  return {'ended'}
+  if is_end(top) then
+    return {'ended'}
+  end
+elseif #foreign > 0 then
+  return not_a_log()
 end
 
 local epoch, number, total, previous = ARGV[1], 0, 0, ''
 if top then
   epoch, number = split(top[1])
   total, previous = size_up_to(top), key_of(top)
-elseif #foreign > 0 then
-  return not_a_log()
 end
 local id = id_of(epoch, number + 1)
 total = total + #body
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
--- Copies the records to a new log, because the greatest id of a stream cannot be reduced. The index
--- is no longer needed, so its key can hold the copy.
+
+-- Copies the records to a new log, because the greatest id of a stream cannot be reduced. The key of
+-- the index holds the copy for the moment.
 local function repair()
   redis.call('DEL', index)
   if not top then
@@ -109,6 +111,7 @@ local function repair()
     end
   until #page < 32
   redis.call('RENAME', index, log)
+  create_index()
 end
 local failed = add(log, id, repair, 'k', key, 't', string.format('%.0f', now),
   'c', string.format('%.0f', total), kind, body)
@@ -116,7 +119,14 @@ if failed then
   return failed
 end
 
--- The record is stored. An error must not hide that. The nodes notice a missing message.
+-- The record is stored. An error must not hide that. The next append creates an incomplete index
+-- again, and the nodes notice a missing message.
+pcall(function()
+  if not top then
+    redis.call('DEL', index)
+  end
+  redis.call('HSET', index, key, string.format('%.0f', number + 1), 'at', id, 'by', key)
+end)
 pcall(trim, total, now)
 pcall(function()
   local message = '1?'

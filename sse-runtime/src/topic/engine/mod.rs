@@ -78,22 +78,6 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
         keep: Keep,
     ) -> BoxFuture<'a, Result<Appended, AppendError>>;
 
-    /// Appends a record whose key is random and has not been used before. An engine for which it is
-    /// expensive to look up a key need not look it up here. The default implementation calls
-    /// [`append`](Self::append).
-    ///
-    /// # Errors
-    ///
-    /// Returns an error under the same conditions as [`append`](Self::append).
-    fn append_new<'a>(
-        &'a self,
-        topic: &'a str,
-        record: Record,
-        keep: Keep,
-    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        self.append(topic, record, keep)
-    }
-
     /// Returns the newest position of each topic, in the order of `topics`. The position is `None`
     /// if the topic does not exist. This method does not create topics.
     ///

@@ -30,19 +30,18 @@ impl<T: Send + Sync + 'static> Follower<T> {
             kind: Kind::End,
             body: end.encode(),
         };
-        match self.append(record, false).await {
+        match self.append(record).await {
             Ok(_) | Err(PublishError::Finished) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Appends a record. `may_exist` is `false` if the record's key has not been used before.
-    async fn append(&self, record: Record, may_exist: bool) -> Result<EventId, PublishError> {
-        let (key, engine, new) = (record.key, &self.node.engine, record.clone());
-        let appending = match may_exist {
-            true => engine.append(&self.name, new, self.keep),
-            false => engine.append_new(&self.name, new, self.keep),
-        };
+    async fn append(&self, record: Record) -> Result<EventId, PublishError> {
+        let key = record.key;
+        let appending = self
+            .node
+            .engine
+            .append(&self.name, record.clone(), self.keep);
         let appended = appending.await.map_err(|error| match error {
             AppendError::Unavailable(source) => PublishError::Unavailable { source },
             AppendError::Unknown(source) => PublishError::Unknown { key, source },
@@ -92,7 +91,6 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
             if key.is_none() && self.ring.is_finished() {
                 return Err(PublishError::Finished);
             }
-            let may_exist = key.is_some();
             let json = (self.codec.encode)(&value).map_err(EncodeError)?;
             let record = Record {
                 key: key.unwrap_or_else(Key::random),
@@ -106,7 +104,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
                 follower: self,
                 key,
             };
-            self.append(record, may_exist).await
+            self.append(record).await
         })
     }
 
