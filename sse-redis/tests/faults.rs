@@ -220,6 +220,36 @@ async fn unanswered_publish_is_unknown_and_stored_once() {
     assert_eq!(stored, 6, "five records and the start");
 }
 
+/// The first attempt reaches the server after the second one has been stored.
+#[tokio::test]
+async fn delayed_request_does_not_store_twice() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let redis = Redis::builder().publish_timeout(Duration::from_millis(300));
+    let redis = redis.open(proxy.url()).await.unwrap();
+    let numbers = open_topic(&redis, "numbers").await;
+    publish_all(&numbers, 0..3).await;
+    proxy.stall();
+    let published = numbers.publish(&3).await;
+    let Err(PublishError::Unknown { key, .. }) = published else {
+        panic!("{published:?}");
+    };
+    // The node replaces all of its connections.
+    let _: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    let key = u128::from_be_bytes(key.to_bytes());
+    publish_stubbornly(&numbers, key, 3).await;
+    numbers.publish(&4).await.unwrap();
+    // Only appends use this command.
+    let before = server.calls("hmget").await;
+    proxy.heal();
+    until("the delayed request is processed", async || {
+        server.calls("hmget").await > before
+    })
+    .await;
+    numbers.publish(&5).await.unwrap();
+    assert_eq!(values(&read_all(&numbers).await), [0, 1, 2, 3, 4, 5]);
+}
+
 #[tokio::test]
 async fn unreachable_server_makes_the_node_unhealthy() {
     let server = Server::in_memory().await;

@@ -80,6 +80,11 @@ impl Proxy {
     /// Stops to forward data, without closing a connection. New connections forward nothing either.
     pub fn black_hole(&self) {
         self.shared.is_black_hole.store(true, Ordering::Relaxed);
+        self.stall();
+    }
+
+    /// Stops to forward the data of the open connections.
+    pub fn stall(&self) {
         for connection in &*self.shared.connections.lock().unwrap() {
             connection.is_stalled.send_replace(true);
         }
