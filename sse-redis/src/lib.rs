@@ -119,7 +119,7 @@
 //! The crate supports a single server, Redis 6.2 or later or Valkey 7.2 or later, with any number of
 //! replicas. It does not support Redis Cluster. It does not query Sentinel. After a failover, the
 //! host in the URL must lead to the new master, for example through DNS or a proxy. A server that has
-//! become a replica is left within a second.
+//! become a replica is left within about a second.
 //!
 //! Runs and presence are not shared between servers. A run is executed by the server on which it was
 //! started.
