@@ -221,6 +221,10 @@ impl Engine for RedisEngine {
         self.shared.set_feed(feed);
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn watch<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
         Box::pin(async move {
             let topic: Arc<str> = topic.into();

@@ -121,8 +121,9 @@
 //! host in the URL must lead to the new master, for example through DNS or a proxy. A server that has
 //! become a replica is left within about a second.
 //!
-//! Runs and presence are not shared between servers. A run is executed by the server on which it was
-//! started.
+//! Runs and presence are not shared between servers. A hub whose topics are stored in Redis rejects
+//! runs ([`HubError::SharedRun`](sse_runtime::topic::HubError::SharedRun)), because a server cannot
+//! tell whether another server is executing a run. Use a separate hub in memory for runs.
 
 mod builder;
 mod config;

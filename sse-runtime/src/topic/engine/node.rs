@@ -97,6 +97,11 @@ impl Node {
         Ok(tails.iter().any(Option::is_some))
     }
 
+    /// Returns whether several processes can use the engine at the same time.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.0.engine.is_shared()
+    }
+
     pub(super) fn inner(&self) -> &Arc<Inner> {
         &self.0
     }

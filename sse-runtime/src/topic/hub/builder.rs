@@ -78,6 +78,14 @@ impl<T: Send + Sync + 'static> Store<T> {
         builder.start(&self.node, &name, (self.codec)())
     }
 
+    /// Returns an error if other processes can use the engine as well.
+    pub(super) fn check_run(&self) -> Result<(), HubError> {
+        match self.node.is_shared() {
+            true => Err(HubError::SharedRun),
+            false => Ok(()),
+        }
+    }
+
     /// Returns whether the engine stores a topic with this name, without creating it.
     pub(super) async fn contains(&self, name: &str) -> Result<bool, HubError> {
         let name = format!("{}/{name}", self.prefix);

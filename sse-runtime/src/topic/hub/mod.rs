@@ -283,7 +283,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// Returns an error if the hub is full ([`HubError::Full`]) or the name is too long
     /// ([`HubError::NameTooLong`]). If an engine stores the topics, this method can also return the
-    /// same errors as [`topic`](Self::topic).
+    /// same errors as [`topic`](Self::topic), and returns [`HubError::SharedRun`] if several processes
+    /// can use the engine.
     ///
     /// # Cancel safety
     ///
@@ -373,7 +374,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Errors
     ///
     /// Returns an error if the name is too long ([`HubError::NameTooLong`]). If an engine stores
-    /// the topics, this method can also return the same errors as [`topic`](Self::topic).
+    /// the topics, this method can also return the same errors as [`topic`](Self::topic), and returns
+    /// [`HubError::SharedRun`] if several processes can use the engine.
     ///
     /// # Cancel safety
     ///

@@ -80,6 +80,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Fut: Future<Output: RunResult<Kind>> + Send + 'static,
     {
         let runtime = Handle::current();
+        if let Some(store) = &self.0.store {
+            store.check_run()?;
+        }
         let cursor = cursor.for_run();
         if cursor.has_id() {
             return Ok(match self.existing_run(name).await? {
@@ -173,6 +176,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     pub(super) async fn existing_run(&self, name: &str) -> Result<Option<Topic<T>>, HubError> {
         check_name(name, self.0.store.as_ref())?;
         if let Some(store) = &self.0.store {
+            store.check_run()?;
             // The engine is not asked for each client that resumes an open run.
             let is_open = self.0.state().topics.contains_key(name);
             if !is_open && !store.contains(name).await? {
