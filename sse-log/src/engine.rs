@@ -105,7 +105,9 @@ impl Engine for LogEngine {
             if !is_being_removed {
                 return Ok(());
             }
-            // Wait until the topic has been removed. The read then creates it again.
+            // Wait until the current step of the removal has been completed. The writer removes no
+            // more records of the topic. If the step has removed the topic itself, the read creates
+            // it again.
             let (reply, answer) = oneshot::channel();
             let _ = self.commands.send(Command::Settle { reply });
             answer

@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 /// A command for the writer.
 pub(crate) enum Command {
     Request(Request),
-    /// Requests a reply. The writer reads commands only between removals, so the removal that was in
-    /// progress has then been completed.
+    /// Requests a reply. The writer reads commands only between the steps of a removal, so when it
+    /// replies, the step that was in progress has been completed.
     Settle {
         reply: oneshot::Sender<()>,
     },

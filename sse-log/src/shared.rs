@@ -27,7 +27,7 @@ pub(crate) struct Shared {
 #[derive(Default)]
 pub(crate) struct Watched {
     pub(crate) topics: HashSet<Arc<str>>,
-    /// The topic that the writer is removing.
+    /// The topic from which the writer is removing records, if any.
     pub(crate) removing: Option<Arc<str>>,
 }
 

@@ -45,7 +45,7 @@ struct Inner {
     /// Whether each write fails.
     does_write_fail: AtomicBool,
     syncs: AtomicU64,
-    /// Whether syncs do not return.
+    /// Whether each sync hangs.
     does_sync_hang: AtomicBool,
     /// The maximum size of the file, in bytes.
     limit: AtomicU64,
@@ -712,7 +712,7 @@ async fn client_ahead_of_the_disk_receives_a_gap() {
     assert_eq!(gap.reason(), GapReason::RolledBack);
 }
 
-/// A topic that exists can be opened although the disk does not respond to writes.
+/// An existing topic can be opened while the disk does not respond to a sync.
 #[tokio::test]
 async fn topic_can_be_opened_while_a_sync_hangs() {
     let disk = Disk::new();

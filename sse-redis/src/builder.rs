@@ -43,11 +43,10 @@ impl RedisBuilder {
         }
     }
 
-    /// Sets the maximum time that publishing an event waits for a connection, and then the maximum
-    /// time that it waits for the reply. The default is 2 seconds. If there is no connection in
-    /// time, publishing returns
-    /// [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). If there is no reply in
-    /// time, it returns [`Unknown`](sse_runtime::topic::PublishError::Unknown).
+    /// Sets how long publishing an event waits for a connection, and then how long it waits for the
+    /// reply. The default is 2 seconds for each. If no connection is open in time, publishing
+    /// returns [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). If no reply arrives
+    /// in time, it returns [`Unknown`](sse_runtime::topic::PublishError::Unknown).
     pub fn publish_timeout(mut self, timeout: Duration) -> Self {
         self.settings.publish_timeout = timeout;
         self
@@ -57,8 +56,11 @@ impl RedisBuilder {
     /// replicas confirm the event within [`publish_timeout`](Self::publish_timeout), publishing
     /// returns [`Unknown`](sse_runtime::topic::PublishError::Unknown).
     ///
-    /// The events that a process publishes are then stored one after the other, so publishing takes
-    /// longer. Clients may receive an event before the replicas have confirmed it.
+    /// If this number is not 0, the events that a process publishes are stored one after the other,
+    /// so publishing takes longer. If an event's turn does not come within `publish_timeout`, the
+    /// event is not stored, and publishing returns
+    /// [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). Clients may receive an event
+    /// before the replicas have confirmed it.
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.settings.replicas = replicas;
         self
@@ -78,8 +80,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the certificate of the authority that has signed the server's certificate, in PEM
-    /// format. By default, the operating system's certificates are used.
+    /// Sets the root certificate with which the server's certificate is verified, in PEM format. By
+    /// default, the operating system's root certificates are used.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {

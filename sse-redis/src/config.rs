@@ -8,7 +8,8 @@ use crate::RedisError;
 
 /// The settings of a connection to Redis.
 pub(crate) struct Config {
-    /// Opens the connection for commands. RESP3 reports a lost connection immediately.
+    /// Opens the connections for commands. They use RESP3, because only then does the client report
+    /// a lost connection immediately.
     pub(crate) commands: Client,
     /// Opens the pub/sub connection.
     pub(crate) pubsub: Client,
@@ -23,7 +24,7 @@ pub(crate) struct Config {
     pub(crate) replicas: usize,
 }
 
-/// The settings made with the builder.
+/// The settings of a [`RedisBuilder`](crate::RedisBuilder).
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) publish_timeout: Duration,
@@ -41,14 +42,22 @@ impl Config {
         if is_tls && !cfg!(feature = "tls") {
             return Err(RedisError::TlsNotEnabled);
         }
-        // The client's error may contain parts of the URL, and thus of the password.
+        // The client's error may contain parts of the URL, and therefore the password.
         let info = url.into_connection_info();
         let info = info.map_err(|_| RedisError::InvalidUrl)?;
         let redis = info.redis_settings().clone().set_skip_set_lib_name();
+        // The URL has been parsed, so only the certificate can be the cause if there is one.
+        #[cfg(feature = "tls")]
+        let invalid = || match settings.root_certificate {
+            Some(_) => RedisError::InvalidCertificate,
+            None => RedisError::InvalidUrl,
+        };
+        #[cfg(not(feature = "tls"))]
+        let invalid = || RedisError::InvalidUrl;
         let client = |protocol| {
             let redis = redis.clone().set_protocol(protocol);
             let info = info.clone().set_redis_settings(redis);
-            client(info, &settings).map_err(|_| RedisError::InvalidUrl)
+            client(info, &settings).map_err(|_| invalid())
         };
         Ok(Self {
             commands: client(ProtocolVersion::RESP3)?,
@@ -95,7 +104,7 @@ impl Config {
         )
     }
 
-    /// Returns the server's message, or a note in its place if it contains the password.
+    /// Returns the message, or a replacement for it if it contains the password.
     pub(crate) fn without_password(&self, message: String) -> String {
         match &self.password {
             Some(password) if !password.is_empty() && message.contains(&**password) => {

@@ -19,7 +19,7 @@ use crate::{
     shared::{Connections, Shared},
 };
 
-/// The time limit for opening the connections.
+/// The time limit for opening the connections. Checking the user's rights has the same limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The oldest supported version.
@@ -97,7 +97,7 @@ async fn open(config: &Config, lost: &Arc<Notify>) -> RedisResult<MultiplexedCon
         .await
 }
 
-/// Checks the version and the role, and warns if the server may evict a log.
+/// Checks that the server is supported, and logs a warning if it may evict a topic's log.
 async fn check_server(
     config: &Config,
     commands: &mut MultiplexedConnection,
@@ -168,11 +168,16 @@ pub(crate) async fn check_rights(
         command: command.to_owned(),
         message: config.without_password(message.to_owned()),
     };
+    let refused = |command: &str, error: &redis::RedisError| match is_denied(error) {
+        true => denied(command, &error.to_string()),
+        false => classify(config, error),
+    };
     let (key, channel) = config.probes();
     let mut commands = opened.connections.commands.clone();
     in_time(config, async {
         for command in ["EVAL", "EVALSHA"] {
-            // `EVALSHA` of a script that does not exist returns an error if it is allowed.
+            // If the user is allowed to call `EVALSHA`, the server replies with a different error,
+            // because no script has this hash.
             let mut probe = cmd(command);
             match command {
                 "EVAL" => probe.arg("return 1").arg(0),
@@ -197,20 +202,20 @@ pub(crate) async fn check_rights(
             let mut wait = cmd("WAIT");
             let wait = wait.arg(0).arg(1).query_async::<Value>(appends).await;
             if let Err(error) = wait {
-                return Err(denied("WAIT", &error.to_string()));
+                return Err(refused("WAIT", &error));
             }
         }
         let pubsub = &mut opened.subscriptions;
         if let Err(error) = pubsub.subscribe(&channel).await {
-            return Err(denied("SUBSCRIBE", &error.to_string()));
+            return Err(refused("SUBSCRIBE", &error));
         }
-        // The client does not convert an error in the reply to this request.
+        // If the reply to a `PING` is an error, the client returns it as an `Ok` value.
         let pong = pubsub.ping::<Value>().await;
         if let Err(error) = pong.and_then(Value::extract_error) {
-            return Err(denied("PING", &error.to_string()));
+            return Err(refused("PING", &error));
         }
         if let Err(error) = pubsub.unsubscribe(&channel).await {
-            return Err(denied("UNSUBSCRIBE", &error.to_string()));
+            return Err(refused("UNSUBSCRIBE", &error));
         }
         Ok(opened)
     })

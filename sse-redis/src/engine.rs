@@ -19,17 +19,21 @@ use crate::{
     wire::{self, AppendReply},
 };
 
-/// The largest body that is sent to the channel. Larger records are read from the log.
-const MOST_IN_MESSAGE: u64 = 16 * 1024;
+/// The maximum size of a body that is sent through the channel, in bytes. Larger records are read
+/// from the log.
+const MAX_MESSAGE_BODY: u64 = 16 * 1024;
 
-/// The number of logs that are read at the same time. The reply to a heartbeat waits for them.
-const READS: usize = 8;
+/// The maximum number of logs that are read at the same time. Heartbeats use the same connection,
+/// so their replies arrive only after the replies to these reads.
+const MAX_READS: usize = 8;
 
-/// The time that a read waits for a connection. The node tries again later.
+/// The maximum time that a read waits for a connection. If the read fails, the node repeats it
+/// later.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The largest number that a Lua script can represent exactly.
-const MOST: u64 = (1 << 53) - 1;
+/// The maximum of the numbers that are passed to a script. Lua's numbers are `f64`s, which
+/// represent every integer up to this one exactly.
+const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 pub(crate) struct RedisEngine {
     shared: Arc<Shared>,
@@ -43,12 +47,12 @@ impl RedisEngine {
         Self {
             shared,
             requests,
-            reads: Semaphore::new(READS),
+            reads: Semaphore::new(MAX_READS),
         }
     }
 
-    /// Converts an error of a request for `key`. If the server is no longer the master, the session
-    /// reconnects.
+    /// Converts an error returned by a request for `key`. If the server is no longer the master,
+    /// ends the session, which then reconnects.
     fn failure(&self, connections: &Connections, error: &redis::RedisError, key: &str) -> Failure {
         if is_demoted(error) {
             connections.lost.notify_one();
@@ -77,8 +81,8 @@ impl RedisEngine {
         };
         let turn = timeout_at(deadline, turn.lock_owned()).await;
         let _turn = turn.map_err(|_| {
-            let busy = Failure::no_reply(config, config.publish_timeout);
-            AppendError::Unavailable(Box::new(busy))
+            let waited = config.publish_timeout;
+            AppendError::Unavailable(Box::new(Failure::Busy { waited }))
         })?;
         let appended = self
             .append_on(&mut appends, &connections, topic, record, keep)
@@ -96,8 +100,8 @@ impl RedisEngine {
         keep: Keep,
     ) -> Result<Appended, AppendError> {
         let config = &self.shared.config;
-        let count = |count: u64| count.min(MOST).to_string().into();
-        let age = |age: Duration| count(u64::try_from(age.as_millis()).unwrap_or(MOST));
+        let count = |count: u64| count.min(MAX_NUMBER).to_string().into();
+        let age = |age: Duration| count(u64::try_from(age.as_millis()).unwrap_or(MAX_NUMBER));
         let kind = match record.kind {
             Kind::Event => "b",
             Kind::End => "e",
@@ -112,7 +116,7 @@ impl RedisEngine {
             count(keep.bytes as u64),
             keep.age.map_or(Bytes::new(), age),
             config.channel(topic).into(),
-            count(MOST_IN_MESSAGE),
+            count(MAX_MESSAGE_BODY),
             if config.replicas > 0 { "1" } else { "0" }.into(),
         ];
         let running = self
@@ -145,11 +149,11 @@ impl RedisEngine {
     ) -> Result<(), AppendError> {
         let config = &self.shared.config;
         let (wanted, waited) = (config.replicas, config.publish_timeout);
-        // A timeout of 0 means that there is no limit.
+        // With a timeout of 0, `WAIT` would block forever.
         let limit = waited.as_millis().max(1).to_string();
         let mut wait = cmd("WAIT");
         let waiting = wait.arg(wanted).arg(limit).query_async::<usize>(connection);
-        // The server limits the time itself, so a missing reply is a broken connection.
+        // The server enforces the limit, so if no reply arrives, the connection is broken.
         let confirmed = timeout(waited * 2, waiting).await;
         let confirmed = match confirmed {
             Ok(Ok(confirmed)) => confirmed,
@@ -171,7 +175,7 @@ impl RedisEngine {
         };
         let connections = self.shared.connected(READ_PATIENCE).await?;
         let log = self.shared.config.log(topic);
-        let after = after.min(MOST);
+        let after = after.min(MAX_NUMBER);
         let arguments = [
             wire::new_epoch().to_string().into(),
             after.to_string().into(),
@@ -245,7 +249,7 @@ impl Engine for RedisEngine {
     fn unwatch(&self, topic: &str) {
         let topic: Arc<str> = topic.into();
         self.shared.watched().remove(&topic);
-        // The session has ended only if the runtime is shutting down.
+        // Sending fails only if the session has ended because the runtime is shutting down.
         let _ = self.requests.send(Request { topic, done: None });
     }
 

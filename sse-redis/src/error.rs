@@ -13,10 +13,14 @@ pub enum RedisError {
          the host are optional, and percent-encode the password"
     )]
     InvalidUrl,
-    /// The URL begins with `rediss://`, but the `tls` feature is not enabled.
+    /// The certificate passed to `RedisBuilder::root_certificate` is not valid.
+    #[error("the root certificate is not valid; pass one or more certificates in the PEM format")]
+    InvalidCertificate,
+    /// The URL begins with `rediss://` or `valkeys://`, but the `tls` feature is not enabled.
     #[error("the URL requires TLS; enable the `tls` feature of sse-redis")]
     TlsNotEnabled,
-    /// The server could not be reached.
+    /// The server could not be reached, did not respond in time, or has a certificate that is not
+    /// trusted.
     #[error(
         "failed to connect to Redis at {address}: {source}; check that the server is running and \
          that the host and the port are correct"
@@ -25,7 +29,7 @@ pub enum RedisError {
     Unreachable {
         /// The server's address.
         address: String,
-        /// The error returned by the operating system.
+        /// The cause, such as an error of the operating system or a timeout.
         source: Box<dyn Error + Send + Sync>,
     },
     /// The server rejected the user or the password, or it requires a password and the URL contains
@@ -39,16 +43,17 @@ pub enum RedisError {
         /// The server's address.
         address: String,
     },
-    /// The server's access control list does not allow the user to call a command.
+    /// The server's access control list does not allow the user to call a command, or to use it
+    /// with the keys or channels of the [prefix](crate::RedisBuilder::key_prefix).
     #[error(
-        "the user is not allowed to call {command} at Redis at {address}: {message}; extend the \
+        "Redis at {address} does not allow the user to call {command}: {message}; extend the \
          user's ACL rule as documented at https://docs.rs/sse-redis"
     )]
     #[non_exhaustive]
     NotAllowed {
         /// The server's address.
         address: String,
-        /// The command, in capital letters.
+        /// The command, in upper or lower case, or `a command` if the server did not name it.
         command: String,
         /// The server's message.
         message: String,

@@ -13,6 +13,10 @@ pub(crate) enum Failure {
     NotConnected { address: Box<str> },
     #[error("Redis at {address} did not reply within {waited:?}")]
     NoReply { address: Box<str>, waited: Duration },
+    #[error(
+        "other events have been waiting for replicas for {waited:?}, so the event was not sent"
+    )]
+    Busy { waited: Duration },
     #[error("the connection to Redis at {address} was lost: {message}")]
     Lost { address: Box<str>, message: String },
     #[error("Redis at {address} returned an error: {message}")]
@@ -60,12 +64,15 @@ impl Failure {
         }
     }
 
-    /// Returns whether the server has certainly not stored the record. The script returns an error
-    /// only if it has not stored the record.
+    /// Returns whether it is certain that this request has not stored the record. The script
+    /// returns an error only if it has not stored the record.
     fn is_not_stored(&self) -> bool {
         matches!(
             self,
-            Self::NotConnected { .. } | Self::Server { .. } | Self::NotALog { .. }
+            Self::NotConnected { .. }
+                | Self::Busy { .. }
+                | Self::Server { .. }
+                | Self::NotALog { .. }
         )
     }
 }
@@ -85,7 +92,7 @@ impl From<Failure> for AppendError {
     }
 }
 
-/// Returns whether the server sent the error, as opposed to an error of the connection.
+/// Returns whether the error is a reply from the server rather than a failure of the connection.
 pub(crate) fn is_reply(error: &redis::RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }

@@ -3,8 +3,8 @@
 //!
 //! By default, a [`Topic`](sse_runtime::Topic) is held in memory. Its events reach only the clients
 //! of the same process, and they are lost when the process restarts. If a topic is stored in
-//! [`Redis`], all servers deliver the same events in the same order. A client may reconnect to any of
-//! the servers, and it receives exactly the events that it missed.
+//! [`Redis`], all servers deliver the same events in the same order. A client can reconnect to any
+//! of the servers and then receives exactly the events that it missed.
 //!
 //! ```no_run
 //! use sse_redis::Redis;
@@ -29,18 +29,20 @@
 //!
 //! # Guarantees
 //!
-//! - All servers deliver the events of a topic in the order in which Redis has stored them. An event
-//!   is delivered only after Redis has stored it.
-//! - If a connection is lost, streams stay open. After the connection has been restored, their
-//!   clients receive the events that were published in the meantime.
+//! - All servers deliver a topic's events in the order in which Redis stored them. An event is
+//!   delivered only after Redis has stored it.
+//! - If a server loses its connection to Redis, its streams stay open. Once the connection has been
+//!   restored, the clients receive the events that were published in the meantime.
 //! - If Redis loses events, for example in a failover, the clients that may have received them get a
 //!   gap with the reason `rolled_back`. If Redis loses an entire topic, its clients get a gap with
 //!   the reason `other_epoch`.
 //! - An event that is published again with [the same key](sse_runtime::Topic::publish_with_key) is
 //!   stored only once, even if it is published by another server, provided that the topic still
 //!   keeps the first copy.
-//! - The number of commands depends on the number of topics and servers, but not on the number of
-//!   clients. A server reads a topic when the topic is opened, and if it may have missed an event.
+//! - The load on Redis depends on the number of events, topics and servers, but not on the number
+//!   of clients. A server reads a topic from Redis when the topic is opened and whenever it may
+//!   have missed an event. If clients send ids that the server has not received yet, it also reads
+//!   the topic, but at most ten times per second.
 //!
 //! # Durability
 //!
@@ -48,11 +50,11 @@
 //!
 //! | configuration | `Ok` from `publish` means | possible loss |
 //! | --- | --- | --- |
-//! | `appendonly no` | the event is in Redis's memory | all events, if Redis stops |
-//! | `appendonly yes`, `appendfsync everysec` | the event is written to the disk within about a second | the events of the last two seconds, at a power loss or if Redis is killed while the disk is slow |
+//! | `appendonly no` | the event is in Redis's memory | the events since the last snapshot, or all events without snapshots (`save ""`), if Redis stops |
+//! | `appendonly yes`, `appendfsync everysec` | the event is in Redis's memory, and will be on the disk within about a second | the events of the last two seconds, in a power loss or if Redis is killed while the disk is slow |
 //! | `appendonly yes`, `appendfsync always` | the event is on the disk (`fsync`) | none, unless the disk is lost |
 //! | a replica | as above, for the master | the newest events, if the replica is promoted |
-//! | a replica and [`replicas(1)`](RedisBuilder::replicas) | a replica has received the event as well | the newest events, if another replica or a master without them is promoted |
+//! | a replica and [`replicas(1)`](RedisBuilder::replicas) | a replica has received the event as well | the newest events, if a replica that has not received them is promoted, or if the master restarts without them |
 //!
 //! Except with `appendfsync always`, clients may receive an event before it is on the disk.
 //!
@@ -60,18 +62,19 @@
 //!
 //! If there is no connection, [`publish`](sse_runtime::Topic::publish) waits for up to
 //! [`publish_timeout`](RedisBuilder::publish_timeout) and then returns
-//! [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). The event is not stored, and it is
-//! not queued. If Redis does not reply in time, or the connection is lost before the reply,
-//! `publish` returns [`Unknown`](sse_runtime::topic::PublishError::Unknown). In that case, publish
-//! the event again with the key from the error.
+//! [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). It also returns this error if
+//! Redis rejects the event, for example because Redis is out of memory. The event is then neither
+//! stored nor queued. If Redis does not reply in time, or if the connection is lost before the
+//! reply arrives, `publish` returns [`Unknown`](sse_runtime::topic::PublishError::Unknown). In that
+//! case, publish the event again with the key from the error.
 //!
 //! Call [`Redis::is_healthy`] in your readiness probe, so that the load balancer sends new clients to
 //! another server if this one cannot reach Redis.
 //!
 //! # Permissions
 //!
-//! The following rule permits everything that the crate needs, for the default
-//! [prefix](RedisBuilder::key_prefix):
+//! With the default [prefix](RedisBuilder::key_prefix), the following rule grants all permissions
+//! that the crate needs:
 //!
 //! ```text
 //! ACL SETUSER app on >secret ~sse:* resetchannels &sse:* -@all
@@ -89,15 +92,15 @@
 //! | name | type | content |
 //! | --- | --- | --- |
 //! | `sse:log:prices` | stream | the events of the topic `prices` |
-//! | `sse:keys:prices` | hash | an index of these events, which finds events that are published again. If it is missing, it is created again from the stream |
+//! | `sse:keys:prices` | hash | an index of these events, which is used to recognize events that are published again. If it is missing, it is recreated from the stream |
 //! | `sse:feed:0:prices` | channel | new events of the topic `prices` in database 0 |
 //!
 //! To delete a topic, delete both keys. If the topic is open, its clients get a gap.
 //!
-//! Other programs must not write to these keys. If a stream contains entries of another program,
-//! they are skipped with a warning, and publishing an event removes those that are newer than the
-//! last event. If a key belongs entirely to another program, opening the topic fails, and the key is
-//! not changed.
+//! Other programs must not write to these keys. If another program adds entries to a stream, they
+//! are skipped with a warning, and the next event that is published removes those that are newer
+//! than the last event. If the key of a stream contains another type of value, or a stream that
+//! belongs entirely to another program, opening the topic fails, and the key is not changed.
 //!
 //! Set `maxmemory-policy` to `noeviction` or to one of the `volatile` policies. Any `allkeys` policy
 //! may evict topics, and [`Redis::open`] logs a warning if one is set together with `maxmemory`.
@@ -108,22 +111,24 @@
 //!
 //! # TLS
 //!
-//! With the `tls` feature, `rediss://` URLs are encrypted with rustls. The server's certificate is
-//! verified with the operating system's certificates, or with
+//! With the `tls` feature, connections to `rediss://` URLs are encrypted with rustls. The
+//! Redis server's certificate is verified with the operating system's root certificates, or with
 #![cfg_attr(feature = "tls", doc = "[`RedisBuilder::root_certificate`].")]
 #![cfg_attr(not(feature = "tls"), doc = "`RedisBuilder::root_certificate`.")]
-//! If the application has not installed a default `CryptoProvider`, `ring` is installed.
+//! If the application has not installed a default `CryptoProvider`, this crate installs the one
+//! that uses `ring`.
 //!
 //! # Limits
 //!
-//! The crate supports a single server, Redis 6.2 or later or Valkey 7.2 or later, with any number of
-//! replicas. It does not support Redis Cluster. It does not query Sentinel. After a failover, the
-//! host in the URL must lead to the new master, for example through DNS or a proxy. A server that has
-//! become a replica is left within about a second.
+//! The crate supports a single master (Redis 6.2 or later, or Valkey 7.2 or later) with any number
+//! of replicas. It does not support Redis Cluster, and it does not ask Sentinel for the master's
+//! address. After a failover, the host in the URL must therefore lead to the new master, for
+//! example through DNS or a proxy. If the master becomes a replica, the crate disconnects from it
+//! within about a second and connects again.
 //!
 //! Runs and presence are not shared between servers. A hub whose topics are stored in Redis rejects
 //! runs ([`HubError::SharedRun`](sse_runtime::topic::HubError::SharedRun)), because a server cannot
-//! tell whether another server is executing a run. Use a separate hub in memory for runs.
+//! tell whether another server is executing a run. Use a separate in-memory hub for runs.
 
 mod builder;
 mod config;

@@ -50,9 +50,9 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Connects to the server at `url`, such as `redis://user:password@host:port/database`. All parts
-    /// except the host are optional. Use `rediss://` for TLS, and `redis+unix:///path/to/socket` for
-    /// a Unix domain socket.
+    /// Connects to the server at `url`, such as `redis://user:password@host:port/database`. All
+    /// parts except the host are optional. Use `rediss://` for TLS, which requires the `tls`
+    /// feature, and `redis+unix:///path/to/socket` for a Unix domain socket.
     ///
     /// # Errors
     ///
@@ -76,8 +76,9 @@ impl Redis {
         RedisBuilder::new()
     }
 
-    /// Returns whether the server has responded within the last 10 seconds. Call this method in the
-    /// endpoint that your load balancer or orchestrator checks.
+    /// Returns whether Redis has responded to a heartbeat within the last 10 seconds. The response
+    /// of a server that has become a replica does not count. Call this method in the endpoint that
+    /// your load balancer or orchestrator checks.
     pub fn is_healthy(&self) -> bool {
         self.shared.is_healthy()
     }

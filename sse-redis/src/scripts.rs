@@ -1,4 +1,4 @@
-//! [`Script`]: the Lua scripts that read and write the logs.
+//! [`Scripts`]: the Lua scripts that read and write the logs.
 
 use bytes::Bytes;
 use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection, cmd};

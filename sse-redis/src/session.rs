@@ -23,8 +23,9 @@ use crate::{
     wire::{self, Message},
 };
 
-/// A request to subscribe to a topic's channel, or to unsubscribe from it. It is confirmed when the
-/// connection's subscriptions equal [`Shared::watched`].
+/// A request to subscribe to a topic's channel if [`Shared::watched`] contains the topic, or to
+/// unsubscribe from the channel otherwise. It is confirmed once the server has confirmed the
+/// change.
 pub(crate) struct Request {
     pub(crate) topic: Arc<str>,
     pub(crate) done: Option<oneshot::Sender<()>>,
@@ -32,7 +33,7 @@ pub(crate) struct Request {
 
 pub(crate) type Requests = UnboundedSender<Request>;
 
-/// The interval of the heartbeats, which detect connections that silently no longer work.
+/// The interval between heartbeats, which detect connections that have failed silently.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// The time within which the pub/sub connection must respond.
@@ -42,7 +43,7 @@ const FEED_TIMEOUT: Duration = Duration::from_secs(3);
 /// reply to the heartbeat.
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The number of channels per request.
+/// The maximum number of channels per request.
 const CHANNELS: usize = 500;
 
 /// The delays between attempts to reconnect: the first and the longest.
@@ -64,7 +65,7 @@ pub(crate) async fn run(
     let address = &*shared.config.address;
     let (first, longest) = RETRY;
     let (mut opened, mut delay) = (Some(opened), first);
-    // Whether the current outage has been reported.
+    // Whether a failed attempt to reconnect has been logged as a warning during this outage.
     let mut is_reported = false;
     loop {
         let session = match opened.take() {
@@ -123,8 +124,8 @@ async fn serve(shared: &Shared, opened: Opened, requests: &mut UnboundedReceiver
     }
     shared.set_seen();
     shared.set_connections(Some(connections.clone()));
-    // From here on, the messages of all watched topics are received, although some of them are
-    // passed to the feed only below.
+    // From here on, the connection receives the messages of all these topics. The loop below passes
+    // them to the feed.
     if let Some(feed) = shared.feed() {
         feed.reconnected();
     }
@@ -144,7 +145,7 @@ async fn serve(shared: &Shared, opened: Opened, requests: &mut UnboundedReceiver
             reason = &mut heartbeat => return End::Lost(reason),
             end = &mut subscribing => return end,
             () = connections.lost.notified() => {
-                return End::Lost("the connection was closed, or the server is a replica".to_owned());
+                return End::Lost("the connection was closed, or the server was demoted".to_owned());
             }
         }
     }
@@ -172,7 +173,7 @@ fn deliver(shared: &Shared, message: &Msg) {
         Some(Message::Nothing) => {}
         None => tracing::warn!(
             channel,
-            "received a message in a topic's channel that was not sent by sse-redis"
+            "skipped a message on a topic's channel that this version of sse-redis cannot decode"
         ),
     }
 }
@@ -241,7 +242,8 @@ async fn unsubscribe(
     }
     let channels = channels(shared, topics);
     let unsubscribed = timeout(FEED_TIMEOUT, subscriptions.unsubscribe(channels)).await;
-    let unsubscribed = unsubscribed.map_err(|_| "a request was not confirmed".to_owned())?;
+    let unsubscribed =
+        unsubscribed.map_err(|_| "an unsubscription was not confirmed".to_owned())?;
     unsubscribed.map_err(|error| shared.config.without_password(error.to_string()))
 }
 
@@ -250,8 +252,8 @@ fn channels(shared: &Shared, topics: &[Arc<str>]) -> Vec<String> {
     topics.iter().map(channel).collect()
 }
 
-/// Checks at regular intervals that the server responds on all connections. Returns the reason if it
-/// does not.
+/// Checks at regular intervals that the server responds on all connections and is still a master.
+/// Returns the reason once a check fails.
 async fn heartbeats(
     shared: &Shared,
     mut commands: MultiplexedConnection,

@@ -20,7 +20,8 @@ pub(crate) struct Shared {
     pub(crate) scripts: Scripts,
     /// The open connections, or `None` while the session is reconnecting.
     connections: watch::Sender<Option<Connections>>,
-    /// The time of the server's last reply to a heartbeat.
+    /// The time at which the last session began, or at which the server last replied to a
+    /// heartbeat, whichever is later.
     seen: Mutex<Instant>,
     watched: Mutex<HashSet<Arc<str>>>,
     feed: OnceLock<Feed>,
@@ -29,12 +30,12 @@ pub(crate) struct Shared {
 /// The connections of a session.
 #[derive(Clone)]
 pub(crate) struct Connections {
-    /// Runs all commands, except those that block.
+    /// Runs all commands, except the appends that replicas must confirm.
     pub(crate) commands: MultiplexedConnection,
-    /// Runs the appends if replicas must confirm them. `WAIT` blocks the connection, so no other
-    /// append may use it in the meantime.
+    /// Runs the appends if replicas must confirm them. `WAIT` blocks the connection, so the lock is
+    /// held from each append until the replicas have confirmed it.
     pub(crate) appends: Option<(MultiplexedConnection, Arc<AsyncMutex<()>>)>,
-    /// Ends the session, which then reconnects.
+    /// Notified to end the session, which then reconnects.
     pub(crate) lost: Arc<Notify>,
 }
 
@@ -50,7 +51,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a connection.
+    /// Waits until the connections are open, but at most for `patience`.
     pub(crate) async fn connected(&self, patience: Duration) -> Result<Connections, Failure> {
         let mut connections = self.connections.subscribe();
         let connected = connections.wait_for(Option::is_some);
@@ -75,7 +76,7 @@ impl Shared {
         seen.elapsed() < self.config.unhealthy_after
     }
 
-    /// The topics that the feed delivers.
+    /// Returns the topics whose records the feed delivers.
     pub(crate) fn watched(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }

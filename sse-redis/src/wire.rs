@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redis::Value;
 use sse_runtime::topic::engine::{Appended, Epoch, Key, Kind, Page, Place, Record, Stored, Tail};
 
-/// The digits of an [`Epoch`]. Their order is that of their values.
+/// The digits of an [`Epoch`], in the order of their values.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Returns the number that represents an epoch in the ids of a stream. It has at most 60 bits.
@@ -30,8 +30,8 @@ fn epoch_from_number(number: u64) -> Option<Epoch> {
     Epoch::from_bytes(bytes)
 }
 
-/// Returns an epoch for a new log, as the first half of a stream's ids. The id `0-0` is not valid, so
-/// the epoch is never 0.
+/// Returns an epoch for a new log, which becomes the first half of the ids in its stream. The epoch
+/// is never 0, because `0-0` is not a valid id.
 pub(crate) fn new_epoch() -> u64 {
     loop {
         let number = epoch_to_number(Epoch::random());
@@ -83,7 +83,8 @@ fn number(value: &Value) -> Option<u64> {
 
 /// A reply of the script `append`.
 pub(crate) enum AppendReply {
-    /// Contains the number of entries that another program had added, and that the script removed.
+    /// The record is stored. The second field is the number of entries that another program had
+    /// added and that the script has removed.
     Stored(Appended, u64),
     Ended,
 }
@@ -133,7 +134,8 @@ pub(crate) fn read_reply(reply: Value, after: u64) -> Option<(Page, u64)> {
         return None;
     };
     let (now, tail) = (number(&now)?, tail(&id, &key)?);
-    // If there is nothing after this place, it is the newest one.
+    // If the log contains nothing after number `after`, the place before the page is the newest
+    // one.
     let mut before = if after >= tail.newest.number {
         tail.newest
     } else {
@@ -151,8 +153,9 @@ pub(crate) fn read_reply(reply: Value, after: u64) -> Option<(Page, u64)> {
         }
         let newest = records.last().map_or(before.number, |last| last.number);
         if stored.number != newest + 1 {
-            // The records in between have been removed. Another program may have removed records
-            // from the middle of the log. In that case, the next page tells that they are missing.
+            // The records before this one have been removed. If the page already contains records,
+            // another program has removed these records from the middle of the log. The page then
+            // ends here, and the next page begins after the missing records.
             if !records.is_empty() {
                 break;
             }
@@ -170,7 +173,7 @@ pub(crate) fn read_reply(reply: Value, after: u64) -> Option<(Page, u64)> {
 
 /// An entry of a log.
 enum Entry {
-    /// The start of a log that had no records yet.
+    /// The start of a log that was created before it had any records.
     Start,
     Record(Stored),
 }
@@ -216,11 +219,12 @@ pub(crate) enum Message {
     Record(Epoch, Place, u64, Record),
     /// A record was stored that is too large for a message.
     Look,
-    /// The message has no meaning. It makes the replicas confirm an earlier write.
+    /// A message that is ignored. It is published as a write for `WAIT`, so that the replicas also
+    /// confirm a record that was stored earlier.
     Nothing,
 }
 
-/// Decodes a message. Returns `None` if it was written by a newer version or by another program.
+/// Decodes a message. Returns `None` if it was sent by a newer version or by another program.
 pub(crate) fn message(payload: &[u8]) -> Option<Message> {
     let (kind, rest) = match payload {
         [b'1', b'?', ..] => return Some(Message::Look),

@@ -1,6 +1,6 @@
 //! Publishes and reads while random faults occur, and compares each client's history with the log.
 //!
-//! The environment variable `SECONDS` sets the duration. The default is 5.
+//! The environment variable `SECONDS` sets the duration in seconds. The default is 5.
 
 #![allow(clippy::unwrap_used)]
 
@@ -104,7 +104,7 @@ async fn inject_fault(server: &mut Server, proxy: &Proxy) {
     }
 }
 
-/// Publishes at random nodes. Returns the events that were acknowledged.
+/// Publishes each event through a random node. Returns the events that were acknowledged.
 async fn publish(nodes: Vec<Arc<Node>>, publisher: u64, is_over: Arc<AtomicBool>) -> History {
     let mut acknowledged = Vec::new();
     for sequence in 0.. {
@@ -112,7 +112,7 @@ async fn publish(nodes: Vec<Arc<Node>>, publisher: u64, is_over: Arc<AtomicBool>
             break;
         }
         let value = sequence * PUBLISHERS + publisher;
-        // An event is published with its first key again unless it is known not to be stored.
+        // Once an attempt may have stored the event, all further attempts use the same key.
         let mut unknown = None;
         let id = loop {
             let topic = &nodes[fastrand::usize(..NODES)].numbers;
@@ -134,7 +134,7 @@ async fn publish(nodes: Vec<Arc<Node>>, publisher: u64, is_over: Arc<AtomicBool>
     acknowledged
 }
 
-/// Reads at random nodes until the last event, and resumes after a random number of events.
+/// Reads all events up to the last one. After a random number of events, resumes at a random node.
 async fn read(nodes: Vec<Arc<Node>>) -> History {
     let mut history: History = Vec::new();
     loop {

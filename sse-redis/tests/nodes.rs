@@ -115,7 +115,11 @@ async fn index_contains_only_stored_events() {
         assert_eq!(numbers.publish_with_key(value, &0).await.unwrap(), id);
     }
     let indexed: u64 = server.run(&["HLEN", "sse:keys:numbers"]).await;
-    assert_eq!(indexed, 11 + 2, "eleven records, and the newest one");
+    assert_eq!(
+        indexed,
+        11 + 2,
+        "eleven records, and the fields `at` and `by`"
+    );
 }
 
 #[tokio::test]
@@ -262,7 +266,7 @@ async fn clients_cause_no_commands() {
         assert_eq!(take(&mut reader, 1).await, [client as u64 % 99 + 1]);
     }
     let after = server.calls("evalsha").await + server.calls("subscribe").await;
-    // The node compares the newest position every two seconds.
+    // Every two seconds, the node compares its newest position with the server's.
     assert!(after - before < 10, "{} commands", after - before);
 }
 
@@ -276,7 +280,7 @@ async fn connection_closes_after_the_last_clone_is_dropped() {
         let clients = server.info("clients", "connected_clients").await;
         clients.unwrap().parse::<u64>().unwrap()
     };
-    // Two connections, and the one that asks.
+    // The node's two connections, and the one that runs this command.
     until("the node is connected", async || connected().await == 3).await;
     drop(reader);
     until("the connections are closed", async || {
@@ -297,6 +301,6 @@ async fn hub_rejects_runs() {
     assert_eq!(spawned.await.unwrap_err(), HubError::SharedRun);
     let resumed = hub.resume("a", Start::First).await;
     assert_eq!(resumed.unwrap_err(), HubError::SharedRun);
-    // The hub's topics can be used otherwise.
+    // The hub can still be used for topics without runs.
     hub.topic("a").await.unwrap().publish(&1).await.unwrap();
 }

@@ -144,7 +144,7 @@ async fn documented_rule_is_sufficient_and_necessary() {
 }
 
 #[tokio::test]
-async fn lost_right_makes_publishing_unavailable() {
+async fn revoked_permission_makes_publish_unavailable() {
     let server = Server::in_memory().await;
     let redis = Redis::open(server.url()).await.unwrap();
     let numbers = open_topic(&redis, "numbers").await;

@@ -20,7 +20,7 @@ use support::{
 };
 use tokio::time::timeout;
 
-/// Starts a server that sends its data to a replica without waiting for others.
+/// Starts a server that sends its data to a replica without waiting for further replicas.
 async fn master() -> Server {
     Server::start(&[IN_MEMORY, &["--repl-diskless-sync-delay", "0"]].concat()).await
 }
@@ -74,7 +74,7 @@ async fn failover_rolls_back_exactly_the_lost_events() {
         let () = replica.run(&["REPLICAOF", "NO", "ONE"]).await;
         proxy.redirect(replica.port());
         proxy.cut();
-        // More events than were lost, so that the numbers do not tell.
+        // Publish more events than were lost, so that the numbers alone do not reveal the loss.
         for value in 200..210 {
             publish_stubbornly(&there, value.into(), value).await;
         }
@@ -83,7 +83,7 @@ async fn failover_rolls_back_exactly_the_lost_events() {
         let rest = Vec::from_iter(200..210);
         assert_eq!(take(&mut all, 10).await, rest);
         assert_eq!(take(&mut some, 10).await, rest);
-        // Clients that were away.
+        // These clients were not connected during the failover.
         let mut unaffected = there.subscribe(ids[9].clone());
         assert_eq!(take(&mut unaffected, 10).await, rest);
         for id in lost_ids {
@@ -99,7 +99,7 @@ async fn failover_rolls_back_exactly_the_lost_events() {
 }
 
 #[tokio::test]
-async fn demoted_master_is_left() {
+async fn node_reconnects_after_its_master_is_demoted() {
     let master = master().await;
     let (replica, _replication) = replica_of(&master).await;
     let proxy = Proxy::start(master.port()).await;
@@ -129,7 +129,7 @@ async fn replica_is_rejected_at_open() {
 }
 
 #[tokio::test]
-async fn event_without_replicas_is_unknown() {
+async fn publish_is_unknown_without_replicas() {
     let master = master().await;
     let (_replica, replication) = replica_of(&master).await;
     let redis = Redis::builder()

@@ -149,8 +149,8 @@ pub(crate) fn tests() -> Vec<Step> {
                 "xtask",
             ],
         )
-        // When the package is installed, Debian may also start a service. It is harmless, because
-        // the tests start their own servers on other ports.
+        // Installing the package may also start a Redis service. The service does not affect the
+        // tests, because they start their own servers on other ports.
         .needs("redis-server", "redis-server"),
         Step::cargo(
             "examples",

@@ -68,7 +68,8 @@ impl Writer {
         }
     }
 
-    /// If the disk is still full, removes an expired topic, whose pages can then be reused.
+    /// If the disk is still full, removes records of an expired topic, whose pages can then be
+    /// reused.
     fn make_room(&mut self) {
         if let State::Full { .. } = self.state {
             if self.expired.is_empty() {
@@ -139,8 +140,9 @@ impl Writer {
         if self.shared.storage.first_fault() != Some(Fault::Full) {
             return self.fail(Vec::new(), &failed);
         }
-        // A removal writes copies of the pages that it changes. There may still be room for events, so
-        // the log does not become unhealthy, and the next sweep tries again with fewer records.
+        // A removal needs free space, because it writes copies of the pages that it changes.
+        // Smaller writes may still succeed, so the log does not become unhealthy. After the next
+        // sweep, the writer tries again with fewer records.
         self.step = (self.step / 8).max(1);
         self.expired.clear();
         self.sweep_after = None;
@@ -281,7 +283,7 @@ mod tests {
         writer::Settings,
     };
 
-    /// Returns a writer for a log that `prepare` has changed.
+    /// Returns a writer for an in-memory log, to which `prepare` has been applied.
     fn writer(prepare: impl FnOnce(&Database)) -> (Writer, Sender<Command>) {
         let (storage, database) = open::open_backend(Box::new(InMemoryBackend::new())).unwrap();
         prepare(&database);

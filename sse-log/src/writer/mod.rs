@@ -7,7 +7,7 @@
 //! | `Poisoned` | is rejected |
 //!
 //! While the state is `Healthy`, the writer also removes topics that have expired and are not in
-//! use, and compacts the file.
+//! use, and compacts the file. While the state is `Full`, it removes such topics to free space.
 
 mod maintenance;
 
@@ -75,9 +75,9 @@ pub(crate) struct Writer {
     sweep_after: Option<String>,
     /// The topics that have expired and are about to be removed.
     expired: VecDeque<String>,
-    /// The number of records to remove in the next transaction.
+    /// The maximum number of records that the next removal removes.
     step: u64,
-    /// The time of the last append, or of the last attempt to compact the file.
+    /// The time of the last request, or of the last compaction that a read prevented.
     idle_since: Instant,
     /// Whether the file may contain enough unused space to be worth compacting. Set when records are
     /// stored or removed.
@@ -95,7 +95,8 @@ impl Writer {
             commands,
             settings,
             state: State::Healthy,
-            // The application may open topics with other limits first.
+            // Before the first sweep, give the application time to open its topics, so that they
+            // are not removed.
             sweep_at: Instant::now() + settings.sweep_interval,
             sweep_after: None,
             expired: VecDeque::new(),

@@ -1,7 +1,7 @@
--- Calls each command that the other scripts use, without an effect that lasts.
--- KEYS: a key that is not used otherwise
--- ARGV: a channel
--- Returns the first command that the user may not call, and the server's message, or {}.
+-- Calls each command that the other scripts use, without leaving any changes.
+-- KEYS: a key that is not used for anything else
+-- ARGV: a channel that is not used for anything else
+-- Returns {command, message} for the first command that the user is not allowed to call, or {}.
 
 local key = KEYS[1]
 local commands = {

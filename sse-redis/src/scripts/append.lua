@@ -2,17 +2,19 @@
 -- KEYS: the log, the index of the keys
 -- ARGV: the epoch of a new log, the record's key, 'b' or 'e', the body, the number of events to keep,
 --   the bytes to keep, the milliseconds to keep or '', the channel, the largest body that is sent to
---   the channel, '1' if a write is needed even if the record is already stored
+--   the channel, '1' if the script must write something even if the record is already stored
 -- Returns {'new' or 'known', id, key of the record before, number of foreign entries} or {'ended'}.
 
 local log, index, channel = KEYS[1], KEYS[2], ARGV[8]
 local key, kind, body = ARGV[2], ARGV[3], ARGV[4]
 local top, foreign = newest(log)
 
--- The index maps the key of each record to its number. 'at' and 'by' are the id and the key of the
--- newest record. If they differ from those of the log, the index is created again.
+-- The index maps the key of each record to the record's number. The fields 'at' and 'by' contain
+-- the id and the key of the newest record. If they differ from those in the log, the index is
+-- recreated.
 local function create_index()
-  -- A server that is out of memory rejects only a script's first write, and never rejects `DEL`.
+  -- A server that is out of memory can reject only a script's first write, and never rejects `DEL`.
+  -- The first write is therefore an `HSET`, so that the script fails before it changes anything.
   redis.call('HSET', index, 'at', '')
   redis.call('DEL', index)
   local from = '-'
@@ -28,7 +30,7 @@ local function create_index()
   redis.call('HSET', index, 'at', top[1], 'by', key_of(top))
 end
 
--- Returns the record with the key that is to be appended, if it is stored.
+-- Returns the stored record that has the same key as the record to append, or nil.
 local function look_up()
   local known = redis.call('HMGET', index, 'at', 'by', key)
   local number = known[3]
@@ -45,8 +47,9 @@ local function size_up_to(entry)
   return tonumber(entry[2][6]) or 0
 end
 
--- Removes the oldest records that exceed the limits, except the newest of these records. After the
--- limits have been lowered, the removal is spread over several appends.
+-- Removes the oldest records that exceed the limits, except the newest of these records. A call
+-- removes at most 100 records, so after the limits have been lowered, several appends share the
+-- work.
 local function trim(total, now)
   local ending = kind == 'e' and 1 or 0
   local events, bytes, age = math.max(tonumber(ARGV[5]), 1), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -92,8 +95,8 @@ total = total + #body
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
--- Copies the records to a new log, because the greatest id of a stream cannot be reduced. The key of
--- the index holds the copy for the moment.
+-- Copies the records to a new stream, because the greatest id of a stream cannot be reduced. The
+-- copy is created under the key of the index and then renamed.
 local function repair()
   redis.call('DEL', index)
   if not top then
@@ -119,8 +122,8 @@ if failed then
   return failed
 end
 
--- The record is stored. An error must not hide that. The next append creates an incomplete index
--- again, and the nodes notice a missing message.
+-- The record is stored, and a later error must not hide that. If the index is not updated, the next
+-- append recreates it. If the message is not sent, the nodes notice when they compare positions.
 pcall(function()
   if not top then
     redis.call('DEL', index)

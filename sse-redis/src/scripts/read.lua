@@ -1,8 +1,8 @@
 -- Reads the records of a log, and creates the log if it does not exist.
 -- KEYS: the log
 -- ARGV: the epoch of a new log, the number of the record before the first one, the bytes to read
--- Returns {time in ms, id and key of the newest record, number of foreign entries, records}. If the
--- record before the first one still exists, it is part of the records.
+-- Returns {time in ms, id and key of the newest record, number of foreign entries, records}. The
+-- record with the number ARGV[2] is included if it still exists.
 
 local log = KEYS[1]
 local after, bytes = ARGV[2], tonumber(ARGV[3])

@@ -1,10 +1,12 @@
--- Functions shared by all scripts. A topic's log is a stream whose ids are <epoch>-<number>.
---   {'k', key, 't', time in ms, 'c', size of all bodies up to this one, 'b' or 'e', body}
+-- Functions shared by the scripts append, read and tails. A topic's log is a stream whose ids are
+-- <epoch>-<number>.
+--   {'k', key, 't', time in ms, 'c', size of all bodies including this one, 'b' or 'e', body}
 --     is a record. 'e' marks the end of the topic.
---   {'s', ''} with the number 0 is the start of a log that has no records yet.
+--   {'s', ''} with the number 0 is the start of a log that was created before it had any records.
 -- All other entries were added by another program.
 
-local MOST_FOREIGN = 10000
+-- The number of foreign entries after which the search for the newest entry of our own stops.
+local MAX_FOREIGN = 10000
 
 local function is_own(entry)
   local fields = entry[2]
@@ -33,11 +35,11 @@ local function id_of(epoch, number)
 end
 
 local function not_a_log()
-  return redis.error_reply('NOTALOG the stream contains only entries of another program')
+  return redis.error_reply('NOTALOG the stream contains entries of another program')
 end
 
--- Returns the newest entry that is our own, and the ids of the entries after it. Returns nil if the
--- log has no entries of our own.
+-- Returns the newest entry of our own, and the ids of the entries after it. The entry is nil if the
+-- log contains no entries of our own, or if more than MAX_FOREIGN entries follow it.
 local function newest(log)
   local foreign, from = {}, '+'
   repeat
@@ -52,7 +54,7 @@ local function newest(log)
     if #page > 0 then
       from = '(' .. page[#page][1]
     end
-  until #page < count or #foreign > MOST_FOREIGN
+  until #page < count or #foreign > MAX_FOREIGN
   return nil, foreign
 end
 
@@ -62,8 +64,9 @@ local function entry_at(log, id)
 end
 
 -- Adds an entry. If another program has given the log a greater id, or has removed our newest
--- entries, calls `repair` and tries again. Returns the error, if any. Nothing must be written before
--- this call, because a server that is out of memory rejects only a script's first write.
+-- entries, calls `repair` and tries again. Returns the error, if any. A server that is out of
+-- memory can reject only a script's first write, so a write that it never rejects, such as `DEL`,
+-- must not precede this call.
 local function add(log, id, repair, ...)
   local added = redis.pcall('XADD', log, id, ...)
   local message = type(added) == 'table' and added.err

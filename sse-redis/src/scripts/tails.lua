@@ -1,4 +1,4 @@
--- Returns {id, key} of each log's newest record, or {} if the log does not exist.
+-- Returns {id, key} of each log's newest record, or {} if the key does not contain a log.
 -- KEYS: the logs
 
 local tails = {}

@@ -50,14 +50,16 @@ pub async fn publish_stubbornly(topic: &Topic<u64>, key: u128, value: u64) -> Ev
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, publishing).await.expect("not stored")
+    let published = timeout(PATIENCE, publishing).await;
+    published.expect("the event was not stored in time")
 }
 
 /// Returns the next event or the gap before it. Returns `None` at the end of the topic.
 pub async fn recv<T: Clone + Send + Sync + 'static>(
     reader: &mut Subscription<T>,
 ) -> Option<Result<(EventId, T), Gap>> {
-    let next = timeout(PATIENCE, reader.recv()).await.expect("no event");
+    let next = timeout(PATIENCE, reader.recv()).await;
+    let next = next.expect("no event arrived in time");
     next.map(|next| next.map(|update| (update.id().clone(), (*update).clone())))
 }
 
@@ -107,5 +109,6 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(timeout(PATIENCE, waiting).await.is_ok(), "never: {what}");
+    let waited = timeout(PATIENCE, waiting).await;
+    assert!(waited.is_ok(), "timed out while waiting until {what}");
 }

@@ -77,20 +77,20 @@ impl Proxy {
         }
     }
 
-    /// Stops to forward data, without closing a connection. New connections forward nothing either.
+    /// Stops forwarding data, but closes no connection. New connections forward nothing either.
     pub fn black_hole(&self) {
         self.shared.is_black_hole.store(true, Ordering::Relaxed);
         self.stall();
     }
 
-    /// Stops to forward the data of the open connections.
+    /// Stops forwarding the data of the open connections.
     pub fn stall(&self) {
         for connection in &*self.shared.connections.lock().unwrap() {
             connection.is_stalled.send_replace(true);
         }
     }
 
-    /// Forwards all data that has been held back.
+    /// Forwards the data that has been held back, and all further data.
     pub fn heal(&self) {
         self.shared.is_black_hole.store(false, Ordering::Relaxed);
         for connection in &*self.shared.connections.lock().unwrap() {
@@ -98,7 +98,7 @@ impl Proxy {
         }
     }
 
-    /// Stops to forward the data of the open pub/sub connections.
+    /// Stops forwarding the data of the open pub/sub connections.
     pub fn stall_subscribers(&self) {
         for connection in &*self.shared.connections.lock().unwrap() {
             if connection.has_subscribed.load(Ordering::Relaxed) {

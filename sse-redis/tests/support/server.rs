@@ -16,10 +16,10 @@ use tokio::{
 
 use super::PATIENCE;
 
-/// Every write is on the disk before the server confirms it.
+/// The arguments of a server that stores every write on the disk before it confirms the write.
 pub const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 
-/// A server without persistence.
+/// The arguments of a server without persistence.
 pub const IN_MEMORY: &[&str] = &["--appendonly", "no"];
 
 /// A server on a free port, in a directory of its own. It is killed when this is dropped.
@@ -90,7 +90,7 @@ impl Server {
             assert!(start.elapsed() < PATIENCE, "the server does not respond");
             if let Ok(mut admin) = self.connect().await {
                 let pong = cmd("PING").query_async::<String>(&mut admin).await;
-                // The access control list may deny it.
+                // The server is ready even if its access control list denies the `PING`.
                 let is_loading = |error: &redis::RedisError| error.to_string().contains("LOADING");
                 if pong.is_ok() || pong.is_err_and(|error| !is_loading(&error)) {
                     return true;
@@ -151,7 +151,8 @@ fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Child {
         .expect("redis-server must be installed (Debian: redis-server)")
 }
 
-/// Returns a free port, below the ports that a cluster uses in addition.
+/// Returns a free port. In cluster mode, the server also uses the port whose number is 10,000
+/// higher, so this number must be valid as well.
 pub fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(20_000..32_000);

@@ -23,7 +23,7 @@ pub(crate) struct TryLater {
     pub(crate) after: Duration,
 }
 
-/// A rejection in the extensions of its response.
+/// The extension of a response that was created from a [`TryLater`].
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     later: TryLater,
@@ -40,7 +40,7 @@ impl TryLater {
         }
     }
 
-    /// Returns a response with a `Retry-After` header. The response also contains `self` as an
+    /// Returns a response with a `Retry-After` header. The response also contains `self` in an
     /// extension, so that the endpoint can replace the response if the client is an `EventSource`.
     pub(crate) fn into_response(self, status: StatusCode) -> Response {
         let mut response = status.into_response();
@@ -51,8 +51,8 @@ impl TryLater {
         response
     }
 
-    /// Returns the rejection from which a response was created, unless the response's status has been
-    /// changed since.
+    /// Returns the rejection from which a response was created, if any, unless the response's
+    /// status has been changed since.
     pub(crate) fn of(response: &Response) -> Option<Self> {
         let sent: &Sent = response.extensions().get()?;
         (sent.status == response.status()).then_some(sent.later)

@@ -105,7 +105,7 @@ async fn value_with_a_repeated_key_is_the_stored_one() {
 }
 
 /// The engine has lost all events that the node holds. Until the node has read the log again, a
-/// reader that starts now receives a gap before it receives older events.
+/// reader that starts at [`Start::Now`] receives a gap before it receives older events.
 #[tokio::test(start_paused = true)]
 async fn reader_receives_a_gap_while_a_log_is_read_again() {
     let fake = Fake::new();

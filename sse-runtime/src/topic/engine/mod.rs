@@ -46,8 +46,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// repeat, delay or reorder records on the way, because the node repairs its copy of the topic.
     fn start(&self, feed: Feed);
 
-    /// Returns whether several processes can use the engine at the same time. A hub then rejects runs,
-    /// because it could not tell whether another process is executing a run.
+    /// Returns whether several processes can use the engine at the same time. In that case, a hub
+    /// rejects runs, because it cannot tell whether another process is executing a run.
     fn is_shared(&self) -> bool {
         false
     }

@@ -49,7 +49,9 @@ pub enum HubError {
     StoredRun,
     /// A run was requested from a hub whose topics are stored by an engine that several processes
     /// share. The hub cannot tell whether another process is executing the run.
-    #[error("runs need an engine that only this process uses; use a hub in memory for runs")]
+    #[error(
+        "runs cannot be stored by an engine that several processes share; use an in-memory hub"
+    )]
     SharedRun,
     /// Another hub has the topic open with another type of value.
     #[error("another hub has the topic open with another type of value; use another prefix")]

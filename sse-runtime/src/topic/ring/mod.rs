@@ -240,8 +240,8 @@ impl<T> Ring<T> {
         drop((held, batch));
     }
 
-    /// Empties the ring, because the engine has lost all of its events, and prepares to fill it with
-    /// older events that the log still contains.
+    /// Empties the ring, because the engine has lost all events that the ring holds. The caller
+    /// then fills the ring with older events that the log still contains.
     pub(crate) fn refill(&self) {
         self.cut(None);
         self.skip_to(Place::START);

@@ -45,9 +45,9 @@ pub(crate) struct State<T> {
     /// The place before the oldest held event, numbered as in the events' ids. Tracked only if an
     /// engine stores the topic. In an in-memory topic, it follows from the sequence numbers.
     pub(crate) boundary: Place,
-    /// The gap that a reader receives first if it starts at an event rather than after an id, or
-    /// `None` unless the ring has been emptied and is being filled from the log again. Such a reader
-    /// would otherwise take old events for new ones.
+    /// The reason for the gap that a reader without an id receives first while the emptied ring is
+    /// being refilled from the log, or `None` if the ring is not being refilled. Without this gap,
+    /// the reader would mistake old events for new ones.
     pub(crate) refilling: Option<GapReason>,
     /// The changes that may force a reader to continue at another position. Empty while there are
     /// no readers.

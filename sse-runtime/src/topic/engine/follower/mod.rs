@@ -11,6 +11,7 @@
 //! | state | a record from the feed |
 //! | --- | --- |
 //! | `Repairing` | is buffered and applied after the log has been read, unless it was received before the last read began |
+//! | `Repairing`, while the repair waits before it reads on behalf of a reader | is handled as in the state `Live` |
 //! | `Live` | is inserted into the ring if it follows the ring's newest record, is ignored if the ring already contains it, and otherwise starts a repair |
 //!
 //! A topic that is being opened is `Repairing` and has no epoch yet. Because the feed is started
@@ -71,7 +72,8 @@ pub(crate) struct Follower<T> {
     is_open: watch::Sender<bool>,
     is_watched: AtomicBool,
     /// The bodies and values of the events that are being published, so that these values need not
-    /// be decoded from the log. Two events with the same key may be published at the same time.
+    /// be decoded from the log. Two events may be published with the same key at the same time, so
+    /// a value is used only if its body equals the stored one.
     publishing: Mutex<HashMap<Key, (Bytes, T)>>,
     this: Weak<Self>,
 }
@@ -86,9 +88,9 @@ struct State {
     failing: Option<(End, Arc<Failure>)>,
     /// The records received since the last read began, or `None` if the state is `Live`.
     repairing: Option<Buffer>,
-    /// Whether the repair is waiting before it begins a read. No read is in progress, so records are
-    /// applied as in the state `Live`. Otherwise, clients could delay a topic's events by sending
-    /// made-up ids.
+    /// Whether the repair is waiting before it begins its next read. Meanwhile, records are applied
+    /// as in the state `Live`. If they were buffered, clients could delay a topic's events by
+    /// sending made-up ids.
     is_waiting: bool,
     /// Whether the feed may have skipped a record since the last read began.
     is_suspect: bool,
