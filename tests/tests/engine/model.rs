@@ -524,4 +524,8 @@ fn older_events_are_read_again_after_a_loss() {
     let publishes = [Op::Publish(0); KEPT + 1];
     let ops = [&[Op::Open(0)], &publishes[..], &[Op::Lose(KEPT)]];
     run(&ops.concat(), Policy::Skip, false);
+    // The log ends even before the events that the node has evicted.
+    let publishes = [Op::Publish(0); KEPT + 2];
+    let ops = [&[Op::Open(0)], &publishes[..], &[Op::Lose(KEPT + 1)]];
+    run(&ops.concat(), Policy::Skip, false);
 }

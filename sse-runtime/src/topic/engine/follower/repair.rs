@@ -213,9 +213,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 let is_known = page.before.mark.is_some() && known(page.before) == page.before.mark;
                 if !is_known {
                     // The log contains none of the ring's records.
-                    self.ring.cut(None);
-                    self.ring.skip_to(page.before);
-                    newest.newest = page.before;
+                    self.ring.refill();
+                    newest.newest = Place::START;
                     state.end = None;
                     return Ok(());
                 }
