@@ -110,9 +110,12 @@ async fn answer(
 
 /// Stops writing an answer. Its readers receive the words written so far, then `done`. Does nothing if
 /// the answer has already ended.
-async fn stop_answer(Path(id): Path<String>, State(answers): State<Hub<Piece>>) -> StatusCode {
-    answers.abort(&id);
-    StatusCode::NO_CONTENT
+async fn stop_answer(
+    Path(id): Path<String>,
+    State(answers): State<Hub<Piece>>,
+) -> Result<StatusCode, HubError> {
+    answers.abort(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Responds to a conversation with a stream of chunks if the request contains `"stream": true`.

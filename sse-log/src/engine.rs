@@ -8,7 +8,7 @@ use std::{
 
 use redb::ReadTransaction;
 use sse_runtime::topic::engine::{
-    AppendError, Appended, BoxFuture, Engine, Feed, Keep, Page, Record, Tail, Unreachable,
+    AppendError, Appended, BoxFuture, Engine, Feed, Keep, Page, Record, RunOwner, Tail, Unreachable,
 };
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -125,6 +125,7 @@ impl Engine for LogEngine {
         topic: &'a str,
         record: Record,
         keep: Keep,
+        _: Option<RunOwner>,
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(async move {
             let stopped = || -> Box<dyn Error + Send + Sync> { Box::new(writer_stopped()) };

@@ -36,6 +36,7 @@ impl RedisBuilder {
                 unhealthy_after: Duration::from_secs(10),
                 max_event_bytes: 1024 * 1024,
                 replicas: 0,
+                run_ttl: Duration::from_secs(10),
                 prefix: "sse:".to_owned(),
                 #[cfg(feature = "tls")]
                 root_certificate: None,
@@ -63,6 +64,27 @@ impl RedisBuilder {
     /// before the replicas have confirmed it.
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.settings.replicas = replicas;
+        self
+    }
+
+    /// Sets the time after which a [run](sse_runtime::Hub::spawn) is lost if the server that is
+    /// executing it does not respond. The default is 10 seconds. Another server then ends the run or,
+    /// with [`spawn_or_resume`](sse_runtime::Hub::spawn_or_resume), continues it. All servers that
+    /// share topics must use the same time.
+    ///
+    /// A server checks for lost runs every quarter of this time. It considers a run lost only after
+    /// its own connection to Redis has existed for this time, so that runs survive an outage of
+    /// Redis.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `ttl` is shorter than 100 milliseconds.
+    pub fn run_ttl(mut self, ttl: Duration) -> Self {
+        assert!(
+            ttl >= Duration::from_millis(100),
+            "a run's lease must last for at least 100 milliseconds"
+        );
+        self.settings.run_ttl = ttl;
         self
     }
 

@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) unhealthy_after: Duration,
     pub(crate) max_event_bytes: usize,
     pub(crate) replicas: usize,
+    pub(crate) run_ttl: Duration,
 }
 
 /// The settings of a [`RedisBuilder`](crate::RedisBuilder).
@@ -31,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) unhealthy_after: Duration,
     pub(crate) max_event_bytes: usize,
     pub(crate) replicas: usize,
+    pub(crate) run_ttl: Duration,
     pub(crate) prefix: String,
     #[cfg(feature = "tls")]
     pub(crate) root_certificate: Option<Vec<u8>>,
@@ -70,6 +72,7 @@ impl Config {
             unhealthy_after: settings.unhealthy_after,
             max_event_bytes: settings.max_event_bytes,
             replicas: settings.replicas,
+            run_ttl: settings.run_ttl,
         })
     }
 
@@ -81,6 +84,16 @@ impl Config {
     /// Returns the key of the index of a topic's record keys.
     pub(crate) fn index(&self, topic: &str) -> String {
         format!("{}keys:{topic}", self.prefix)
+    }
+
+    /// Returns the key of the run that publishes to a topic.
+    pub(crate) fn run(&self, topic: &str) -> String {
+        format!("{}run:{topic}", self.prefix)
+    }
+
+    /// Returns the key of the expiry times of all leases.
+    pub(crate) fn leases(&self) -> String {
+        format!("{}leases", self.prefix)
     }
 
     /// Returns the channel to which a topic's records are published. The channels of all databases

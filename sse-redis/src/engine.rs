@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use redis::{Value, aio::MultiplexedConnection, cmd};
 use sse_runtime::topic::engine::{
-    AppendError, Appended, BoxFuture, Engine, Feed, Keep, Kind, Page, Record, Tail, Unreachable,
+    AppendError, Appended, BoxFuture, Engine, Feed, Keep, Kind, Page, Record, RunLeases, RunOwner,
+    Tail, Unreachable,
 };
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -36,7 +37,7 @@ const READ_PATIENCE: Duration = Duration::from_secs(5);
 const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 pub(crate) struct RedisEngine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// The session ends when this is dropped.
     requests: Requests,
     reads: Semaphore,
@@ -53,7 +54,12 @@ impl RedisEngine {
 
     /// Converts an error returned by a request for `key`. If the server is no longer the master,
     /// ends the session, which then reconnects.
-    fn failure(&self, connections: &Connections, error: &redis::RedisError, key: &str) -> Failure {
+    pub(crate) fn failure(
+        &self,
+        connections: &Connections,
+        error: &redis::RedisError,
+        key: &str,
+    ) -> Failure {
         if is_demoted(error) {
             connections.lost.notify_one();
         }
@@ -65,6 +71,7 @@ impl RedisEngine {
         topic: &str,
         record: Record,
         keep: Keep,
+        owner: Option<RunOwner>,
     ) -> Result<Appended, AppendError> {
         let config = &self.shared.config;
         let (len, max) = (record.body.len(), config.max_event_bytes);
@@ -76,7 +83,7 @@ impl RedisEngine {
         let Some((mut appends, turn)) = connections.appends.take() else {
             let mut commands = connections.commands.clone();
             return self
-                .append_on(&mut commands, &connections, topic, record, keep)
+                .append_on(&mut commands, &connections, topic, record, keep, owner)
                 .await;
         };
         let turn = timeout_at(deadline, turn.lock_owned()).await;
@@ -85,7 +92,7 @@ impl RedisEngine {
             AppendError::Unavailable(Box::new(Failure::Busy { waited }))
         })?;
         let appended = self
-            .append_on(&mut appends, &connections, topic, record, keep)
+            .append_on(&mut appends, &connections, topic, record, keep, owner)
             .await?;
         self.wait_for_replicas(&mut appends).await?;
         Ok(appended)
@@ -98,6 +105,7 @@ impl RedisEngine {
         topic: &str,
         record: Record,
         keep: Keep,
+        owner: Option<RunOwner>,
     ) -> Result<Appended, AppendError> {
         let config = &self.shared.config;
         let count = |count: u64| count.min(MAX_NUMBER).to_string().into();
@@ -106,8 +114,16 @@ impl RedisEngine {
             Kind::Event => "b",
             Kind::End => "e",
         };
-        let keys = [config.log(topic), config.index(topic)];
-        let arguments: [Bytes; 10] = [
+        let keys = [
+            config.log(topic),
+            config.index(topic),
+            config.run(topic),
+            config.leases(),
+        ];
+        let owner = owner.map_or(Bytes::new(), |owner| {
+            Bytes::copy_from_slice(&owner.to_bytes())
+        });
+        let arguments: [Bytes; 12] = [
             wire::new_epoch().to_string().into(),
             Bytes::copy_from_slice(&record.key.to_bytes()),
             kind.into(),
@@ -117,7 +133,9 @@ impl RedisEngine {
             keep.age.map_or(Bytes::new(), age),
             config.channel(topic).into(),
             count(MAX_MESSAGE_BODY),
-            if config.replicas > 0 { "1" } else { "0" }.into(),
+            flag(config.replicas > 0),
+            Bytes::copy_from_slice(topic.as_bytes()),
+            owner,
         ];
         let running = self
             .shared
@@ -126,10 +144,11 @@ impl RedisEngine {
             .run(connection, &keys, &arguments);
         let reply = timeout(config.publish_timeout, running).await;
         let reply = reply.map_err(|_| Failure::no_reply(config, config.publish_timeout))?;
-        let [log, _] = keys;
+        let [log, ..] = keys;
         let reply = reply.map_err(|error| self.failure(connections, &error, &log))?;
         match wire::append_reply(&reply).ok_or(Failure::Malformed { key: log.clone() })? {
             AppendReply::Ended => Err(AppendError::Ended),
+            AppendReply::Fenced => Err(AppendError::Fenced),
             AppendReply::Stored(appended, removed) => {
                 if removed > 0 {
                     tracing::warn!(
@@ -220,13 +239,18 @@ impl RedisEngine {
     }
 }
 
+/// Encodes a Boolean argument of a script.
+pub(crate) fn flag(value: bool) -> Bytes {
+    Bytes::from_static(if value { b"1" } else { b"0" })
+}
+
 impl Engine for RedisEngine {
     fn start(&self, feed: Feed) {
         self.shared.set_feed(feed);
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn run_leases(&self) -> Option<&dyn RunLeases> {
+        Some(self)
     }
 
     fn watch<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
@@ -258,8 +282,9 @@ impl Engine for RedisEngine {
         topic: &'a str,
         record: Record,
         keep: Keep,
+        owner: Option<RunOwner>,
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        Box::pin(self.append(topic, record, keep))
+        Box::pin(self.append(topic, record, keep, owner))
     }
 
     fn tails<'a>(

@@ -58,6 +58,27 @@
 //!
 //! Except with `appendfsync always`, clients may receive an event before it is on the disk.
 //!
+//! # Runs
+//!
+//! [`Hub::spawn`](sse_runtime::Hub::spawn) starts a run on one of the servers, no matter how many
+//! servers receive a request for it. The clients of all servers read the run, and
+//! [`Hub::abort`](sse_runtime::Hub::abort) stops it from any server.
+//!
+//! The server that executes a run renews a lease in Redis. If the server stops, or if it does not reach
+//! Redis for [10 seconds](RedisBuilder::run_ttl), the run is lost. Another server then ends the run
+//! within 5 more seconds. Its clients receive the events that were published, followed by a `close` event
+//! with the reason `producer_lost`. If the run was started by
+//! [`Hub::spawn_or_resume`](sse_runtime::Hub::spawn_or_resume), another server continues it instead,
+//! and the clients' streams stay open.
+//!
+//! A run cannot publish anything after another server has ended or continued it, because the script
+//! that stores an event also checks the owner of the run. For example, if a server was suspended, its
+//! next call to `publish` returns [`Fenced`](sse_runtime::topic::PublishError::Fenced) or
+//! [`Finished`](sse_runtime::topic::PublishError::Finished), and its run is stopped.
+//!
+//! If Redis is not available, runs go on, but they cannot publish. When Redis is available again, the
+//! servers first renew their leases, so an outage does not end any runs.
+//!
 //! # Errors
 //!
 //! If there is no connection, [`publish`](sse_runtime::Topic::publish) waits for up to
@@ -80,6 +101,7 @@
 //! ACL SETUSER app on >secret ~sse:* resetchannels &sse:* -@all
 //!     +eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim
 //!     +hset +hget +hmget +hdel +rename +del
+//!     +zadd +zrem +zscore +zrangebyscore
 //!     +publish +subscribe +unsubscribe +ping +info
 //! ```
 //!
@@ -94,8 +116,10 @@
 //! | `sse:log:prices` | stream | the events of the topic `prices` |
 //! | `sse:keys:prices` | hash | an index of these events, which is used to recognize events that are published again. If it is missing, it is recreated from the stream |
 //! | `sse:feed:0:prices` | channel | new events of the topic `prices` in database 0 |
+//! | `sse:run:prices` | hash | the owner of the [run](#runs) that publishes to the topic `prices`. It is deleted when the run ends |
+//! | `sse:leases` | sorted set | the times at which the leases of all runs expire |
 //!
-//! To delete a topic, delete both keys. If the topic is open, its clients get a gap.
+//! To delete a topic, delete the first two keys. If the topic is open, its clients get a gap.
 //!
 //! Other programs must not write to these keys. If another program adds entries to a stream, they
 //! are skipped with a warning, and the next event that is published removes those that are newer
@@ -126,9 +150,7 @@
 //! example through DNS or a proxy. If the master becomes a replica, the crate disconnects from it
 //! within about a second and connects again.
 //!
-//! Runs and presence are not shared between servers. A hub whose topics are stored in Redis rejects
-//! runs ([`HubError::SharedRun`](sse_runtime::topic::HubError::SharedRun)), because a server cannot
-//! tell whether another server is executing a run. Use a separate in-memory hub for runs.
+//! Presence is not shared between servers.
 
 mod builder;
 mod config;
@@ -137,6 +159,7 @@ mod engine;
 mod error;
 mod failure;
 mod redis;
+mod run_leases;
 mod scripts;
 mod session;
 mod shared;

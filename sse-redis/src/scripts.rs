@@ -8,6 +8,11 @@ pub(crate) struct Scripts {
     pub(crate) append: Script,
     pub(crate) read: Script,
     pub(crate) tails: Script,
+    pub(crate) claim: Script,
+    pub(crate) renew: Script,
+    pub(crate) release: Script,
+    pub(crate) expired: Script,
+    pub(crate) report: Script,
     pub(crate) allowed: Script,
 }
 
@@ -19,6 +24,11 @@ impl Scripts {
             append: script(include_str!("scripts/append.lua")),
             read: script(include_str!("scripts/read.lua")),
             tails: script(include_str!("scripts/tails.lua")),
+            claim: script(include_str!("scripts/claim.lua")),
+            renew: script(include_str!("scripts/renew.lua")),
+            release: script(include_str!("scripts/release.lua")),
+            expired: script(include_str!("scripts/expired.lua")),
+            report: script(include_str!("scripts/report.lua")),
             allowed: Script::new(include_str!("scripts/allowed.lua").to_owned()),
         }
     }

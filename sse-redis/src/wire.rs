@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::Value;
-use sse_runtime::topic::engine::{Appended, Epoch, Key, Kind, Page, Place, Record, Stored, Tail};
+use sse_runtime::topic::engine::{
+    Appended, Claimed, Epoch, Key, Kind, Page, Place, Record, Renewed, Stored, Tail,
+};
 
 /// The digits of an [`Epoch`], in the order of their values.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -87,11 +89,18 @@ pub(crate) enum AppendReply {
     /// added and that the script has removed.
     Stored(Appended, u64),
     Ended,
+    Fenced,
 }
 
 pub(crate) fn append_reply(reply: &Value) -> Option<AppendReply> {
     let (status, id, previous, foreign) = match array(reply)? {
-        [_] => return Some(AppendReply::Ended),
+        [status] => {
+            return match bytes(status)? {
+                b"ended" => Some(AppendReply::Ended),
+                b"fenced" => Some(AppendReply::Fenced),
+                _ => None,
+            };
+        }
         [status, id, previous, foreign] => (status, id, previous, foreign),
         _ => return None,
     };
@@ -105,6 +114,36 @@ pub(crate) fn append_reply(reply: &Value) -> Option<AppendReply> {
     };
     let removed = if is_new { number(foreign)? } else { 0 };
     Some(AppendReply::Stored(appended, removed))
+}
+
+/// Decodes a reply of the script `claim`.
+pub(crate) fn claim_reply(reply: &Value) -> Option<Claimed> {
+    Some(match bytes(reply)? {
+        b"new" => Claimed::New,
+        b"taken over" => Claimed::TakenOver,
+        b"held" => Claimed::Held,
+        b"ended" => Claimed::Ended,
+        b"no run" => Claimed::NoRun,
+        _ => return None,
+    })
+}
+
+/// Decodes a reply of the script `renew`.
+pub(crate) fn renew_reply(reply: &Value) -> Option<Renewed> {
+    Some(match array(reply)? {
+        [status, read] if bytes(status)? == b"held" => Renewed::Held {
+            read: number(read).map(Duration::from_millis),
+        },
+        [status] if bytes(status)? == b"lost" => Renewed::Lost,
+        [status] if bytes(status)? == b"ended" => Renewed::Ended,
+        _ => return None,
+    })
+}
+
+/// Decodes a reply of the script `expired`.
+pub(crate) fn expired_reply(reply: &Value) -> Option<Vec<String>> {
+    let topic = |topic| String::from_utf8(bytes(topic)?.to_vec()).ok();
+    array(reply)?.iter().map(topic).collect()
 }
 
 fn tail(id: &Value, key: &Value) -> Option<Tail> {

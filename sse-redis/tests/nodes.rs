@@ -10,7 +10,7 @@ use redis::Value;
 use sse_redis::Redis;
 use sse_runtime::{
     EventId, Hub, Start, Topic,
-    topic::{GapReason, HubError, PublishError},
+    topic::{GapReason, PublishError},
 };
 use support::{
     open_numbers, open_topic, publish_all, read_all, read_to, recv, server::Server, take, until,
@@ -287,20 +287,4 @@ async fn connection_closes_after_the_last_clone_is_dropped() {
         connected().await == 1
     })
     .await;
-}
-
-/// A server cannot tell whether another server is executing a run, so it must not end the run.
-#[tokio::test]
-async fn hub_rejects_runs() {
-    let server = Server::in_memory().await;
-    let (redis, _numbers) = open_numbers(&server.url()).await;
-    let hub: Hub<u64> = Hub::builder(Topic::builder).engine(&redis, "runs").build();
-    let spawned = hub.spawn("a", Start::First, |topic| async move {
-        topic.publish(&1).await.map(drop)
-    });
-    assert_eq!(spawned.await.unwrap_err(), HubError::SharedRun);
-    let resumed = hub.resume("a", Start::First).await;
-    assert_eq!(resumed.unwrap_err(), HubError::SharedRun);
-    // The hub can still be used for topics without runs.
-    hub.topic("a").await.unwrap().publish(&1).await.unwrap();
 }

@@ -91,7 +91,8 @@ async fn wrong_password_is_reported() {
 
 /// The commands of the rule that the documentation recommends.
 const COMMANDS: &str = "+eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim \
-    +hset +hget +hmget +hdel +rename +del +publish +subscribe +unsubscribe +ping +info";
+    +hset +hget +hmget +hdel +rename +del +zadd +zrem +zscore +zrangebyscore \
+    +publish +subscribe +unsubscribe +ping +info";
 
 #[tokio::test]
 async fn documented_rule_is_sufficient_and_necessary() {

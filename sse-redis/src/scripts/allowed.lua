@@ -17,6 +17,10 @@ local commands = {
   {'HDEL', key, 'field'},
   {'RENAME', key, key},
   {'DEL', key},
+  {'ZADD', key, 1, 'k'},
+  {'ZSCORE', key, 'k'},
+  {'ZRANGEBYSCORE', key, '-inf', '+inf'},
+  {'ZREM', key, 'k'},
   {'PUBLISH', ARGV[1], '1.'},
 }
 for _, command in ipairs(commands) do

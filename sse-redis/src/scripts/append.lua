@@ -1,11 +1,14 @@
 -- Appends a record to a log.
--- KEYS: the log, the index of the keys
+-- KEYS: the log, the index of the keys, the run, the leases of all runs
 -- ARGV: the epoch of a new log, the record's key, 'b' or 'e', the body, the number of events to keep,
 --   the bytes to keep, the milliseconds to keep or '', the channel, the largest body that is sent to
---   the channel, '1' if the script must write something even if the record is already stored
--- Returns {'new' or 'known', id, key of the record before, number of foreign entries} or {'ended'}.
+--   the channel, '1' if the script must write something even if the record is already stored, the
+--   topic, the owner of the run that appends the record or ''
+-- Returns {'new' or 'known', id, key of the record before, number of foreign entries}, {'ended'} or
+-- {'fenced'}.
 
-local log, index, channel = KEYS[1], KEYS[2], ARGV[8]
+local log, index, run, leases, channel = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[8]
+local topic, owner = ARGV[11], ARGV[12]
 local key, kind, body = ARGV[2], ARGV[3], ARGV[4]
 local top, foreign = newest(log)
 
@@ -85,6 +88,12 @@ elseif #foreign > 0 then
   return not_a_log()
 end
 
+-- If the server has lost the lease, no other owner has taken the run over. The owner creates the
+-- lease again when it renews it.
+if owner ~= '' and (redis.call('HGET', run, 'owner') or owner) ~= owner then
+  return {'fenced'}
+end
+
 local epoch, number, total, previous = ARGV[1], 0, 0, ''
 if top then
   epoch, number = split(top[1])
@@ -92,8 +101,7 @@ if top then
 end
 local id = id_of(epoch, number + 1)
 total = total + #body
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local now = now_in_ms()
 
 -- Copies the records to a new stream, because the greatest id of a stream cannot be reduced. The
 -- copy is created under the key of the index and then renamed.
@@ -130,6 +138,12 @@ pcall(function()
   end
   redis.call('HSET', index, key, string.format('%.0f', number + 1), 'at', id, 'by', key)
 end)
+if kind == 'e' then
+  pcall(function()
+    redis.call('DEL', run)
+    redis.call('ZREM', leases, topic)
+  end)
+end
 pcall(trim, total, now)
 pcall(function()
   local message = '1?'

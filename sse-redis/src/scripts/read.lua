@@ -38,6 +38,4 @@ while not is_full do
     count = math.max(1, math.min(256, math.floor((bytes - size) * #records / size) + 1))
   end
 end
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-return {string.format('%.0f', now), top[1], key_of(top), #foreign, records}
+return {string.format('%.0f', now_in_ms()), top[1], key_of(top), #foreign, records}

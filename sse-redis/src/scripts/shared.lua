@@ -1,4 +1,4 @@
--- Functions shared by the scripts append, read and tails. A topic's log is a stream whose ids are
+-- Functions shared by the scripts. A topic's log is a stream whose ids are
 -- <epoch>-<number>.
 --   {'k', key, 't', time in ms, 'c', size of all bodies including this one, 'b' or 'e', body}
 --     is a record. 'e' marks the end of the topic.
@@ -32,6 +32,11 @@ end
 
 local function id_of(epoch, number)
   return epoch .. '-' .. string.format('%.0f', number)
+end
+
+local function now_in_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
 local function not_a_log()

@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    future::ready,
+    future::{pending, ready},
     io::Write as _,
     mem,
     ops::{Deref, Range},
@@ -17,7 +17,12 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::{Key, OpenError, batch::Batch, engine::BoxFuture, publish::PublishError};
+use super::{
+    Key, OpenError,
+    batch::Batch,
+    engine::{BoxFuture, RunOwner},
+    publish::PublishError,
+};
 use crate::{
     event::{
         gap::{Gap, GapReason},
@@ -35,6 +40,9 @@ pub(crate) struct Encoded<T> {
     pub(crate) frame: BytesMut,
     /// The key set by the publisher, if any. The topic stores at most one event per key.
     pub(crate) key: Option<Key>,
+    /// The owner of the run that publishes the event, if an engine shared by several processes stores
+    /// the topic.
+    pub(crate) owner: Option<RunOwner>,
 }
 
 /// A published event as stored by a back end.
@@ -56,7 +64,10 @@ pub(crate) struct Entry<T> {
 const OVERHEAD: usize = 16 + 2 * 16 + 2 * 24;
 
 impl<T> Entry<T> {
-    pub(crate) fn new(position: Position, Encoded { value, frame, key }: Encoded<T>) -> Self {
+    pub(crate) fn new(position: Position, encoded: Encoded<T>) -> Self {
+        let Encoded {
+            value, frame, key, ..
+        } = encoded;
         Self {
             key,
             ..Self::stored(position, Some(value), &frame)
@@ -310,12 +321,26 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     fn count_in(&self, sum: &Arc<AtomicUsize>);
 
     /// Finishes the topic. No more events can be published afterwards. An in-memory topic is
-    /// finished when the future is first polled.
-    fn finish(&self) -> Finishing<'_>;
+    /// finished when the future is first polled. See [`Encoded`] for `owner`.
+    fn finish(&self, owner: Option<RunOwner>) -> Finishing<'_>;
 
     /// Finishes the topic after its run has failed. An in-memory topic is finished when the future
-    /// is first polled.
-    fn fail(&self, failure: Arc<Failure>) -> Finishing<'_>;
+    /// is first polled. See [`Encoded`] for `owner`.
+    fn fail(&self, failure: Arc<Failure>, owner: Option<RunOwner>) -> Finishing<'_>;
+
+    /// Waits until the back end has received every event that was stored before this call.
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), OpenError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Returns whether the back end still holds every event that was published to the topic.
+    fn holds_everything(&self) -> bool;
+
+    /// Completes once another process has ended the topic's run. Never completes for a topic that
+    /// only this process can end.
+    fn ended_elsewhere(&self) -> BoxFuture<'_, ()> {
+        Box::pin(pending())
+    }
 
     /// Returns whether nothing has ever been published to the topic.
     fn is_new(&self) -> bool;

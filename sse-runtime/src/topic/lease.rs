@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     OpenError, PublishError,
     backend::{Backend, Encoded, Finishing, Publishing, Read, Reader, StartAt},
-    engine::BoxFuture,
+    engine::{BoxFuture, RunOwner},
 };
 use crate::{
     event::{gap::Gap, id::EventId},
@@ -32,6 +32,9 @@ pub(crate) struct Lease(Arc<Usage>);
 pub(crate) struct InUse<T> {
     backend: Arc<dyn Backend<T>>,
     _lease: Lease,
+    /// The owner of the run to which the handle was passed, if an engine shared by several processes
+    /// stores the topic.
+    owner: Option<RunOwner>,
 }
 
 /// A reader of a hub's topic, along with its lease.
@@ -41,10 +44,15 @@ struct Reading<T> {
 }
 
 impl<T> InUse<T> {
-    pub(crate) fn new(backend: &Arc<dyn Backend<T>>, lease: Lease) -> Self {
+    pub(crate) fn new(
+        backend: &Arc<dyn Backend<T>>,
+        lease: Lease,
+        owner: Option<RunOwner>,
+    ) -> Self {
         Self {
             backend: Arc::clone(backend),
             _lease: lease,
+            owner,
         }
     }
 }
@@ -65,7 +73,8 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
     }
 
     fn publish(&self, event: Encoded<T>) -> Publishing<'_> {
-        self.backend.publish(event)
+        let owner = event.owner.or(self.owner);
+        self.backend.publish(Encoded { owner, ..event })
     }
 
     fn try_publish(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>> {
@@ -95,12 +104,24 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
         self.backend.count_in(sum);
     }
 
-    fn finish(&self) -> Finishing<'_> {
-        self.backend.finish()
+    fn finish(&self, owner: Option<RunOwner>) -> Finishing<'_> {
+        self.backend.finish(owner.or(self.owner))
     }
 
-    fn fail(&self, failure: Arc<Failure>) -> Finishing<'_> {
-        self.backend.fail(failure)
+    fn fail(&self, failure: Arc<Failure>, owner: Option<RunOwner>) -> Finishing<'_> {
+        self.backend.fail(failure, owner.or(self.owner))
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), OpenError>> {
+        self.backend.catch_up()
+    }
+
+    fn holds_everything(&self) -> bool {
+        self.backend.holds_everything()
+    }
+
+    fn ended_elsewhere(&self) -> BoxFuture<'_, ()> {
+        self.backend.ended_elsewhere()
     }
 
     fn is_new(&self) -> bool {

@@ -312,6 +312,7 @@ mod tests {
                 value,
                 frame,
                 key: None,
+                owner: None,
             });
             published.unwrap().unwrap();
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     event::{event::Event, frame::Frame, id::EventId, payload::Payload},
-    generator::{run_failure::Failure, yielder::Item},
+    generator::yielder::Item,
 };
 
 /// A sequence of events that many clients can read. Each event is encoded once, when it is
@@ -203,6 +203,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
             value,
             frame,
             key: None,
+            owner: None,
         })
     }
 
@@ -251,13 +252,7 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// For an in-memory topic, the future completes when it is first polled. If an engine stores
     /// the topic and the future is dropped, the topic may or may not be finished.
     pub async fn finish(&self) -> Result<(), PublishError> {
-        self.backend.finish().await
-    }
-
-    /// Finishes the topic with a failure. The topic's readers receive the remaining events,
-    /// followed by the error.
-    pub(crate) async fn fail(&self, failure: Failure) -> Result<(), PublishError> {
-        self.backend.fail(Arc::new(failure)).await
+        self.backend.finish(None).await
     }
 
     /// Returns whether the topic is finished.

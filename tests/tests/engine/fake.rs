@@ -12,8 +12,8 @@ use std::{
 };
 
 use sse_runtime::topic::engine::{
-    AppendError, Appended, BoxFuture, Engine, Epoch, Feed, Keep, Kind, Page, Place, Record, Stored,
-    Tail, Unreachable,
+    AppendError, Appended, BoxFuture, Engine, Epoch, Feed, Keep, Kind, Page, Place, Record,
+    RunOwner, Stored, Tail, Unreachable,
 };
 use tokio::sync::watch;
 
@@ -197,6 +197,7 @@ impl Engine for Fake {
         topic: &'a str,
         record: Record,
         _: Keep,
+        _: Option<RunOwner>,
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         let stored = Self(Arc::clone(&self.0));
         let topic = topic.to_owned();

@@ -164,7 +164,7 @@ async fn last_event_of_an_aborted_run_is_delivered() {
     });
     let mut reader = run.await.unwrap();
     assert_eq!(values(&mut reader).await, [Ok(1)]);
-    assert!(hub.abort("a"));
+    assert!(hub.abort("a").await.unwrap());
     let early = timeout(Duration::from_secs(1), reader.recv()).await;
     fake.set_stores(true);
     sleep(Duration::from_secs(1)).await;
@@ -446,4 +446,38 @@ async fn lost_run_is_not_started_again() {
     assert_eq!(run.await.unwrap_err(), HubError::StoredRun);
     let mut run = hub.resume("a", Start::First).await.unwrap().unwrap();
     assert_eq!(values(&mut run).await, [Ok(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_run_is_continued() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    fake.store("runs/a", number(1)).unwrap();
+    fake.store("runs/a", number(2)).unwrap();
+    let hub = Hub::builder(|| Topic::<u64>::builder().keep(2))
+        .engine(&node, "runs")
+        .build();
+    let run = hub.spawn_or_resume("a", Start::First, |topic, so_far| async move {
+        assert!(so_far.iter().map(|update| **update).eq([1, 2]));
+        topic.publish(&3).await.map(drop)
+    });
+    let mut run = run.await.unwrap();
+    assert_eq!(values(&mut run).await, [Ok(1), Ok(2), Ok(3)]);
+    assert!(run.recv().await.is_none() && !run.has_failed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_with_evicted_events_is_not_continued() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    for value in 1..=3 {
+        fake.store("runs/a", number(value)).unwrap();
+    }
+    let hub = Hub::builder(|| Topic::<u64>::builder().keep(2))
+        .engine(&node, "runs")
+        .build();
+    let run = hub.spawn_or_resume("a", Start::First, async |_, _| unreachable!());
+    let mut run = run.await.unwrap();
+    assert_eq!(values(&mut run).await, [Ok(2), Ok(3)]);
+    assert!(run.recv().await.is_none() && run.has_failed());
 }

@@ -14,7 +14,7 @@ use sse_runtime::{
         Key,
         engine::{
             AppendError, Appended, BoxFuture, Engine, Epoch, Feed, Keep, Kind, Page, Place, Record,
-            Stored, Tail, Unreachable,
+            RunOwner, Stored, Tail, Unreachable,
         },
     },
 };
@@ -281,6 +281,7 @@ impl Engine for Simulated {
         _: &'a str,
         record: Record,
         _: Keep,
+        _: Option<RunOwner>,
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         Box::pin(async move {
             let state = self.reach();

@@ -15,8 +15,10 @@
 
 mod feed;
 mod follower;
+mod lost_runs;
 mod node;
 mod record;
+mod run_lease;
 
 use std::{error::Error, fmt, future::Future, pin::Pin, time::Duration};
 
@@ -29,6 +31,7 @@ pub(crate) use follower::{Codec, Follower, is_valid_name};
 pub use node::Node;
 pub use record::{Body, Kind, Place, Record, Stored};
 pub(crate) use record::{BodyRef, End};
+pub use run_lease::{Claim, Claimed, Renewed, RunLeases, RunOwner};
 
 /// A boxed future, as returned by the methods of an [`Engine`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -46,10 +49,10 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// repeat, delay or reorder records on the way, because the node repairs its copy of the topic.
     fn start(&self, feed: Feed);
 
-    /// Returns whether several processes can use the engine at the same time. In that case, a hub
-    /// rejects runs, because it cannot tell whether another process is executing a run.
-    fn is_shared(&self) -> bool {
-        false
+    /// Returns the leases that determine which process executes a run, or `None` if only one process
+    /// can use the engine at a time.
+    fn run_leases(&self) -> Option<&dyn RunLeases> {
+        None
     }
 
     /// Starts to watch a topic. Once the future has completed, the engine passes every record
@@ -65,6 +68,9 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 
     /// Appends a record and returns its position. If the topic already contains a record with the
     /// same key, returns the position of that record instead.
+    ///
+    /// `owner` is the owner of the run that appends the record, if any. If the topic has another
+    /// owner, the record is rejected.
     ///
     /// The engine removes the oldest records that exceed `keep`, except the newest of these
     /// records. A client that has just read that record can therefore still resume.
@@ -82,6 +88,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
         topic: &'a str,
         record: Record,
         keep: Keep,
+        owner: Option<RunOwner>,
     ) -> BoxFuture<'a, Result<Appended, AppendError>>;
 
     /// Returns the newest position of each topic, in the order of `topics`. The position is `None`
@@ -119,6 +126,15 @@ pub struct Keep {
     pub bytes: usize,
     /// The maximum age of an event, if any.
     pub age: Option<Duration>,
+}
+
+impl Keep {
+    /// Keeps all records.
+    pub(crate) const ALL: Self = Self {
+        events: usize::MAX,
+        bytes: usize::MAX,
+        age: None,
+    };
 }
 
 /// The newest position in a topic.

@@ -16,7 +16,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{BoxFuture, Engine, Epoch, Feed, Place, Stored, Tail, Unreachable};
+use super::{
+    BoxFuture, Engine, Epoch, Feed, Place, RunLeases, Stored, Tail, Unreachable,
+    lost_runs::end_lost_runs,
+};
 
 /// The interval at which the newest position of each open topic is compared with the engine's. If
 /// the feed has silently lost a topic's last record, the node notices at the second comparison.
@@ -97,9 +100,9 @@ impl Node {
         Ok(tails.iter().any(Option::is_some))
     }
 
-    /// Returns whether several processes can use the engine at the same time.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.0.engine.is_shared()
+    /// Returns the leases of the engine, if several processes can use it at the same time.
+    pub(crate) fn run_leases(&self) -> Option<&dyn RunLeases> {
+        self.0.engine.run_leases()
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
@@ -170,6 +173,7 @@ impl Inner {
 /// Runs repairs and checks until the node is dropped.
 async fn drive(node: Weak<Inner>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut running = JoinSet::new();
+    running.spawn(end_lost_runs(Weak::clone(&node)));
     let mut checks = interval(CHECK_INTERVAL);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -74,21 +74,22 @@ impl<T: Send + Sync + 'static> Store<T> {
         builder: TopicBuilder<T>,
         name: &str,
     ) -> Result<Topic<T>, OpenError> {
-        let name = format!("{}/{name}", self.prefix);
+        let name = self.stored_name(name);
         builder.start(&self.node, &name, (self.codec)())
     }
 
-    /// Returns an error if other processes can use the engine as well.
-    pub(super) fn check_run(&self) -> Result<(), HubError> {
-        match self.node.is_shared() {
-            true => Err(HubError::SharedRun),
-            false => Ok(()),
-        }
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Returns the name of a topic in the engine.
+    pub(super) fn stored_name(&self, name: &str) -> String {
+        format!("{}/{name}", self.prefix)
     }
 
     /// Returns whether the engine stores a topic with this name, without creating it.
     pub(super) async fn contains(&self, name: &str) -> Result<bool, HubError> {
-        let name = format!("{}/{name}", self.prefix);
+        let name = self.stored_name(name);
         self.node.contains(&name).await.map_err(|error| {
             tracing::warn!(name, %error, "failed to check whether a topic exists");
             HubError::Unavailable
@@ -139,6 +140,11 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// The timer starts when the run does and restarts whenever the last reader disconnects. An
     /// abandoned run is stopped at its next `.await` and counts as failed. A client that reconnects
     /// later receives the events published by the run, followed by an error without details.
+    ///
+    /// If several processes share the [engine](Self::engine), the readers of all processes count. They
+    /// are reported only from time to time, so a run continues for at least the time after which the
+    /// engine considers a run lost (10 seconds for `sse-redis`). Set this on the hubs of all
+    /// processes, because only these hubs report their readers.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

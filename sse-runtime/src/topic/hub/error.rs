@@ -21,9 +21,9 @@ use crate::event::try_later::TryLater;
 /// seconds, and [`Unavailable`](Self::Unavailable) into a `503` response with a random `Retry-After`
 /// of 2 to 7 seconds. If the client is an `EventSource`, it receives a `200` response with a `close`
 /// event instead, as [over a `StreamLimit`](crate::StreamLimit#over-the-limit). The event's reason
-/// is `too_many_topics` or `unavailable`. [`StoredRun`](Self::StoredRun),
-/// [`SharedRun`](Self::SharedRun) and [`OtherType`](Self::OtherType) are logged and converted into a
-/// `500` response. Any other error is converted into a `400` response.
+/// is `too_many_topics` or `unavailable`. [`StoredRun`](Self::StoredRun) and
+/// [`OtherType`](Self::OtherType) are logged and converted into a `500` response. Any other error is
+/// converted into a `400` response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -47,12 +47,6 @@ pub enum HubError {
     /// events are stored by an engine.
     #[error("the run is stored and cannot be started again; choose another name for a new run")]
     StoredRun,
-    /// A run was requested from a hub whose topics are stored by an engine that several processes
-    /// share. The hub cannot tell whether another process is executing the run.
-    #[error(
-        "runs cannot be stored by an engine that several processes share; use an in-memory hub"
-    )]
-    SharedRun,
     /// Another hub has the topic open with another type of value.
     #[error("another hub has the topic open with another type of value; use another prefix")]
     OtherType,
@@ -75,7 +69,7 @@ impl IntoResponse for HubError {
             Self::Unavailable => {
                 TryLater::soon("unavailable").into_response(StatusCode::SERVICE_UNAVAILABLE)
             }
-            Self::StoredRun | Self::SharedRun | Self::OtherType => {
+            Self::StoredRun | Self::OtherType => {
                 tracing::error!(error = %self, "failed to open a hub's topic");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }

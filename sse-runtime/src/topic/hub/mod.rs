@@ -14,14 +14,13 @@ use std::{
 
 use super::{
     Cursor, OpenError, Subscription, Topic, TopicBuilder,
-    engine::{BoxFuture, is_valid_name},
+    engine::{RunOwner, is_valid_name},
     lease::{Freed, InUse, Usage},
     merged,
-    run_result::RunResult,
 };
 use builder::{HubBuilder, Limits, Store};
 use error::HubError;
-use run::{Again, Run};
+use run::Run;
 use state::{Slot, State};
 
 /// A collection of named topics. A topic is created when it is first requested. Once it has been
@@ -231,188 +230,6 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok(subscription)
     }
 
-    /// Starts a run that publishes to the topic with this name, unless the name already has a run.
-    /// In either case, subscribes to the topic, starting at `cursor`.
-    ///
-    /// The run is not tied to a client. For example, if the user reloads the page, a language model
-    /// continues to write its answer, and any tab that requests the same name receives it.
-    /// Everything else that this crate runs for a client stops when the client disconnects. When
-    /// the run ends, its topic is [finished](Topic::finish). The run can then be replayed for the
-    /// hub's [`idle`](crate::topic::HubBuilder::idle) time. After that, the name can be used for
-    /// another run.
-    ///
-    /// Pass the request's [`LastEventId`](crate::LastEventId) as the cursor. A client without an id
-    /// starts with the oldest event in the topic, unless [`last.or(…)`](crate::LastEventId::or)
-    /// specifies another starting point. Give the topic enough capacity for a whole run. **A client
-    /// that has an id never starts a run**. Instead, the client resumes the run that it was
-    /// reading. If no run with this name exists, the client receives a [`Gap`](crate::topic::Gap).
-    /// The stream then ends, and the client does not reconnect. If a run exists but the id is
-    /// invalid or belongs to another run, the client receives a gap and then reads the current run
-    /// from the oldest event still held. If the client sends its id in another way, for example in
-    /// the request body, pass an [`EventId`](crate::EventId) as the cursor. To start a run without
-    /// reading it, pass [`Start::First`](crate::Start::First) and drop the subscription.
-    ///
-    /// The run is started only once, even if many clients request it at the same time. A run that
-    /// has ended is replayed. Unless you use [`spawn_again`](Self::spawn_again), no new run with
-    /// the same name starts until the topic of the ended run has been dropped.
-    ///
-    /// If the run returns an error or panics, the failure is logged. Every reader's stream delivers
-    /// the published events and then ends with the event named by the endpoint's `error_event` key.
-    /// If the error implements [`Serialize`](serde::Serialize), the event's data is the error as
-    /// JSON. Otherwise, the data is an RFC 9457 problem without details. With `events = "own"`,
-    /// which is the default for every method except `GET`, an error that implements `Serialize` is
-    /// sent without the id that stops a client from reconnecting. With this setting, any other
-    /// failure aborts the response. Values that a handler yields after it has read a failed run to
-    /// the end are not sent, so a marker such as `[DONE]` cannot make a partial answer look
-    /// complete. If the handler returns an error, that error is sent instead of the run's error.
-    /// The stream closes with the reason [`Failed`](crate::CloseReason::Failed) or
-    /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. If a client reconnects
-    /// with the error event's id, it receives a `204` and stops reconnecting.
-    ///
-    /// If an engine stores the hub's topics, the events of a run survive a restart of the process,
-    /// but the run itself does not. A client that reconnects receives the events that it missed,
-    /// followed by a `close` event with the reason
-    /// [`ProducerLost`](crate::CloseReason::ProducerLost).
-    ///
-    /// Do not start a run on a topic that other code also publishes to, such as a chat room,
-    /// because the topic is finished when the run ends. Use a separate hub for runs.
-    ///
-    /// The future returned by `producer` resolves to `()` or a `Result<(), E>`, or never completes.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the hub is full ([`HubError::Full`]) or the name is too long
-    /// ([`HubError::NameTooLong`]). If an engine stores the topics, this method can also return the
-    /// same errors as [`topic`](Self::topic), and returns [`HubError::SharedRun`] if several processes
-    /// can use the engine.
-    ///
-    /// # Cancel safety
-    ///
-    /// If the future is dropped, the run either has already started or never starts.
-    ///
-    /// # Panics
-    ///
-    /// Panics if called outside of a tokio runtime.
-    ///
-    /// ```
-    /// use axum::extract::{Path, State};
-    /// use sse_runtime::{Hub, LastEventId, Stream, sse_endpoint, topic::{HubError, PublishError}};
-    ///
-    /// # async fn next_word() -> Option<String> { None }
-    /// #[sse_endpoint("/answers/{id}")]
-    /// async fn answer(
-    ///     Path(id): Path<String>,
-    ///     State(answers): State<Hub<String>>,
-    ///     last: LastEventId,
-    /// ) -> Result<impl Stream<Item = String>, HubError> {
-    ///     let answer = answers.spawn(&id, last, |topic| async move {
-    ///         while let Some(word) = next_word().await {
-    ///             topic.publish(&word).await?;
-    ///         }
-    ///         Ok::<(), PublishError>(())
-    ///     }).await?;
-    ///     yield_all!(answer);
-    /// }
-    /// ```
-    pub fn spawn<'a, F, Fut, Kind>(
-        &'a self,
-        name: &'a str,
-        cursor: impl Into<Cursor>,
-        producer: F,
-    ) -> BoxFuture<'a, Result<Subscription<T>, HubError>>
-    where
-        F: FnOnce(Topic<T>) -> Fut + Send + 'a,
-        Fut: Future<Output: RunResult<Kind>> + Send + 'static,
-        Kind: 'static,
-    {
-        // The boxed future does not mention `Fut`. If it did, the compiler would report an invalid
-        // return type three times: for the call, for the future and for the `.await`.
-        Box::pin(self.run(name, cursor.into(), Again::Replay, producer))
-    }
-
-    /// Like [`spawn`](Self::spawn), but starts a new run if the run with this name has ended and
-    /// the client has no id. This way, the second message in a conversation gets a new answer
-    /// instead of a replay of the first one. If the run is still in progress, the client joins it,
-    /// and `producer` is not called.
-    ///
-    /// Clients that are still reading the old run can read it to the end. If a client reconnects
-    /// with an id from the old run, it receives a [`Gap`](crate::topic::Gap) and then reads the new
-    /// run.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error under the same conditions as [`spawn`](Self::spawn). Also returns
-    /// [`HubError::StoredRun`] if the run has ended and an engine stores the hub's topics.
-    ///
-    /// # Cancel safety
-    ///
-    /// See [`spawn`](Self::spawn).
-    ///
-    /// # Panics
-    ///
-    /// Panics if called outside of a tokio runtime.
-    pub fn spawn_again<'a, F, Fut, Kind>(
-        &'a self,
-        name: &'a str,
-        cursor: impl Into<Cursor>,
-        producer: F,
-    ) -> BoxFuture<'a, Result<Subscription<T>, HubError>>
-    where
-        F: FnOnce(Topic<T>) -> Fut + Send + 'a,
-        Fut: Future<Output: RunResult<Kind>> + Send + 'static,
-        Kind: 'static,
-    {
-        // The boxed future does not mention `Fut`. If it did, the compiler would report an invalid
-        // return type three times: for the call, for the future and for the `.await`.
-        Box::pin(self.run(name, cursor.into(), Again::Restart, producer))
-    }
-
-    /// Subscribes to the run with this name, starting at `cursor`. Unlike [`spawn`](Self::spawn),
-    /// this method never starts a run. Returns `None` if the run does not exist, or if it has ended
-    /// and the hub has already dropped it.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the name is too long ([`HubError::NameTooLong`]). If an engine stores
-    /// the topics, this method can also return the same errors as [`topic`](Self::topic), and returns
-    /// [`HubError::SharedRun`] if several processes can use the engine.
-    ///
-    /// # Cancel safety
-    ///
-    /// See [`topic`](Self::topic).
-    pub async fn resume(
-        &self,
-        name: &str,
-        cursor: impl Into<Cursor>,
-    ) -> Result<Option<Subscription<T>>, HubError> {
-        let cursor = cursor.into().for_run();
-        let topic = self.existing_run(name).await?;
-        Ok(topic.map(|topic| topic.subscribe(cursor)))
-    }
-
-    /// Stops the run with this name at its next `.await`. Returns whether a run was in progress.
-    ///
-    /// Readers still receive every event that the run has published. A `GET` stream then ends with
-    /// `done`, so its client does not reconnect. With `on_cut = "abort"`, which is the default for
-    /// every other method, the response is aborted instead so that a partial answer does not look
-    /// complete. In that case, the close reason is [`Failed`](crate::CloseReason::Failed). Values
-    /// that the handler yields afterwards are not sent. [`Subscription::has_failed`] still returns
-    /// `false`.
-    pub fn abort(&self, name: &str) -> bool {
-        let mut state = self.0.state();
-        let Some(slot) = state.topics.get_mut(name) else {
-            return false;
-        };
-        match &slot.run {
-            Run::Started(run) => run.abort(),
-            Run::Starting => {
-                slot.run = Run::Stopped;
-                true
-            }
-            Run::None | Run::Stopped => false,
-        }
-    }
-
     /// Locks the state and makes room for topics with these names.
     fn state_with_room(&self, names: &[&str]) -> Result<MutexGuard<'_, State<T>>, HubError> {
         for name in names {
@@ -444,9 +261,20 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// caller must make room for the topic first. The topic remains in use until the handle, its
     /// clones and its subscriptions are dropped.
     fn lease(&self, state: &mut State<T>, name: &str) -> Result<Topic<T>, HubError> {
+        self.lease_for(state, name, None)
+    }
+
+    /// Like [`lease`](Self::lease), but returns the handle for the run with this owner.
+    fn lease_for(
+        &self,
+        state: &mut State<T>,
+        name: &str,
+        owner: Option<RunOwner>,
+    ) -> Result<Topic<T>, HubError> {
         let slot = self.slot(state, name)?;
+        let lease = slot.usage.lease();
         Ok(Topic {
-            backend: Arc::new(InUse::new(&slot.topic.backend, slot.usage.lease())),
+            backend: Arc::new(InUse::new(&slot.topic.backend, lease, owner)),
             ..slot.topic.clone()
         })
     }
@@ -468,6 +296,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 usage: Usage::new(name, freed),
                 unused: None,
                 run: Run::None,
+                turn: Arc::default(),
             };
             self.0.keep_swept(&Arc::downgrade(&self.0), state);
             state.topics.insert(name.to_owned(), slot);

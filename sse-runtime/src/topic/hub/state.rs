@@ -27,6 +27,8 @@ pub(super) struct Slot<T> {
     /// The topic's key in `finished` or `unfinished`, or `None` if the topic is in neither.
     pub(super) unused: Option<UnusedKey>,
     pub(super) run: Run,
+    /// Held while a request decides whether to start the run.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl<T> Default for State<T> {

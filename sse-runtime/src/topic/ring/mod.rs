@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::{
     backend::{Backend, Encoded, Entry, Finishing, Publishing, Reader, StartAt},
     engine::Place,
+    engine::RunOwner,
     publish::PublishError,
 };
 use crate::{
@@ -366,14 +367,14 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         self.count_in(sum);
     }
 
-    fn finish(&self) -> Finishing<'_> {
+    fn finish(&self, _: Option<RunOwner>) -> Finishing<'_> {
         Box::pin(async {
             self.end(None);
             Ok(())
         })
     }
 
-    fn fail(&self, failure: Arc<Failure>) -> Finishing<'_> {
+    fn fail(&self, failure: Arc<Failure>, _: Option<RunOwner>) -> Finishing<'_> {
         Box::pin(async {
             self.end(Some(failure));
             Ok(())
@@ -387,6 +388,10 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
 
     fn is_finished(&self) -> bool {
         self.is_finished()
+    }
+
+    fn holds_everything(&self) -> bool {
+        self.before_oldest() == Place::START
     }
 }
 

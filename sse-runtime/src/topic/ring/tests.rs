@@ -35,6 +35,7 @@ fn publish(ring: &Ring<u64>, value: u64, len: usize) {
         value,
         frame,
         key: None,
+        owner: None,
     })
     .unwrap();
 }
@@ -188,6 +189,7 @@ async fn value_is_dropped_after_the_lock_is_released() {
             value,
             frame,
             key: None,
+            owner: None,
         })
         .unwrap();
     };

@@ -26,6 +26,7 @@ use crate::{
 pub use adapters::{Filter, Map};
 use state::State;
 pub use update::Update;
+pub(super) use update::read_held;
 
 /// A reader of a [`Topic`](super::Topic). It is a stream of [`Update`]s.
 ///

@@ -1,6 +1,11 @@
 //! [`Update`]: an event from a topic, as read by a subscription.
 
-use std::{fmt, ops::Deref};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use crate::{
     event::{frame::EncodeError, gap::Gap, id::EventId},
@@ -8,7 +13,10 @@ use crate::{
         outgoing::{Next, Outgoing},
         yielder::{Item, Yield, kind},
     },
-    topic::backend::Delivery,
+    topic::{
+        Start,
+        backend::{Backend, Delivery, Read, StartAt},
+    },
 };
 
 /// An event from a topic, as read by a subscription. It contains the event's value and its frame,
@@ -23,6 +31,34 @@ pub struct Update<T> {
     pub(super) more: bool,
     /// A gap to write before the update.
     pub(super) gap: Option<Box<Gap>>,
+}
+
+/// Returns the events that a topic holds, or `None` if the value of one of them cannot be decoded.
+pub(in crate::topic) fn read_held<T: Send + Sync + 'static>(
+    backend: &Arc<dyn Backend<T>>,
+) -> Option<Vec<Update<T>>> {
+    let mut reader = Arc::clone(backend).subscribe(StartAt::Start(Start::First));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut held = Vec::new();
+    let mut hold = |delivery: &Delivery<T>| {
+        held.push(Update {
+            delivery: delivery.clone(),
+            more: false,
+            gap: None,
+        });
+        delivery.unreadable().is_none()
+    };
+    loop {
+        let is_readable = match reader.poll_read(&mut cx) {
+            Poll::Ready(Read::Event { delivery, .. }) => hold(&delivery),
+            Poll::Ready(Read::Events { batch, .. }) => batch.deliveries().iter().all(&mut hold),
+            Poll::Ready(Read::Gap(_) | Read::Lagged) => false,
+            Poll::Ready(Read::End | Read::Failed(_)) | Poll::Pending => return Some(held),
+        };
+        if !is_readable {
+            return None;
+        }
+    }
 }
 
 impl<T> Clone for Update<T> {

@@ -141,7 +141,7 @@ async fn run(how: &str) -> Subscription<u32> {
         }
     };
     if how == "run stopped" {
-        assert!(hub.abort("run"));
+        assert!(hub.abort("run").await.unwrap());
     }
     run.unwrap()
 }

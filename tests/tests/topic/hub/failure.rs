@@ -264,7 +264,7 @@ async fn stopped_run_cuts_off_a_post(store: Store) {
         let mut client = Client::post(addr, "/read_stopped", 0, b"").await;
         client.head().await;
         within("a word", client.expect_chunk()).await;
-        hub.abort("s");
+        hub.abort("s").await.unwrap();
         let end = within("the end of the stream", client.chunk()).await;
         assert_eq!(end, Err(CutOff), "{when}");
     }

@@ -14,6 +14,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
+use futures_util::FutureExt as _;
 use sse_runtime::{
     Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
     topic::{GapReason, HubError, Subscription},
@@ -199,7 +200,7 @@ async fn spawn_again_restarts_a_finished_run() {
         .unwrap();
     assert_eq!(hub.get("b").unwrap().subscribers(), 2);
     drop(waits);
-    hub.abort("b");
+    assert!(hub.abort("b").await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,14 +263,20 @@ async fn run_without_readers_is_aborted() {
 async fn stopped_run_ends_its_readers(store: Store) {
     let answers = Answers::new(&store).await;
     let client = answers.client();
-    assert!(!answers.hub.abort("1"), "there should be no run");
+    assert!(
+        !answers.hub.abort("1").await.unwrap(),
+        "there should be no run"
+    );
     let mut events = client.get("/answers/1").await.events();
     answers.words.add_permits(1);
     assert_eq!(events.expect_event().await.json::<String>(), "word 1");
-    assert!(answers.hub.abort("1"));
+    assert!(answers.hub.abort("1").await.unwrap());
     assert!(words(&mut events).await.is_empty());
     assert!(events.last_event_id().ends_with("~done"));
-    assert!(!answers.hub.abort("1"), "the run should have ended");
+    assert!(
+        !answers.hub.abort("1").await.unwrap(),
+        "the run should have ended"
+    );
     // While the hub keeps the stopped run, the run is not restarted.
     answers.words.add_permits(5);
     let mut again = client.get("/answers/1").await.events();
@@ -354,7 +361,7 @@ async fn simultaneous_restarts_start_one_run() {
             task.unwrap();
         }
         assert_eq!(started.load(Ordering::Relaxed), 1);
-        assert!(hub.abort("a"));
+        assert!(hub.abort("a").await.unwrap());
         while hub.get("a").is_some_and(|topic| !topic.is_finished()) {
             yield_now().await;
         }
@@ -369,7 +376,8 @@ async fn run_stopped_before_its_start_never_starts(store: Store) {
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let mut updates = hub
         .spawn("a", Start::First, |_| {
-            assert!(hub.abort("a"));
+            let aborted = hub.abort("a").now_or_never();
+            assert!(aborted.unwrap().unwrap());
             async move { begun.send(()).unwrap() }
         })
         .await

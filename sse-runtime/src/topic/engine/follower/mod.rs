@@ -34,7 +34,10 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use self::apply::marks_differ;
 use super::{
@@ -71,6 +74,10 @@ pub(crate) struct Follower<T> {
     state: Mutex<State>,
     is_open: watch::Sender<bool>,
     is_watched: AtomicBool,
+    /// The number of the last completed repair.
+    repaired: watch::Sender<u64>,
+    /// Notified when another process ends the topic.
+    ended_elsewhere: Notify,
     /// The bodies and values of the events that are being published, so that these values need not
     /// be decoded from the log. Two events may be published with the same key at the same time, so
     /// a value is used only if its body equals the stored one.
@@ -84,6 +91,9 @@ struct State {
     newest: Option<Tail>,
     /// The place of the record that ended the topic, if any.
     end: Option<Place>,
+    /// Whether another process has stopped the run that published to the topic, if the topic has
+    /// ended.
+    is_ended_elsewhere: bool,
     /// How this process is ending the topic, with the details that the log does not contain.
     failing: Option<(End, Arc<Failure>)>,
     /// The records received since the last read began, or `None` if the state is `Live`.
@@ -153,6 +163,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 state: Mutex::new(State {
                     newest: None,
                     end: None,
+                    is_ended_elsewhere: false,
                     failing: None,
                     repairing: Some(Buffer::default()),
                     is_waiting: false,
@@ -164,6 +175,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 }),
                 is_open: watch::Sender::new(false),
                 is_watched: AtomicBool::new(false),
+                repaired: watch::Sender::new(0),
+                ended_elsewhere: Notify::new(),
                 publishing: Mutex::default(),
                 this: Weak::clone(this),
             });

@@ -1,6 +1,7 @@
 //! The [`Backend`] implementation of [`Follower`].
 
 use std::{
+    pin::pin,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use crate::{
     topic::{
         OpenError,
         backend::{Backend, Encoded, Finishing, Publishing, Reader, StartAt},
-        engine::{AppendError, Body, BoxFuture, End, Key, Kind, Place, Record, Stored},
+        engine::{AppendError, Body, BoxFuture, End, Key, Kind, Place, Record, RunOwner, Stored},
         publish::PublishError,
     },
 };
@@ -24,24 +25,28 @@ use crate::{
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<T: Send + Sync + 'static> Follower<T> {
-    async fn append_end(&self, end: End) -> Result<(), PublishError> {
+    async fn append_end(&self, end: End, owner: Option<RunOwner>) -> Result<(), PublishError> {
         let record = Record {
             key: Key::random(),
             kind: Kind::End,
             body: end.encode(),
         };
-        match self.append(record).await {
+        match self.append(record, owner).await {
             Ok(_) | Err(PublishError::Finished) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn append(&self, record: Record) -> Result<EventId, PublishError> {
+    async fn append(
+        &self,
+        record: Record,
+        owner: Option<RunOwner>,
+    ) -> Result<EventId, PublishError> {
         let key = record.key;
         let appending = self
             .node
             .engine
-            .append(&self.name, record.clone(), self.keep);
+            .append(&self.name, record.clone(), self.keep, owner);
         let appended = appending.await.map_err(|error| match error {
             AppendError::Unavailable(source) => PublishError::Unavailable { source },
             AppendError::Unknown(source) => PublishError::Unknown { key, source },
@@ -69,6 +74,19 @@ impl<T: Send + Sync + 'static> Follower<T> {
     }
 }
 
+impl<T: Send + Sync + 'static> Follower<T> {
+    /// Waits for the engine, but at most for [`OPEN_TIMEOUT`].
+    async fn in_time(&self, waiting: impl Future<Output = ()>) -> Result<(), OpenError> {
+        timeout(OPEN_TIMEOUT, waiting).await.map_err(|_| {
+            let error = self.state().error.clone();
+            OpenError::TimedOut {
+                seconds: OPEN_TIMEOUT.as_secs(),
+                source: error.map(|error| error as Arc<_>),
+            }
+        })
+    }
+}
+
 /// Removes the value of an event from `publishing` when dropped.
 struct InFlight<'a, T: Send + Sync + 'static> {
     follower: &'a Follower<T>,
@@ -86,7 +104,12 @@ impl<T: Send + Sync + 'static> Drop for InFlight<'_, T> {
 impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
     fn publish(&self, event: Encoded<T>) -> Publishing<'_> {
         Box::pin(async move {
-            let Encoded { value, frame, key } = event;
+            let Encoded {
+                value,
+                frame,
+                key,
+                owner,
+            } = event;
             // With a key, the event may have been stored before the end. The engine knows.
             if key.is_none() && self.ring.is_finished() {
                 return Err(PublishError::Finished);
@@ -104,23 +127,40 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
                 follower: self,
                 key,
             };
-            self.append(record).await
+            self.append(record, owner).await
         })
     }
 
     fn opened(&self) -> BoxFuture<'_, Result<(), OpenError>> {
+        Box::pin(self.in_time(async {
+            // The sender is not dropped as long as `self` exists.
+            let _ = self.is_open.subscribe().wait_for(|is_open| *is_open).await;
+        }))
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), OpenError>> {
+        Box::pin(self.in_time(async {
+            let (mut repaired, ticket) = (self.repaired.subscribe(), self.ask());
+            let _ = repaired.wait_for(|repaired| *repaired >= ticket).await;
+        }))
+    }
+
+    fn holds_everything(&self) -> bool {
+        self.ring.before_oldest() == Place::START
+    }
+
+    fn ended_elsewhere(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            let mut is_open = self.is_open.subscribe();
-            let opening = is_open.wait_for(|is_open| *is_open);
-            match timeout(OPEN_TIMEOUT, opening).await {
-                Ok(_) => Ok(()),
-                Err(_) => {
-                    let error = self.state().error.clone();
-                    Err(OpenError::TimedOut {
-                        seconds: OPEN_TIMEOUT.as_secs(),
-                        source: error.map(|error| error as Arc<_>),
-                    })
+            loop {
+                let mut ended = pin!(self.ended_elsewhere.notified());
+                ended.as_mut().enable();
+                {
+                    let state = self.state();
+                    if state.end.is_some() && state.is_ended_elsewhere {
+                        return;
+                    }
                 }
+                ended.await;
             }
         })
     }
@@ -155,16 +195,16 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
         self.ring.count_in(sum);
     }
 
-    fn finish(&self) -> Finishing<'_> {
-        Box::pin(async {
+    fn finish(&self, owner: Option<RunOwner>) -> Finishing<'_> {
+        Box::pin(async move {
             if self.ring.is_finished() {
                 return Ok(());
             }
-            self.append_end(End::Finished).await
+            self.append_end(End::Finished, owner).await
         })
     }
 
-    fn fail(&self, failure: Arc<Failure>) -> Finishing<'_> {
+    fn fail(&self, failure: Arc<Failure>, owner: Option<RunOwner>) -> Finishing<'_> {
         let end = match &*failure {
             failure if failure.is_stop => End::Stopped,
             failure if failure.reason == CloseReason::ProducerLost => End::Lost,
@@ -177,7 +217,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
             // The readers receive the end when the engine has ordered it. Events that are still
             // being published may come first.
             self.state().failing = Some((end, failure));
-            self.append_end(end).await
+            self.append_end(end, owner).await
         })
     }
 

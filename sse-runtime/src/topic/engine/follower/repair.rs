@@ -158,6 +158,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
         // The ring contains every record that the engine had when the read began. Do not wait until the
         // state is `Live`: on a busy topic, the feed may overtake every read.
         self.ring.set_checked(asked);
+        self.repaired.send_replace(asked);
         state.error = None;
         self.is_open.send_replace(true);
         if state.is_suspect {

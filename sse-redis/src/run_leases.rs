@@ -1,0 +1,146 @@
+//! Implements [`RunLeases`] for a Redis server.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Value;
+use sse_runtime::topic::engine::{
+    BoxFuture, Claim, Claimed, Renewed, RunLeases, RunOwner, Unreachable,
+};
+use tokio::time::timeout;
+
+use crate::{
+    engine::{RedisEngine, flag},
+    failure::Failure,
+    scripts::Script,
+    wire,
+};
+
+/// The time limit for each request.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The time for which a run that can be continued is not ended after its lease has expired.
+const RESUME_TIME: Duration = Duration::from_secs(60);
+
+impl RedisEngine {
+    /// Runs a script for the keys that belong to the run of a topic.
+    async fn run_script<T>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[Bytes],
+        decode: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<T, Unreachable> {
+        let config = &self.shared.config;
+        let connections = self.shared.connected(PATIENCE).await?;
+        let mut commands = connections.commands.clone();
+        let key = || keys.first().cloned().unwrap_or_default();
+        let reply = timeout(PATIENCE, script.run(&mut commands, keys, arguments)).await;
+        let reply = reply.map_err(|_| Failure::no_reply(config, PATIENCE))?;
+        let reply = reply.map_err(|error| self.failure(&connections, &error, &key()))?;
+        Ok(decode(&reply).ok_or_else(|| Failure::Malformed { key: key() })?)
+    }
+
+    fn run_keys(&self, topic: &str) -> [String; 3] {
+        let config = &self.shared.config;
+        [config.log(topic), config.run(topic), config.leases()]
+    }
+
+    fn ttl_argument(&self) -> Bytes {
+        millis(self.shared.config.run_ttl)
+    }
+}
+
+fn millis(time: Duration) -> Bytes {
+    time.as_millis().to_string().into()
+}
+
+fn text(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn bytes_of(owner: RunOwner) -> Bytes {
+    Bytes::copy_from_slice(&owner.to_bytes())
+}
+
+impl RunLeases for RedisEngine {
+    fn ttl(&self) -> Duration {
+        self.shared.config.run_ttl
+    }
+
+    fn claim<'a>(
+        &'a self,
+        topic: &'a str,
+        claim: Claim,
+    ) -> BoxFuture<'a, Result<Claimed, Unreachable>> {
+        Box::pin(async move {
+            // No lease can be renewed while the server is not available. After an outage, the owners
+            // must have time to renew their leases before other processes take their runs over.
+            let can_expire = self.shared.is_connected_for(self.shared.config.run_ttl);
+            let arguments = [
+                text(topic),
+                bytes_of(claim.owner),
+                self.ttl_argument(),
+                flag(claim.starts),
+                flag(claim.resumes),
+                flag(can_expire),
+                millis(RESUME_TIME),
+            ];
+            let script = &self.shared.scripts.claim;
+            self.run_script(script, &self.run_keys(topic), &arguments, wire::claim_reply)
+                .await
+        })
+    }
+
+    fn renew<'a>(
+        &'a self,
+        topic: &'a str,
+        owner: RunOwner,
+        is_resumable: bool,
+    ) -> BoxFuture<'a, Result<Renewed, Unreachable>> {
+        Box::pin(async move {
+            let arguments = [
+                text(topic),
+                bytes_of(owner),
+                self.ttl_argument(),
+                flag(is_resumable),
+            ];
+            let script = &self.shared.scripts.renew;
+            self.run_script(script, &self.run_keys(topic), &arguments, wire::renew_reply)
+                .await
+        })
+    }
+
+    fn release<'a>(
+        &'a self,
+        topic: &'a str,
+        owner: RunOwner,
+    ) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(async move {
+            let arguments = [text(topic), bytes_of(owner)];
+            let script = &self.shared.scripts.release;
+            self.run_script(script, &self.run_keys(topic), &arguments, |_| Some(()))
+                .await
+        })
+    }
+
+    fn expired(&self) -> BoxFuture<'_, Result<Vec<String>, Unreachable>> {
+        Box::pin(async {
+            if !self.shared.is_connected_for(self.shared.config.run_ttl) {
+                return Ok(Vec::new());
+            }
+            let keys = [self.shared.config.leases()];
+            let script = &self.shared.scripts.expired;
+            self.run_script(script, &keys, &[self.ttl_argument()], wire::expired_reply)
+                .await
+        })
+    }
+
+    fn report_readers<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(async move {
+            let keys = [self.shared.config.run(topic)];
+            let script = &self.shared.scripts.report;
+            self.run_script(script, &keys, &[], |_| Some(())).await
+        })
+    }
+}

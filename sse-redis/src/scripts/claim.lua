@@ -1,0 +1,41 @@
+-- Claims the run of a topic.
+-- KEYS: the log, the run, the leases
+-- ARGV: the topic, the new owner, the milliseconds until the lease expires, '1' if a run that does not
+--   exist is started, '1' if the new owner continues a run that is lost, '1' if leases can
+--   have expired, the milliseconds that other processes have for continuing a run before it is ended
+-- Returns 'new', 'taken over', 'held', 'ended' or 'no run'.
+
+local log, run, leases = KEYS[1], KEYS[2], KEYS[3]
+local topic, owner, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local starts, resumes, can_expire = ARGV[4] == '1', ARGV[5] == '1', ARGV[6] == '1'
+
+local top, foreign = newest(log)
+if not top and #foreign > 0 then
+  return not_a_log()
+end
+if top and is_end(top) then
+  return 'ended'
+end
+local now = now_in_ms()
+local current = redis.call('HMGET', run, 'owner', 'resumable')
+local result = 'new'
+if current[1] or top and key_of(top) ~= '' then
+  local expiry = tonumber(redis.call('ZSCORE', leases, topic) or '')
+  if not expiry then
+    -- The server may have lost the lease of an owner that is still alive. Give it time to renew.
+    redis.call('ZADD', leases, now + ttl, topic)
+    return 'held'
+  end
+  if current[2] == '1' and not resumes then
+    expiry = expiry + tonumber(ARGV[7])
+  end
+  if not can_expire or expiry > now then
+    return 'held'
+  end
+  result = 'taken over'
+elseif not starts then
+  return 'no run'
+end
+redis.call('HSET', run, 'owner', owner, 'resumable', resumes and '1' or '0')
+redis.call('ZADD', leases, now + ttl, topic)
+return result

@@ -1,0 +1,12 @@
+-- Returns up to 100 topics whose leases have expired.
+-- KEYS: the leases
+-- ARGV: the milliseconds until a new lease expires
+
+local now, ttl = now_in_ms(), tonumber(ARGV[1])
+-- If the server's clock was set back, or if another server with a slower clock has become the master,
+-- the leases would expire much too late.
+local far = redis.call('ZRANGEBYSCORE', KEYS[1], now + 10 * ttl, '+inf', 'LIMIT', 0, 100)
+for _, topic in ipairs(far) do
+  redis.call('ZADD', KEYS[1], now + ttl, topic)
+end
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)

@@ -1,0 +1,72 @@
+//! Ends the runs whose processes have stopped.
+
+use std::{sync::Weak, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{
+    AppendError, Claim, Claimed, End, Engine, Keep, Key, Kind, Record, RunLeases, RunOwner,
+    Unreachable, node::Inner,
+};
+
+/// Checks for expired leases until the node is dropped, and ends the runs to which they belong. All
+/// processes do this, so that a run is ended even if none of them has readers for it.
+pub(super) async fn end_lost_runs(node: Weak<Inner>) {
+    loop {
+        let Some(ttl) = ttl(&node) else { return };
+        // Processes that check at different times rarely compete for the same run.
+        sleep((ttl / 4).mul_f64(0.75 + fastrand::f64() / 4.0)).await;
+        let Some(inner) = node.upgrade() else { return };
+        let engine = &*inner.engine;
+        let Some(leases) = engine.run_leases() else {
+            return;
+        };
+        let topics = match leases.expired().await {
+            Ok(topics) => topics,
+            Err(error) => {
+                tracing::debug!(%error, "failed to check the leases of runs");
+                continue;
+            }
+        };
+        for topic in topics {
+            if let Err(error) = end_if_lost(engine, leases, &topic).await {
+                tracing::warn!(topic, %error, "failed to end a lost run; trying again");
+            }
+        }
+    }
+}
+
+fn ttl(node: &Weak<Inner>) -> Option<Duration> {
+    Some(node.upgrade()?.engine.run_leases()?.ttl())
+}
+
+async fn end_if_lost(
+    engine: &dyn Engine,
+    leases: &dyn RunLeases,
+    topic: &str,
+) -> Result<(), AppendError> {
+    let owner = RunOwner::random();
+    let claim = Claim {
+        owner,
+        starts: false,
+        resumes: false,
+    };
+    let claimed = leases.claim(topic, claim).await;
+    let claimed = claimed.map_err(|Unreachable(source)| AppendError::Unavailable(source))?;
+    if claimed != Claimed::TakenOver {
+        return Ok(());
+    }
+    tracing::warn!(
+        topic,
+        "the process that was executing a run has stopped; ending the run"
+    );
+    let record = Record {
+        key: Key::random(),
+        kind: Kind::End,
+        body: End::Lost.encode(),
+    };
+    match engine.append(topic, record, Keep::ALL, Some(owner)).await {
+        Ok(_) | Err(AppendError::Ended | AppendError::Fenced) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,193 @@
+//! Runs that other processes are executing.
+
+use std::{
+    mem,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, time::sleep};
+
+use super::{Hub, HubError, Producer, Run};
+use crate::{
+    generator::run_failure::Failure,
+    topic::{
+        Topic,
+        engine::{Claimed, RunLeases, Unreachable},
+        hub::Inner,
+        lease::Usage,
+    },
+};
+
+impl<T: Send + Sync + 'static> Hub<T> {
+    fn run_leases(&self) -> Option<&dyn RunLeases> {
+        self.0.store.as_ref()?.node().run_leases()
+    }
+
+    /// Records in the slot that another process is executing the run.
+    pub(super) fn set_elsewhere(&self, name: &str, usage: &Arc<Usage>) {
+        let mut state = self.0.state();
+        let slot = state.topics.get_mut(name);
+        let Some(slot) = slot.filter(|slot| Arc::ptr_eq(&slot.usage, usage)) else {
+            return;
+        };
+        if let Run::Elsewhere { .. } = slot.run {
+            return;
+        }
+        slot.run = Run::Elsewhere { is_standby: false };
+        drop(state);
+        if self.0.limits.abandon_after.is_some() {
+            self.follow(name, usage, None);
+        }
+    }
+
+    /// Continues the run in this process if it is lost, unless an earlier call has already arranged
+    /// this. Does nothing if no other process is executing the run.
+    pub(in crate::topic::hub) fn stand_by(&self, name: &str, producer: Producer<'static, T>) {
+        let mut state = self.0.state();
+        let Some(slot) = state.topics.get_mut(name) else {
+            return;
+        };
+        let Run::Elsewhere { is_standby } = &mut slot.run else {
+            return;
+        };
+        if mem::replace(is_standby, true) {
+            return;
+        }
+        let usage = Arc::clone(&slot.usage);
+        drop(state);
+        self.follow(name, &usage, Some(producer));
+    }
+
+    /// Starts a task that continues the run with `producer` if the run is lost. Without a producer,
+    /// the task tells the process that is executing the run whether this process has readers.
+    fn follow(&self, name: &str, usage: &Arc<Usage>, producer: Option<Producer<'static, T>>) {
+        let Some(leases) = self.run_leases() else {
+            return;
+        };
+        let following = Following {
+            hub: Arc::downgrade(&self.0),
+            name: name.to_owned(),
+            usage: Arc::downgrade(usage),
+        };
+        let every = leases.ttl() / 4;
+        Handle::current().spawn(async move {
+            match producer {
+                Some(producer) => following.stand_by(producer, every).await,
+                None => following.report_readers(every).await,
+            }
+        });
+    }
+
+    /// Stops a run that another process is executing. Returns whether the run was in progress.
+    pub(in crate::topic::hub) async fn abort_elsewhere(
+        &self,
+        name: &str,
+    ) -> Result<bool, HubError> {
+        let Some(store) = &self.0.store else {
+            return Ok(false);
+        };
+        if self.run_leases().is_none() || !store.contains(name).await? {
+            return Ok(false);
+        }
+        let topic = self.topic(name).await?;
+        if topic.is_finished() {
+            return Ok(false);
+        }
+        let (usage, turn) = {
+            let mut state = self.0.state();
+            let slot = self.slot(&mut state, name)?;
+            (Arc::clone(&slot.usage), Arc::clone(&slot.turn))
+        };
+        let turn = turn.lock_owned().await;
+        let claim = self.claim(&topic, name, usage, turn, false, false);
+        let (claimed, starting) = claim.await?;
+        match claimed {
+            Claimed::Held => {
+                // The process that is executing the run receives the end and stops the run.
+                let stopped = Arc::new(Failure::stopped());
+                topic.backend.fail(stopped, None).await.map_err(|error| {
+                    tracing::warn!(name, %error, "failed to abort a run");
+                    HubError::Unavailable
+                })?;
+                Ok(true)
+            }
+            Claimed::TakenOver => {
+                self.end_lost(&topic, name, starting.owner()).await?;
+                Ok(false)
+            }
+            Claimed::New | Claimed::Ended | Claimed::NoRun => Ok(false),
+        }
+    }
+}
+
+/// A run that another process is executing. Does not keep the topic in use.
+struct Following<T> {
+    hub: Weak<Inner<T>>,
+    name: String,
+    usage: Weak<Usage>,
+}
+
+impl<T: Send + Sync + 'static> Following<T> {
+    /// Waits for the next check. Returns the hub, the topic and its usage, or `None` if the run has
+    /// ended, if the hub has dropped the topic, or if this process is executing the run.
+    async fn next(&self, every: Duration) -> Option<(Hub<T>, Topic<T>, Arc<Usage>)> {
+        sleep(every.mul_f64(0.75 + fastrand::f64() / 4.0)).await;
+        let hub = Hub(self.hub.upgrade()?);
+        let usage = self.usage.upgrade()?;
+        let state = hub.0.state();
+        let slot = state.topics.get(&self.name)?;
+        let is_elsewhere = matches!(slot.run, Run::Elsewhere { .. });
+        if !is_elsewhere || !Arc::ptr_eq(&slot.usage, &usage) || slot.topic.is_finished() {
+            return None;
+        }
+        let topic = slot.topic.clone();
+        drop(state);
+        Some((hub, topic, usage))
+    }
+
+    async fn report_readers(self, every: Duration) {
+        while let Some((hub, topic, _)) = self.next(every).await {
+            if topic.backend.unread_since().is_some() {
+                continue;
+            }
+            if let Err(error) = self.report(&hub).await {
+                tracing::debug!(name = self.name, %error, "failed to report a run's readers");
+            }
+        }
+    }
+
+    async fn report(&self, hub: &Hub<T>) -> Result<(), Unreachable> {
+        match (&hub.0.store, hub.run_leases()) {
+            (Some(store), Some(leases)) => {
+                leases.report_readers(&store.stored_name(&self.name)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn stand_by(self, producer: Producer<'static, T>, every: Duration) {
+        while let Some((hub, topic, usage)) = self.next(every).await {
+            let turn = {
+                let state = hub.0.state();
+                let slot = state.topics.get(&self.name);
+                slot.map(|slot| Arc::clone(&slot.turn))
+            };
+            let Some(turn) = turn else { return };
+            let turn = turn.lock_owned().await;
+            let claim = hub.claim(&topic, &self.name, usage, turn, true, true);
+            match claim.await {
+                Ok((Claimed::New | Claimed::TakenOver, starting)) => {
+                    tracing::warn!(
+                        name = self.name,
+                        "continuing a run whose process has stopped"
+                    );
+                    hub.continue_here(&self.name, starting, producer).await;
+                    return;
+                }
+                Ok((Claimed::Ended, _)) => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+}
