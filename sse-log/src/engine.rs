@@ -88,6 +88,10 @@ fn writer_stopped() -> Cause {
 }
 
 impl Engine for LogEngine {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
     fn start(&self, feed: Feed) {
         self.shared.set_feed(feed);
     }

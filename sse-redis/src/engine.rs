@@ -245,6 +245,10 @@ pub(crate) fn flag(value: bool) -> Bytes {
 }
 
 impl Engine for RedisEngine {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
     fn start(&self, feed: Feed) {
         self.shared.set_feed(feed);
     }

@@ -80,6 +80,9 @@ pub(crate) async fn run(
                 let start = Instant::now();
                 let end = serve(&shared, session, &mut requests).await;
                 shared.set_connections(None);
+                if let Some(feed) = shared.feed() {
+                    feed.disconnected();
+                }
                 match end {
                     End::Dropped => return,
                     End::Lost(reason) => {

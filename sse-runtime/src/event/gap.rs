@@ -42,6 +42,17 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    /// All reasons.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 6] = [
+        Self::TooOld,
+        Self::OtherEpoch,
+        Self::Unknown,
+        Self::Overtaken,
+        Self::RolledBack,
+        Self::Unreadable,
+    ];
+
     /// Returns the reason's name in `snake_case`, as it appears in the `gap` event.
     pub fn as_str(self) -> &'static str {
         match self {

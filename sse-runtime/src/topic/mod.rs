@@ -11,6 +11,7 @@ mod hub;
 mod key;
 mod lease;
 pub(crate) mod merged;
+mod metrics;
 mod open_error;
 mod presence;
 mod publish;

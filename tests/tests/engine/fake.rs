@@ -182,6 +182,10 @@ fn place_before(records: &[Stored], index: usize) -> Place {
 }
 
 impl Engine for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
     fn start(&self, feed: Feed) {
         *lock(&self.0.feed) = Some(feed);
     }

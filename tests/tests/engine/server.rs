@@ -261,6 +261,10 @@ impl Simulated {
 }
 
 impl Engine for Simulated {
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+
     fn start(&self, feed: Feed) {
         self.server.state().lines[self.node].feed = Some(feed);
     }

@@ -26,10 +26,18 @@ impl Feed {
         }
     }
 
+    /// Reports that the connection to the engine was lost.
+    pub fn disconnected(&self) {
+        if let Some(node) = self.0.upgrade() {
+            node.instruments.disconnected();
+        }
+    }
+
     /// Reports that the connection to the engine was lost and has been restored. Before the call,
     /// the engine must already be delivering the records of every watched topic again.
     pub fn reconnected(&self) {
         if let Some(node) = self.0.upgrade() {
+            node.instruments.reconnected();
             node.check_all();
         }
     }

@@ -29,8 +29,12 @@ pub(super) async fn end_lost_runs(node: Weak<Inner>) {
             }
         };
         for topic in topics {
-            if let Err(error) = end_if_lost(engine, leases, &topic).await {
-                tracing::warn!(topic, %error, "failed to end a lost run; trying again");
+            match end_if_lost(engine, leases, &topic).await {
+                Ok(true) => inner.instruments.run_lost(),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(topic, %error, "failed to end a lost run; trying again");
+                }
             }
         }
     }
@@ -40,11 +44,12 @@ fn ttl(node: &Weak<Inner>) -> Option<Duration> {
     Some(node.upgrade()?.engine.run_leases()?.ttl())
 }
 
+/// Ends a run if its lease has expired. Returns whether this call has ended it.
 async fn end_if_lost(
     engine: &dyn Engine,
     leases: &dyn RunLeases,
     topic: &str,
-) -> Result<(), AppendError> {
+) -> Result<bool, AppendError> {
     let owner = RunOwner::random();
     let claim = Claim {
         owner,
@@ -54,7 +59,7 @@ async fn end_if_lost(
     let claimed = leases.claim(topic, claim).await;
     let claimed = claimed.map_err(|Unreachable(source)| AppendError::Unavailable(source))?;
     if claimed != Claimed::TakenOver {
-        return Ok(());
+        return Ok(false);
     }
     tracing::warn!(
         topic,
@@ -66,7 +71,8 @@ async fn end_if_lost(
         body: End::Lost.encode(),
     };
     match engine.append(topic, record, Keep::ALL, Some(owner)).await {
-        Ok(_) | Err(AppendError::Ended | AppendError::Fenced) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(AppendError::Ended | AppendError::Fenced) => Ok(false),
         Err(error) => Err(error),
     }
 }

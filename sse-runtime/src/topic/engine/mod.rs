@@ -49,6 +49,9 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// repeat, delay or reorder records on the way, because the node repairs its copy of the topic.
     fn start(&self, feed: Feed);
 
+    /// Returns the engine's name, which is used as a label of metrics.
+    fn name(&self) -> &'static str;
+
     /// Returns the leases that determine which process executes a run, or `None` if only one process
     /// can use the engine at a time.
     fn run_leases(&self) -> Option<&dyn RunLeases> {

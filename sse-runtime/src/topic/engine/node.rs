@@ -20,6 +20,7 @@ use super::{
     BoxFuture, Engine, Epoch, Feed, Place, RunLeases, Stored, Tail, Unreachable,
     lost_runs::end_lost_runs,
 };
+use crate::topic::metrics::EngineInstruments;
 
 /// The interval at which the newest position of each open topic is compared with the engine's. If
 /// the feed has silently lost a topic's last record, the node notices at the second comparison.
@@ -41,6 +42,7 @@ pub struct Node(Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) instruments: EngineInstruments,
     /// The open topics. A topic is removed when its follower is dropped.
     topics: Mutex<HashMap<Arc<str>, Weak<dyn Follow>>>,
     commands: mpsc::UnboundedSender<Command>,
@@ -83,6 +85,7 @@ impl Node {
     pub fn new(engine: Arc<dyn Engine>) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
         let inner = Arc::new(Inner {
+            instruments: EngineInstruments::new(engine.name()),
             engine,
             topics: Mutex::default(),
             commands,
@@ -216,6 +219,7 @@ async fn check(node: Weak<Inner>, is_feed_intact: bool) {
         }
         is_open
     });
+    let mut lag = 0;
     for chunk in open.chunks(TOPICS_PER_CHECK) {
         let names: Vec<&str> = chunk.iter().map(|(name, _)| &**name).collect();
         let before: Vec<_> = chunk
@@ -229,7 +233,10 @@ async fn check(node: Weak<Inner>, is_feed_intact: bool) {
                 for ((follower, before), tail) in followers.zip(before).zip(tails) {
                     let Some(follower) = follower else { continue };
                     match tail {
-                        Some(tail) => follower.check(before, tail, is_feed_intact),
+                        Some(tail) => {
+                            lag = lag.max(missing(follower.tail(), tail));
+                            follower.check(before, tail, is_feed_intact);
+                        }
                         // The engine has lost the topic.
                         None => follower.suspect(),
                     }
@@ -245,5 +252,16 @@ async fn check(node: Weak<Inner>, is_feed_intact: bool) {
             Ok(Err(error)) => tracing::debug!(%error, "failed to check the topics of an engine"),
             Err(_) => tracing::debug!("an engine did not respond to a check in time"),
         }
+    }
+    inner.instruments.feed_lag(lag);
+}
+
+/// Returns the number of records that a ring lacks.
+fn missing(ring: Option<Tail>, log: Tail) -> u64 {
+    match ring {
+        Some(ring) if ring.epoch == log.epoch => {
+            log.newest.number.saturating_sub(ring.newest.number)
+        }
+        _ => log.newest.number,
     }
 }

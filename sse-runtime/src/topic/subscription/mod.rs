@@ -13,7 +13,10 @@ use std::{
 
 use tokio_stream::Stream;
 
-use super::backend::{Delivery, Read, Reader};
+use super::{
+    backend::{Delivery, Read, Reader},
+    metrics::count_gap,
+};
 use crate::{
     event::{gap::Gap, id::EventId},
     generator::{
@@ -222,6 +225,7 @@ impl<T> Subscription<T> {
                     };
                 }
                 Read::Gap(gap) => {
+                    count_gap(gap.reason);
                     self.move_to(gap.position.clone());
                     return Poll::Ready(Some(Err(gap)));
                 }
@@ -289,6 +293,7 @@ impl<T> Subscription<T> {
         if READS == VALUES
             && let Some(gap) = delivery.unreadable()
         {
+            count_gap(gap.reason);
             self.move_to(gap.position.clone());
             return Err(gap);
         }

@@ -47,7 +47,11 @@ impl<T: Send + Sync + 'static> Follower<T> {
             .node
             .engine
             .append(&self.name, record.clone(), self.keep, owner);
-        let appended = appending.await.map_err(|error| match error {
+        let start = Instant::now();
+        let appended = appending.await;
+        let is_stored = matches!(appended, Ok(_) | Err(AppendError::Ended));
+        self.node.instruments.published(start.elapsed(), is_stored);
+        let appended = appended.map_err(|error| match error {
             AppendError::Unavailable(source) => PublishError::Unavailable { source },
             AppendError::Unknown(source) => PublishError::Unknown { key, source },
             AppendError::Fenced => PublishError::Fenced,

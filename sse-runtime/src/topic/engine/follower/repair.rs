@@ -43,6 +43,7 @@ enum Step {
 
 impl<T: Send + Sync + 'static> Follower<T> {
     pub(super) fn start_repair(&self) {
+        self.node.instruments.repair_started();
         self.node.repair(Box::pin(repair(Weak::clone(&self.this))));
     }
 
@@ -265,6 +266,7 @@ async fn repair<T: Send + Sync + 'static>(follower: Weak<Follower<T>>) {
             return;
         };
         tracing::debug!(topic = &*follower.name, %error, "failed to read a topic; trying again");
+        follower.node.instruments.read_failed();
         follower.state().error = Some(Arc::new(error));
         drop(follower);
         sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
