@@ -4,12 +4,12 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
-
 use sse_redis::{Redis, RedisError};
 use sse_runtime::{Start, Topic, topic::PublishError};
 use support::{
-    open_topic, publish_all, read_all,
+    open_topic,
+    output::Output,
+    publish_all, read_all,
     server::{IN_MEMORY, Server, free_port},
     take, values,
 };
@@ -222,37 +222,17 @@ async fn unix_socket_can_be_used() {
     assert_eq!(values(&read_all(&numbers).await), [0, 1, 2]);
 }
 
-/// Collects the log output.
-#[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn policy_that_evicts_topics_causes_a_warning() {
     let server = Server::in_memory().await;
-    let output = Output::default();
-    let writer = output.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let warned = || String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+    let (output, _guard) = Output::collect();
     let () = server.run(&["CONFIG", "SET", "maxmemory", "100mb"]).await;
     let _redis = Redis::open(server.url()).await.unwrap();
-    assert!(!warned().contains("maxmemory-policy"));
+    assert!(!output.text().contains("maxmemory-policy"));
     let () = server
         .run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"])
         .await;
     let _redis = Redis::open(server.url()).await.unwrap();
-    assert!(warned().contains("maxmemory-policy"), "{}", warned());
+    let warned = output.text();
+    assert!(warned.contains("maxmemory-policy"), "{warned}");
 }

@@ -15,47 +15,16 @@ use support::{
     PATIENCE, open_numbers, open_topic,
     proxy::Proxy,
     publish_all, publish_stubbornly, read_all, recv,
-    server::{IN_MEMORY, Server},
-    take, until, values,
+    replication::{master, proxied_replica_of, replicated},
+    take, values,
 };
 use tokio::time::timeout;
-
-/// Starts a server that sends its data to a replica without waiting for further replicas.
-async fn master() -> Server {
-    Server::start(&[IN_MEMORY, &["--repl-diskless-sync-delay", "0"]].concat()).await
-}
-
-/// Starts a replica that reaches its master through a proxy.
-async fn replica_of(master: &Server) -> (Server, Proxy) {
-    let proxy = Proxy::start(master.port()).await;
-    let port = proxy.port().to_string();
-    let arguments = [IN_MEMORY, &["--replicaof", "127.0.0.1", &port]].concat();
-    let replica = Server::start(&arguments).await;
-    until("the replica is connected", async || {
-        replica
-            .info("replication", "master_link_status")
-            .await
-            .as_deref()
-            == Some("up")
-    })
-    .await;
-    (replica, proxy)
-}
-
-/// Waits until the replica has received everything.
-async fn replicated(master: &Server, replica: &Server) {
-    until("the replica has caught up", async || {
-        let offset = master.info("replication", "master_repl_offset").await;
-        offset == replica.info("replication", "slave_repl_offset").await
-    })
-    .await;
-}
 
 #[tokio::test]
 async fn failover_rolls_back_exactly_the_lost_events() {
     for lost in [1, 5] {
         let mut master = master().await;
-        let (replica, replication) = replica_of(&master).await;
+        let (replica, replication) = proxied_replica_of(&master).await;
         let proxy = Proxy::start(master.port()).await;
         let (_one, here) = open_numbers(&proxy.url()).await;
         let (_other, there) = open_numbers(&proxy.url()).await;
@@ -101,7 +70,7 @@ async fn failover_rolls_back_exactly_the_lost_events() {
 #[tokio::test]
 async fn node_reconnects_after_its_master_is_demoted() {
     let master = master().await;
-    let (replica, _replication) = replica_of(&master).await;
+    let (replica, _replication) = proxied_replica_of(&master).await;
     let proxy = Proxy::start(master.port()).await;
     let (_redis, numbers) = open_numbers(&proxy.url()).await;
     let mut reader = numbers.subscribe(Start::First);
@@ -120,7 +89,7 @@ async fn node_reconnects_after_its_master_is_demoted() {
 #[tokio::test]
 async fn replica_is_rejected_at_open() {
     let master = master().await;
-    let (replica, _replication) = replica_of(&master).await;
+    let (replica, _replication) = proxied_replica_of(&master).await;
     let opened = Redis::open(replica.url()).await;
     assert!(
         matches!(opened, Err(RedisError::Replica { .. })),
@@ -131,7 +100,7 @@ async fn replica_is_rejected_at_open() {
 #[tokio::test]
 async fn publish_is_unknown_without_replicas() {
     let master = master().await;
-    let (_replica, replication) = replica_of(&master).await;
+    let (_replica, replication) = proxied_replica_of(&master).await;
     let redis = Redis::builder()
         .replicas(1)
         .publish_timeout(Duration::from_millis(500))

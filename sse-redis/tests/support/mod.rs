@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
+pub mod output;
 pub mod proxy;
+pub mod replication;
 pub mod server;
 
 use std::{fmt::Debug, time::Duration};
