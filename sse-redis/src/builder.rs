@@ -38,7 +38,7 @@ impl RedisBuilder {
                 replicas: 0,
                 run_ttl: Duration::from_secs(10),
                 prefix: "sse:".to_owned(),
-                #[cfg(feature = "tls")]
+                sentinel_auth: None,
                 root_certificate: None,
             },
         }
@@ -102,8 +102,25 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the root certificate with which the server's certificate is verified, in PEM format. By
-    /// default, the operating system's root certificates are used.
+    /// Sets the user and the password for the sentinels, if they require them. The user and the
+    /// password in the URL are those of the master. If `user` is `None`, the sentinels'
+    /// `requirepass` applies. If the URL contains no sentinels, this setting has no effect.
+    ///
+    /// ```no_run
+    /// # async fn open() -> Result<(), sse_redis::RedisError> {
+    /// let redis = sse_redis::Redis::builder()
+    ///     .sentinel_auth(Some("app"), "sentinel-secret")
+    ///     .open("redis+sentinel://app:secret@s1.internal,s2.internal,s3.internal/mymaster")
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn sentinel_auth(mut self, user: Option<&str>, password: impl Into<String>) -> Self {
+        self.settings.sentinel_auth = Some((user.map(str::to_owned), password.into()));
+        self
+    }
+
+    /// Sets the root certificate with which the certificates of the server and of the sentinels are
+    /// verified, in PEM format. By default, the operating system's root certificates are used.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {

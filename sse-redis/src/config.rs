@@ -1,21 +1,21 @@
 //! [`Config`]: the settings of a connection, and the names of the keys.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use redis::ConnectionInfo;
 
-use crate::RedisError;
+use crate::{RedisError, sentinel::Sentinels, server::Server, url::Url};
 
 /// The settings of a connection to Redis.
 pub(crate) struct Config {
-    /// Opens the connections for commands. They use RESP3, because only then does the client report
-    /// a lost connection immediately.
-    pub(crate) commands: Client,
-    /// Opens the pub/sub connection.
-    pub(crate) pubsub: Client,
-    /// The server's address, without the user and the password.
-    pub(crate) address: Box<str>,
-    password: Option<Box<str>>,
+    location: Location,
+    /// The address of the server to which the crate is connected, or to which it connects.
+    address: Mutex<Arc<str>>,
+    passwords: Vec<String>,
     prefix: Box<str>,
     database: i64,
     pub(crate) publish_timeout: Duration,
@@ -23,6 +23,12 @@ pub(crate) struct Config {
     pub(crate) max_event_bytes: usize,
     pub(crate) replicas: usize,
     pub(crate) run_ttl: Duration,
+}
+
+/// Determines the server to which the crate connects.
+enum Location {
+    Server(Server),
+    Sentinels(Sentinels),
 }
 
 /// The settings of a [`RedisBuilder`](crate::RedisBuilder).
@@ -34,38 +40,44 @@ pub(crate) struct Settings {
     pub(crate) replicas: usize,
     pub(crate) run_ttl: Duration,
     pub(crate) prefix: String,
-    #[cfg(feature = "tls")]
+    pub(crate) sentinel_auth: Option<(Option<String>, String)>,
     pub(crate) root_certificate: Option<Vec<u8>>,
 }
 
 impl Config {
     pub(crate) fn new(url: &str, settings: Settings) -> Result<Self, RedisError> {
-        let is_tls = url.starts_with("rediss:") || url.starts_with("valkeys:");
-        if is_tls && !cfg!(feature = "tls") {
-            return Err(RedisError::TlsNotEnabled);
-        }
-        // The client's error may contain parts of the URL, and therefore the password.
-        let info = url.into_connection_info();
-        let info = info.map_err(|_| RedisError::InvalidUrl)?;
-        let redis = info.redis_settings().clone().set_skip_set_lib_name();
-        // The URL has been parsed, so only the certificate can be the cause if there is one.
-        #[cfg(feature = "tls")]
-        let invalid = || match settings.root_certificate {
-            Some(_) => RedisError::InvalidCertificate,
-            None => RedisError::InvalidUrl,
+        let url = Url::parse(url)?;
+        let (Url::Server(server) | Url::Sentinels { server, .. }) = &url;
+        let redis = server.redis_settings().clone();
+        let certificate = settings.root_certificate;
+        let mut passwords = vec![redis.password().unwrap_or_default().to_owned()];
+        let (location, address) = match url {
+            Url::Server(server) => {
+                let server = Server::new(&server, certificate.as_deref())?;
+                let address = Arc::clone(&server.address);
+                (Location::Server(server), address)
+            }
+            Url::Sentinels {
+                mut sentinels,
+                master,
+                server,
+            } => {
+                if let Some((user, password)) = settings.sentinel_auth {
+                    for sentinel in &mut sentinels {
+                        *sentinel = authenticated(sentinel, user.as_deref(), &password);
+                    }
+                    passwords.push(password);
+                }
+                let sentinels = Sentinels::new(&sentinels, master, server, certificate)?;
+                let address = sentinels.addresses().into();
+                (Location::Sentinels(sentinels), address)
+            }
         };
-        #[cfg(not(feature = "tls"))]
-        let invalid = || RedisError::InvalidUrl;
-        let client = |protocol| {
-            let redis = redis.clone().set_protocol(protocol);
-            let info = info.clone().set_redis_settings(redis);
-            client(info, &settings).map_err(|_| invalid())
-        };
+        passwords.retain(|password| !password.is_empty());
         Ok(Self {
-            commands: client(ProtocolVersion::RESP3)?,
-            pubsub: client(ProtocolVersion::RESP2)?,
-            address: info.addr().to_string().into(),
-            password: redis.password().map(Into::into),
+            location,
+            address: Mutex::new(address),
+            passwords,
             database: redis.db(),
             prefix: settings.prefix.into(),
             publish_timeout: settings.publish_timeout,
@@ -74,6 +86,44 @@ impl Config {
             replicas: settings.replicas,
             run_ttl: settings.run_ttl,
         })
+    }
+
+    /// Returns the server to connect to.
+    pub(crate) async fn find_server(&self) -> Result<Server, RedisError> {
+        let server = match &self.location {
+            Location::Server(server) => return Ok(server.clone()),
+            Location::Sentinels(sentinels) => sentinels.find_master(self).await?,
+        };
+        let mut address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        *address = Arc::clone(&server.address);
+        Ok(server)
+    }
+
+    /// Waits until the sentinels name another server than `address` as the master, and returns the
+    /// reason for which the connections to `address` must be closed.
+    pub(crate) async fn replaced(&self, address: &str) -> String {
+        match &self.location {
+            Location::Server(_) => std::future::pending().await,
+            Location::Sentinels(sentinels) => sentinels.replaced(address).await,
+        }
+    }
+
+    /// Returns the address of the server to which the crate is connected, or to which it connects.
+    /// The address contains neither the user nor the password.
+    pub(crate) fn address(&self) -> Arc<str> {
+        let address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&address)
+    }
+
+    /// Returns the error for a server that is a replica.
+    pub(crate) fn replica_error(&self) -> RedisError {
+        let address = self.address();
+        match &self.location {
+            Location::Server(_) => RedisError::Replica {
+                address: address.to_string(),
+            },
+            Location::Sentinels(sentinels) => sentinels.replica_error(&address),
+        }
     }
 
     /// Returns the key of a topic's log.
@@ -117,42 +167,28 @@ impl Config {
         )
     }
 
-    /// Returns the message, or a replacement for it if it contains the password.
+    /// Returns the message, or a replacement for it if it contains a password.
     pub(crate) fn without_password(&self, message: String) -> String {
-        match &self.password {
-            Some(password) if !password.is_empty() && message.contains(&**password) => {
-                "the message is not shown, because it contains the password".to_owned()
-            }
-            _ => message,
+        let mut passwords = self.passwords.iter();
+        match passwords.any(|password| message.contains(password)) {
+            true => "the message is not shown, because it contains the password".to_owned(),
+            false => message,
         }
     }
 }
 
-#[cfg(not(feature = "tls"))]
-fn client(info: ConnectionInfo, _: &Settings) -> redis::RedisResult<Client> {
-    Client::open(info)
-}
-
-#[cfg(feature = "tls")]
-fn client(info: ConnectionInfo, settings: &Settings) -> redis::RedisResult<Client> {
-    if !matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
-        return Client::open(info);
+fn authenticated(info: &ConnectionInfo, user: Option<&str>, password: &str) -> ConnectionInfo {
+    let mut redis = info.redis_settings().clone().set_password(password);
+    if let Some(user) = user {
+        redis = redis.set_username(user);
     }
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means that another thread has just installed a provider.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    let certificates = redis::TlsCertificates {
-        client_tls: None,
-        root_cert: settings.root_certificate.clone(),
-    };
-    Client::build_with_tls(info, certificates)
+    info.clone().set_redis_settings(redis)
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("address", &self.address)
+            .field("address", &self.address())
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }

@@ -16,6 +16,7 @@ use crate::{
     RedisError,
     config::Config,
     failure::is_reply,
+    server::Server,
     shared::{Connections, Shared},
 };
 
@@ -32,36 +33,45 @@ pub(crate) struct Opened {
     pub(crate) messages: PubSubStream,
 }
 
-/// Opens the connections, and checks the server's version and role.
+/// Opens the connections, and checks the server's version and role. If the sentinels name another
+/// server in the meantime, connects to that server instead.
 pub(crate) async fn connect(config: &Config) -> Result<Opened, RedisError> {
     in_time(config, async {
-        let lost = Arc::new(Notify::new());
-        let mut commands = open(config, &lost)
-            .await
-            .map_err(|e| classify(config, &e))?;
-        check_server(config, &mut commands).await?;
-        let appends = match config.replicas {
-            0 => None,
-            _ => {
-                let appends = open(config, &lost).await;
-                let appends = appends.map_err(|error| classify(config, &error))?;
-                Some((appends, Arc::new(Mutex::new(()))))
+        loop {
+            let server = config.find_server().await?;
+            tokio::select! {
+                opened = connect_to(config, &server) => return opened,
+                _ = config.replaced(&server.address) => {}
             }
-        };
-        let pubsub = config.pubsub.get_async_pubsub().await;
-        let (subscriptions, messages) = pubsub.map_err(|e| classify(config, &e))?.split();
-        let connections = Connections {
-            commands,
-            appends,
-            lost,
-        };
-        Ok(Opened {
-            connections,
-            subscriptions,
-            messages,
-        })
+        }
     })
     .await
+}
+
+async fn connect_to(config: &Config, server: &Server) -> Result<Opened, RedisError> {
+    let classified = |error: redis::RedisError| classify(config, &error);
+    let lost = Arc::new(Notify::new());
+    let mut commands = open(server, &lost).await.map_err(classified)?;
+    check_server(config, &mut commands).await?;
+    let appends = match config.replicas {
+        0 => None,
+        _ => {
+            let appends = open(server, &lost).await.map_err(classified)?;
+            Some((appends, Arc::new(Mutex::new(()))))
+        }
+    };
+    let pubsub = server.pubsub.get_async_pubsub().await;
+    let (subscriptions, messages) = pubsub.map_err(classified)?.split();
+    let connections = Connections {
+        commands,
+        appends,
+        lost,
+    };
+    Ok(Opened {
+        connections,
+        subscriptions,
+        messages,
+    })
 }
 
 async fn in_time<T>(
@@ -71,14 +81,14 @@ async fn in_time<T>(
     let opened = timeout(CONNECT_TIMEOUT, opening).await;
     opened.unwrap_or_else(|elapsed| {
         Err(RedisError::Unreachable {
-            address: config.address.to_string(),
+            address: config.address().to_string(),
             source: elapsed.into(),
         })
     })
 }
 
 /// Opens a connection for commands, which notifies `lost` when it is closed.
-async fn open(config: &Config, lost: &Arc<Notify>) -> RedisResult<MultiplexedConnection> {
+async fn open(server: &Server, lost: &Arc<Notify>) -> RedisResult<MultiplexedConnection> {
     let lost = Arc::clone(lost);
     let on_push = move |info: PushInfo| {
         if info.kind == PushKind::Disconnection {
@@ -91,7 +101,7 @@ async fn open(config: &Config, lost: &Arc<Notify>) -> RedisResult<MultiplexedCon
         .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_push_sender(on_push);
-    let client = &config.commands;
+    let client = &server.commands;
     client
         .get_multiplexed_async_connection_with_config(&settings)
         .await
@@ -115,7 +125,7 @@ async fn check_server(
         .await
         .map_err(|error| classify(config, &error))?
         .concat();
-    let address = || config.address.to_string();
+    let address = || config.address().to_string();
     let version = field(&info, "redis_version").unwrap_or("unknown");
     if parse_version(version).is_none_or(|version| version < OLDEST) {
         return Err(RedisError::TooOld {
@@ -127,12 +137,12 @@ async fn check_server(
         return Err(RedisError::Cluster { address: address() });
     }
     if !is_master(&info) {
-        return Err(RedisError::Replica { address: address() });
+        return Err(config.replica_error());
     }
     let policy = field(&info, "maxmemory_policy").unwrap_or_default();
     if policy.starts_with("allkeys") && field(&info, "maxmemory") != Some("0") {
         tracing::warn!(
-            address = &*config.address,
+            address = &*config.address(),
             policy,
             "Redis may evict topics; set `maxmemory-policy` to `noeviction` or `volatile-lru`"
         );
@@ -164,7 +174,7 @@ pub(crate) async fn check_rights(
 ) -> Result<Opened, RedisError> {
     let config = &shared.config;
     let denied = |command: &str, message: &str| RedisError::NotAllowed {
-        address: config.address.to_string(),
+        address: config.address().to_string(),
         command: command.to_owned(),
         message: config.without_password(message.to_owned()),
     };
@@ -228,7 +238,7 @@ fn is_denied(error: &redis::RedisError) -> bool {
 
 /// Converts an error that was returned while the connections were opened.
 fn classify(config: &Config, error: &redis::RedisError) -> RedisError {
-    let address = config.address.to_string();
+    let address = config.address().to_string();
     let message = config.without_password(error.to_string());
     let is_authentication = [
         "WRONGPASS",

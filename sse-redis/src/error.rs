@@ -9,14 +9,15 @@ use std::error::Error;
 pub enum RedisError {
     /// The URL is not valid.
     #[error(
-        "the URL is not valid; use redis://user:password@host:port/database, where all parts except \
-         the host are optional, and percent-encode the password"
+        "the URL is not valid; use redis://user:password@host:port/database, or, with Sentinel, \
+         redis+sentinel://user:password@host:port,host:port/master-name/database; all parts except \
+         the hosts and the master's name are optional, and the password must be percent-encoded"
     )]
     InvalidUrl,
     /// The certificate passed to `RedisBuilder::root_certificate` is not valid.
     #[error("the root certificate is not valid; pass one or more certificates in the PEM format")]
     InvalidCertificate,
-    /// The URL begins with `rediss://` or `valkeys://`, but the `tls` feature is not enabled.
+    /// The URL begins with `rediss://`, `rediss+sentinel://` or `valkeys://`, but the `tls` feature is not enabled.
     #[error("the URL requires TLS; enable the `tls` feature of sse-redis")]
     TlsNotEnabled,
     /// The server could not be reached, did not respond in time, or has a certificate that is not
@@ -86,6 +87,54 @@ pub enum RedisError {
     Replica {
         /// The server's address.
         address: String,
+    },
+    /// None of the sentinels could be reached, or none responded in time.
+    #[error(
+        "failed to reach any sentinel ({message}); check that the sentinels are running and that \
+         their hosts and ports are correct"
+    )]
+    #[non_exhaustive]
+    SentinelsUnreachable {
+        /// The address of each sentinel, followed by the cause.
+        message: String,
+    },
+    /// A sentinel returned an error, and no other sentinel named a master. The sentinel may require
+    /// a user and a password, or not be a sentinel.
+    #[error(
+        "the sentinel at {address} returned an error: {message}; check that it is a sentinel, and \
+         pass its user and password to `RedisBuilder::sentinel_auth` if it requires them"
+    )]
+    #[non_exhaustive]
+    Sentinel {
+        /// The sentinel's address.
+        address: String,
+        /// The sentinel's message.
+        message: String,
+    },
+    /// The sentinels do not know the master's name.
+    #[error(
+        "the sentinels at {sentinels} do not know a master with the name {name}; check the name in \
+         the URL, and `sentinel monitor` in the sentinels' configuration"
+    )]
+    #[non_exhaustive]
+    UnknownMaster {
+        /// The name of the master.
+        name: String,
+        /// The addresses of the sentinels.
+        sentinels: String,
+    },
+    /// The sentinels name different servers as the master, or a server that is a replica. Both are
+    /// the case for a short time during a failover.
+    #[error(
+        "there is no master with the name {name}: {message}; try again after the failover, and if \
+         the error persists, check the sentinels' logs"
+    )]
+    #[non_exhaustive]
+    NoMaster {
+        /// The name of the master.
+        name: String,
+        /// The cause.
+        message: String,
     },
     /// The server returned an error.
     #[error("Redis at {address} returned an error: {message}")]

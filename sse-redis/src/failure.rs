@@ -1,6 +1,6 @@
 //! [`Failure`]: the cause of a failed request.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::ErrorKind;
 use sse_runtime::topic::engine::{AppendError, Unreachable};
@@ -10,17 +10,17 @@ use crate::config::Config;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("there is no connection to Redis at {address}")]
-    NotConnected { address: Box<str> },
+    NotConnected { address: Arc<str> },
     #[error("Redis at {address} did not reply within {waited:?}")]
-    NoReply { address: Box<str>, waited: Duration },
+    NoReply { address: Arc<str>, waited: Duration },
     #[error(
         "other events have been waiting for replicas for {waited:?}, so the event was not sent"
     )]
     Busy { waited: Duration },
     #[error("the connection to Redis at {address} was lost: {message}")]
-    Lost { address: Box<str>, message: String },
+    Lost { address: Arc<str>, message: String },
     #[error("Redis at {address} returned an error: {message}")]
-    Server { address: Box<str>, message: String },
+    Server { address: Arc<str>, message: String },
     #[error(
         "the key {key} in Redis does not contain a topic; delete or rename it, or use another \
          `key_prefix`"
@@ -39,20 +39,20 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn not_connected(config: &Config) -> Self {
         Self::NotConnected {
-            address: config.address.clone(),
+            address: config.address(),
         }
     }
 
     pub(crate) fn no_reply(config: &Config, waited: Duration) -> Self {
         Self::NoReply {
-            address: config.address.clone(),
+            address: config.address(),
             waited,
         }
     }
 
     /// Converts an error returned by a request for `key`.
     pub(crate) fn from_request(config: &Config, error: &redis::RedisError, key: &str) -> Self {
-        let (address, key) = (config.address.clone(), key.to_owned());
+        let (address, key) = (config.address(), key.to_owned());
         let message = config.without_password(error.to_string());
         if !is_reply(error) {
             return Self::Lost { address, message };

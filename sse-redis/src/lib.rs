@@ -109,6 +109,50 @@
 //! [`replicas`](RedisBuilder::replicas) is used. If a permission is missing, [`Redis::open`] returns
 //! an error that names the command.
 //!
+//! # Sentinel
+//!
+//! To follow failovers, pass the addresses of the sentinels and the name by which they know the
+//! master, as in `sentinel monitor`:
+//!
+//! ```no_run
+//! # use sse_redis::Redis;
+//! # async fn open() -> Result<(), sse_redis::RedisError> {
+//! let url = "redis+sentinel://app:secret@s1.internal:26379,s2.internal:26379,s3.internal:26379/mymaster";
+//! let redis = Redis::open(url).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The user and the password are those of the master. If the sentinels require a user or a password
+//! as well, call [`RedisBuilder::sentinel_auth`]. A database may follow the name, as in
+//! `/mymaster/2`. The default port is 26379. With `rediss+sentinel://`, the connections to the
+//! sentinels and to the master use TLS. The certificates must then be valid for the addresses that
+//! the sentinels announce.
+//!
+//! Whenever it connects, the crate asks all sentinels for the master's address, and connects to the
+//! server that most of them name. Every server that runs this crate must be able to reach the
+//! addresses that the sentinels announce. The following rule grants all permissions that the crate
+//! needs on the sentinels:
+//!
+//! ```text
+//! ACL SETUSER app on >sentinel-secret -@all +sentinel|get-master-addr-by-name
+//! ```
+//!
+//! In a failover, the streams stay open. Until another master has been promoted, `publish` fails as
+//! described under [Errors](#errors). Once the crate has connected to the new master, the clients
+//! receive the events that were published in the meantime. The sentinels are asked once per second,
+//! so the crate also leaves a master that still responds but that more than half of the sentinels in
+//! the URL have replaced. Sentinels that cannot be reached do not affect the connection to the
+//! master.
+//!
+//! Replication is asynchronous, so a failover may lose events, even if `publish` has returned `Ok`.
+//! Clients that received a lost event get a gap with the reason `rolled_back`. The other clients get
+//! no gap. To lose fewer events, set `min-replicas-to-write 1` on the master and on the replicas.
+//! A master that has been cut off from its replicas then rejects events after about ten seconds
+//! (`min-replicas-max-lag`), and `publish` returns
+//! [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). Without this setting, it accepts
+//! events that are lost when it becomes a replica. [`replicas(1)`](RedisBuilder::replicas) waits for
+//! a replica before `publish` returns `Ok`.
+//!
 //! # Keys
 //!
 //! | name | type | content |
@@ -135,8 +179,8 @@
 //!
 //! # TLS
 //!
-//! With the `tls` feature, connections to `rediss://` URLs are encrypted with rustls. The
-//! Redis server's certificate is verified with the operating system's root certificates, or with
+//! With the `tls` feature, connections to `rediss://` and `rediss+sentinel://` URLs are encrypted
+//! with rustls. The Redis server's certificate is verified with the operating system's root certificates, or with
 #![cfg_attr(feature = "tls", doc = "[`RedisBuilder::root_certificate`].")]
 #![cfg_attr(not(feature = "tls"), doc = "`RedisBuilder::root_certificate`.")]
 //! If the application has not installed a default `CryptoProvider`, this crate installs the one
@@ -145,10 +189,10 @@
 //! # Limits
 //!
 //! The crate supports a single master (Redis 6.2 or later, or Valkey 7.2 or later) with any number
-//! of replicas. It does not support Redis Cluster, and it does not ask Sentinel for the master's
-//! address. After a failover, the host in the URL must therefore lead to the new master, for
-//! example through DNS or a proxy. If the master becomes a replica, the crate disconnects from it
-//! within about a second and connects again.
+//! of replicas, with or without Sentinel. It does not support Redis Cluster. Without Sentinel, the
+//! host in the URL must lead to the new master after a failover, for example through DNS or a proxy.
+//! If the master becomes a replica, the crate disconnects from it within about a second and connects
+//! again.
 //!
 //! Presence is not shared between servers.
 
@@ -161,8 +205,11 @@ mod failure;
 mod redis;
 mod run_leases;
 mod scripts;
+mod sentinel;
+mod server;
 mod session;
 mod shared;
+mod url;
 mod wire;
 
 pub use self::redis::Redis;

@@ -54,11 +54,16 @@ impl Redis {
     /// parts except the host are optional. Use `rediss://` for TLS, which requires the `tls`
     /// feature, and `redis+unix:///path/to/socket` for a Unix domain socket.
     ///
+    /// If sentinels monitor the server, pass their addresses and the master's name, as in
+    /// `redis+sentinel://user:password@host:port,host:port/master-name/database`. Only the hosts and
+    /// the name are required. See [Sentinel](crate#sentinel).
+    ///
     /// # Errors
     ///
     /// Returns an error if the URL is not valid, if the server cannot be reached within 5 seconds,
     /// rejects the password, is too old, belongs to a cluster or is a replica, or if the user is not
-    /// allowed to call a command that the engine needs. See [`RedisError`].
+    /// allowed to call a command that the engine needs. With sentinels, also returns an error if
+    /// they cannot be reached, do not know the master's name, or disagree. See [`RedisError`].
     ///
     /// # Panics
     ///
@@ -106,7 +111,7 @@ impl AsRef<Node> for Redis {
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")
-            .field("address", &self.shared.config.address)
+            .field("address", &self.shared.config.address())
             .field("is_healthy", &self.is_healthy())
             .finish_non_exhaustive()
     }

@@ -62,7 +62,6 @@ pub(crate) async fn run(
     opened: Opened,
     mut requests: UnboundedReceiver<Request>,
 ) {
-    let address = &*shared.config.address;
     let (first, longest) = RETRY;
     let (mut opened, mut delay) = (Some(opened), first);
     // Whether a failed attempt to reconnect has been logged as a warning during this outage.
@@ -72,10 +71,11 @@ pub(crate) async fn run(
             Some(opened) => Ok(opened),
             None => connect::connect(&shared.config).await,
         };
+        let address = shared.config.address();
         match session {
             Ok(session) => {
                 if is_reported {
-                    tracing::info!(address, "reconnected to Redis");
+                    tracing::info!(address = &*address, "reconnected to Redis");
                 }
                 let start = Instant::now();
                 let end = serve(&shared, session, &mut requests).await;
@@ -87,7 +87,7 @@ pub(crate) async fn run(
                     End::Dropped => return,
                     End::Lost(reason) => {
                         tracing::warn!(
-                            address,
+                            address = &*address,
                             reason,
                             "lost the connection to Redis; reconnecting"
                         );
@@ -127,6 +127,7 @@ async fn serve(shared: &Shared, opened: Opened, requests: &mut UnboundedReceiver
     }
     shared.set_seen();
     shared.set_connections(Some(connections.clone()));
+    let address = shared.config.address();
     // From here on, the connection receives the messages of all these topics. The loop below passes
     // them to the feed.
     if let Some(feed) = shared.feed() {
@@ -138,6 +139,7 @@ async fn serve(shared: &Shared, opened: Opened, requests: &mut UnboundedReceiver
         connections.appends.map(|(appends, _)| appends),
         subscriptions.clone(),
     ));
+    let mut replaced = std::pin::pin!(shared.config.replaced(&address));
     let mut subscribing = std::pin::pin!(keep_subscribed(shared, subscriptions, requests));
     loop {
         tokio::select! {
@@ -146,6 +148,7 @@ async fn serve(shared: &Shared, opened: Opened, requests: &mut UnboundedReceiver
                 None => return End::Lost("the pub/sub connection was closed".to_owned()),
             },
             reason = &mut heartbeat => return End::Lost(reason),
+            reason = &mut replaced => return End::Lost(reason),
             end = &mut subscribing => return end,
             () = connections.lost.notified() => {
                 return End::Lost("the connection was closed, or the server was demoted".to_owned());

@@ -47,8 +47,10 @@ async fn invalid_url_is_rejected() {
 #[cfg(not(feature = "tls"))]
 #[tokio::test]
 async fn tls_url_requires_the_feature() {
-    let error = open_error("rediss://localhost").await;
-    assert!(matches!(error, RedisError::TlsNotEnabled), "{error}");
+    for url in ["rediss://localhost", "rediss+sentinel://localhost/name"] {
+        let error = open_error(url).await;
+        assert!(matches!(error, RedisError::TlsNotEnabled), "{error}");
+    }
 }
 
 #[tokio::test]

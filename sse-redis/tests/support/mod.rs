@@ -5,6 +5,7 @@
 pub mod output;
 pub mod proxy;
 pub mod replication;
+pub mod sentinels;
 pub mod server;
 
 use std::{fmt::Debug, time::Duration};

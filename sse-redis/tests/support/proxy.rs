@@ -30,12 +30,14 @@ struct Shared {
     /// Whether new connections are accepted but forward nothing.
     is_black_hole: AtomicBool,
     drops_messages: AtomicBool,
+    rejects_sentinels: AtomicBool,
     connections: Mutex<Vec<Arc<Connection>>>,
 }
 
 struct Connection {
     is_stalled: watch::Sender<bool>,
     has_subscribed: AtomicBool,
+    is_from_sentinel: AtomicBool,
     is_cut: watch::Sender<bool>,
 }
 
@@ -47,6 +49,7 @@ impl Proxy {
             target: target.into(),
             is_black_hole: AtomicBool::new(false),
             drops_messages: AtomicBool::new(false),
+            rejects_sentinels: AtomicBool::new(false),
             connections: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
@@ -107,6 +110,18 @@ impl Proxy {
         }
     }
 
+    /// Closes the connections of sentinels, and sets whether further ones are closed.
+    pub fn reject_sentinels(&self, rejects: bool) {
+        self.shared
+            .rejects_sentinels
+            .store(rejects, Ordering::Relaxed);
+        for connection in &*self.shared.connections.lock().unwrap() {
+            if connection.is_from_sentinel.load(Ordering::Relaxed) {
+                connection.is_cut.send_replace(true);
+            }
+        }
+    }
+
     /// Sets whether messages of the pub/sub connections are discarded.
     pub fn drop_messages(&self, drops: bool) {
         self.shared.drops_messages.store(drops, Ordering::Relaxed);
@@ -131,6 +146,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let connection = Arc::new(Connection {
             is_stalled: watch::Sender::new(is_stalled),
             has_subscribed: AtomicBool::new(false),
+            is_from_sentinel: AtomicBool::new(false),
             is_cut: watch::Sender::new(false),
         });
         shared
@@ -144,36 +160,39 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             let (from_server, to_server) = server.into_split();
             let mut is_cut = connection.is_cut.subscribe();
             tokio::select! {
-                () = pump(from_client, to_server, &connection, None) => {}
-                () = pump(from_server, to_client, &connection, Some(&shared)) => {}
+                () = pump(from_client, to_server, &connection, &shared, false) => {}
+                () = pump(from_server, to_client, &connection, &shared, true) => {}
                 _ = is_cut.wait_for(|is_cut| *is_cut) => {}
             }
         });
     }
 }
 
-/// Forwards data. `from_server` is set if the data comes from the server.
+/// Forwards data.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     connection: &Connection,
-    from_server: Option<&Shared>,
+    shared: &Shared,
+    is_from_server: bool,
 ) {
     let mut is_stalled = connection.is_stalled.subscribe();
     let mut buffer = vec![0; 64 * 1024];
     let contains = |data: &[u8], text: &[u8]| data.windows(text.len()).any(|part| part == text);
     while let Ok(len @ 1..) = from.read(&mut buffer).await {
         let data = &buffer[..len];
-        match from_server {
-            None if contains(data, b"SUBSCRIBE") => {
-                connection.has_subscribed.store(true, Ordering::Relaxed);
-            }
-            Some(shared)
-                if shared.drops_messages.load(Ordering::Relaxed) && contains(data, b"message") =>
-            {
+        if is_from_server {
+            if shared.drops_messages.load(Ordering::Relaxed) && contains(data, b"message") {
                 continue;
             }
-            _ => {}
+        } else if contains(data, b"SUBSCRIBE") {
+            connection.has_subscribed.store(true, Ordering::Relaxed);
+        } else if contains(data, b"sentinel-") {
+            // A sentinel first sends its name, as in `CLIENT SETNAME sentinel-5a3f1b2c-cmd`.
+            connection.is_from_sentinel.store(true, Ordering::Relaxed);
+            if shared.rejects_sentinels.load(Ordering::Relaxed) {
+                return;
+            }
         }
         if is_stalled.wait_for(|is_stalled| !is_stalled).await.is_err()
             || to.write_all(data).await.is_err()

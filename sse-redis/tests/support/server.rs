@@ -1,6 +1,7 @@
 //! [`Server`]: a Redis server that runs during a test.
 
 use std::{
+    fs,
     net::TcpListener,
     path::Path,
     process::Stdio,
@@ -32,7 +33,19 @@ pub struct Server {
 
 impl Server {
     pub async fn start(arguments: &[&str]) -> Self {
-        let mut directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), arguments).await
+    }
+
+    /// Starts a sentinel whose configuration file contains `configuration`. The sentinel changes
+    /// the file.
+    pub async fn sentinel(configuration: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("sentinel.conf"), configuration).unwrap();
+        let arguments = [&["sentinel.conf", "--sentinel"], arguments].concat();
+        Self::start_in(directory, &arguments).await
+    }
+
+    async fn start_in(mut directory: TempDir, arguments: &[&str]) -> Self {
         let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         for _ in 0..10 {
             let port = free_port();
@@ -75,6 +88,14 @@ impl Server {
     /// Kills the server as `kill -9` does.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// Sends a signal, such as `STOP`.
+    pub async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let mut kill = Command::new("kill");
+        let sent = kill.args(["-s", name, &pid]).status().await.unwrap();
+        assert!(sent.success(), "failed to send {name}");
     }
 
     /// Starts the server again after it has been killed.
@@ -139,10 +160,16 @@ impl Server {
 
 fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Child {
     let program = std::env::var("REDIS_SERVER");
+    // The server reads a configuration file only if the file is the first argument.
+    let has_file = arguments
+        .first()
+        .is_some_and(|first| !first.starts_with("--"));
+    let (file, options) = arguments.split_at(has_file.into());
     Command::new(program.as_deref().unwrap_or("redis-server"))
+        .args(file)
         .args(["--bind", "127.0.0.1", "--save", "", "--port"])
         .arg(port.to_string())
-        .args(arguments)
+        .args(options)
         .current_dir(directory)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
