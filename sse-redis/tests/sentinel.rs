@@ -16,7 +16,7 @@ use support::{
     output::Output,
     proxy::Proxy,
     publish_all, publish_stubbornly, read_all, recv,
-    replication::{master, proxied_replica_of, replica_of, replicated},
+    replication::{demoted, master, proxied_replica_of, replica_of, replicated},
     sentinels::{NAME, ONE, Sentinels, Settings, THREE},
     server::{IN_MEMORY, Server, free_port},
     take, until, values,
@@ -125,11 +125,7 @@ async fn replicated_events_survive_a_failover() {
     assert_eq!(take(&mut reader, 2).await, [20, 21]);
     // The old master becomes a replica, and a second failover makes it the master again.
     master.restart().await;
-    let role = async || master.info("replication", "role").await;
-    until("the old master is a replica", async || {
-        role().await.as_deref() == Some("slave")
-    })
-    .await;
+    demoted(&master).await;
     replicated(&replica, &master).await;
     let sentinel = &sentinels.servers[0];
     until("the failover begins", async || {
@@ -163,15 +159,12 @@ async fn node_leaves_a_master_that_was_replaced() {
         publish_stubbornly(&numbers, value.into(), value).await;
     }
     assert_eq!(take(&mut reader, 10).await, Vec::from_iter(0..10));
-    let role = async || master.info("replication", "role").await.unwrap();
-    assert_eq!(role().await, "master");
+    let role = master.info("replication", "role").await;
+    assert_eq!(role.as_deref(), Some("master"));
     let (_direct, there) = open_numbers(&replica.url()).await;
     assert_eq!(values(&read_all(&there).await), Vec::from_iter(0..10));
     proxy.reject_sentinels(false);
-    until("the old master is a replica", async || {
-        role().await == "slave"
-    })
-    .await;
+    demoted(&master).await;
     publish_all(&numbers, 10..12).await;
     assert_eq!(take(&mut reader, 2).await, [10, 11]);
 }
@@ -195,11 +188,7 @@ async fn paused_master_is_left() {
     connected_to(&redis, replica.port()).await;
     // The old master now executes the requests that it has not replied to.
     master.signal("CONT").await;
-    until("the old master is a replica", async || {
-        let role = master.info("replication", "role").await;
-        role.as_deref() == Some("slave")
-    })
-    .await;
+    demoted(&master).await;
     publish_all(&numbers, 10..12).await;
     assert_eq!(take(&mut reader, 12).await, Vec::from_iter(0..12));
     assert_eq!(values(&read_all(&numbers).await), Vec::from_iter(0..12));

@@ -43,3 +43,13 @@ pub async fn replicated(master: &Server, replica: &Server) {
     })
     .await;
 }
+
+/// Waits until sentinels have made the server a replica.
+pub async fn demoted(server: &Server) {
+    until("the server is a replica", async || {
+        // The server closes all connections when it becomes a replica.
+        let info: Result<String, _> = server.try_run(&["INFO", "replication"]).await;
+        info.is_ok_and(|info| info.contains("role:slave"))
+    })
+    .await;
+}

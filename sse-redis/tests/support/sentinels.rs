@@ -76,16 +76,6 @@ impl Sentinels {
         let hosts: Vec<_> = self.servers.iter().map(host).collect();
         format!("redis+sentinel://{}/{NAME}", hosts.join(","))
     }
-
-    /// Waits until all sentinels name the server on a port as the master.
-    pub async fn agree_on(&self, port: u16) {
-        for sentinel in &self.servers {
-            until("the sentinels name the new master", async || {
-                sentinel.master("port").await == port.to_string()
-            })
-            .await;
-        }
-    }
 }
 
 impl Server {
