@@ -117,7 +117,7 @@
 //! ```no_run
 //! # use sse_redis::Redis;
 //! # async fn open() -> Result<(), sse_redis::RedisError> {
-//! let url = "redis+sentinel://app:secret@s1.internal:26379,s2.internal:26379,s3.internal:26379/mymaster";
+//! let url = "redis+sentinel://app:secret@s1.internal,s2.internal,s3.internal/mymaster";
 //! let redis = Redis::open(url).await?;
 //! # Ok(()) }
 //! ```
