@@ -67,6 +67,7 @@ pub(crate) async fn run(
     // Whether a failed attempt to reconnect has been logged as a warning during this outage.
     let mut is_reported = false;
     loop {
+        let is_first = opened.is_some();
         let session = match opened.take() {
             Some(opened) => Ok(opened),
             None => connect::connect(&shared.config).await,
@@ -74,7 +75,7 @@ pub(crate) async fn run(
         let address = shared.config.address();
         match session {
             Ok(session) => {
-                if is_reported {
+                if !is_first {
                     tracing::info!(address = &*address, "reconnected to Redis");
                 }
                 let start = Instant::now();

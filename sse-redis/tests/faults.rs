@@ -12,8 +12,8 @@ use sse_runtime::{
     topic::{GapReason, PublishError, Subscription},
 };
 use support::{
-    open_numbers, open_topic, proxy::Proxy, publish_all, publish_stubbornly, read_all, recv,
-    server::Server, take, until, values,
+    open_numbers, open_topic, output::Output, proxy::Proxy, publish_all, publish_stubbornly,
+    read_all, recv, server::Server, take, until, values,
 };
 
 #[tokio::test]
@@ -153,6 +153,21 @@ async fn cut_connections_are_replaced() {
     }
     assert_eq!(take(&mut reader, 5).await, [0, 1, 2, 3, 4]);
     assert_eq!(values(&read_all(&numbers).await), [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn reconnecting_is_logged() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let (output, _guard) = Output::collect();
+    let _redis = Redis::open(proxy.url()).await.unwrap();
+    assert_eq!(output.text(), "");
+    proxy.cut();
+    until("the node has reconnected", async || {
+        output.text().contains("reconnected to Redis")
+    })
+    .await;
+    assert!(output.text().contains("lost the connection"));
 }
 
 #[tokio::test]
