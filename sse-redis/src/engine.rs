@@ -94,7 +94,10 @@ impl RedisEngine {
         let appended = self
             .append_on(&mut appends, &connections, topic, record, keep, owner)
             .await?;
-        self.wait_for_replicas(&mut appends).await?;
+        let waiting = self.wait_for_replicas(&mut appends, &connections, topic);
+        // The record is stored, so even an error that the server returns does not mean otherwise.
+        let unknown = |failure| AppendError::Unknown(Box::new(failure));
+        waiting.await.map_err(unknown)?;
         Ok(appended)
     }
 
@@ -165,7 +168,9 @@ impl RedisEngine {
     async fn wait_for_replicas(
         &self,
         connection: &mut MultiplexedConnection,
-    ) -> Result<(), AppendError> {
+        connections: &Connections,
+        topic: &str,
+    ) -> Result<(), Failure> {
         let config = &self.shared.config;
         let (wanted, waited) = (config.replicas, config.publish_timeout);
         // With a timeout of 0, `WAIT` would block forever.
@@ -174,16 +179,15 @@ impl RedisEngine {
         let waiting = wait.arg(wanted).arg(limit).query_async::<usize>(connection);
         // The server enforces the limit, so if no reply arrives, the connection is broken.
         let confirmed = timeout(waited * 2, waiting).await;
-        let confirmed = match confirmed {
-            Ok(Ok(confirmed)) => confirmed,
-            Ok(Err(_)) | Err(_) => 0,
-        };
+        let confirmed = confirmed.map_err(|_| Failure::no_reply(config, waited * 2))?;
+        let failed = |error| self.failure(connections, &error, &config.log(topic));
+        let confirmed = confirmed.map_err(failed)?;
         if confirmed < wanted {
-            return Err(AppendError::Unknown(Box::new(Failure::Replicas {
+            return Err(Failure::Replicas {
                 confirmed,
                 wanted,
                 waited,
-            })));
+            });
         }
         Ok(())
     }

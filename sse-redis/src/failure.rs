@@ -100,5 +100,7 @@ pub(crate) fn is_reply(error: &redis::RedisError) -> bool {
 /// Returns whether the error means that another server may have become the master.
 pub(crate) fn is_demoted(error: &redis::RedisError) -> bool {
     let message = error.to_string();
-    message.contains("READONLY") || message.contains("MASTERDOWN")
+    // `UNBLOCKED` is the reply to a `WAIT` during which the server has become a replica.
+    let known = ["READONLY", "MASTERDOWN", "UNBLOCKED"];
+    known.iter().any(|known| message.contains(known))
 }

@@ -16,7 +16,7 @@ use support::{
     proxy::Proxy,
     publish_all, publish_stubbornly, read_all, recv,
     replication::{master, proxied_replica_of, replicated},
-    take, values,
+    take, until, values,
 };
 use tokio::time::timeout;
 
@@ -137,4 +137,33 @@ async fn publish_is_unknown_without_replicas() {
     let retried = timeout(PATIENCE, publish_stubbornly(&numbers, key, 10)).await;
     retried.unwrap();
     assert_eq!(values(&read_all(&numbers).await), Vec::from_iter(0..=10));
+}
+
+#[tokio::test]
+async fn lost_connection_while_waiting_is_reported() {
+    let master = master().await;
+    let (_replica, replication) = proxied_replica_of(&master).await;
+    let proxy = Proxy::start(master.port()).await;
+    let redis = Redis::builder().replicas(1).publish_timeout(PATIENCE);
+    let redis = redis.open(proxy.url()).await.unwrap();
+    let numbers = open_topic(&redis, "numbers").await;
+    publish_all(&numbers, 0..3).await;
+    replication.black_hole();
+    let publishing = {
+        let numbers = numbers.clone();
+        tokio::spawn(async move { numbers.publish_with_key(7, &3).await })
+    };
+    until("the node waits for the replica", async || {
+        master.info("clients", "blocked_clients").await.as_deref() == Some("1")
+    })
+    .await;
+    proxy.cut();
+    let error = publishing.await.unwrap().unwrap_err();
+    assert!(matches!(error, PublishError::Unknown { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("was lost"), "{message}");
+    assert!(!message.contains("replicas"), "{message}");
+    replication.heal();
+    publish_stubbornly(&numbers, 7, 3).await;
+    assert_eq!(values(&read_all(&numbers).await), [0, 1, 2, 3]);
 }
