@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::collections::HashMap;
+
 use sse_redis::{Redis, RedisError};
 use sse_runtime::{Start, Topic, topic::PublishError};
 use support::{
@@ -150,7 +152,8 @@ async fn documented_rule_is_sufficient_and_necessary() {
 async fn revoked_permission_makes_publish_unavailable() {
     let server = Server::in_memory().await;
     let redis = Redis::open(server.url()).await.unwrap();
-    let numbers = open_topic(&redis, "numbers").await;
+    let numbers = Topic::builder().keep(1).open(&redis, "numbers").await;
+    let numbers: Topic<u64> = numbers.unwrap();
     numbers.publish(&0).await.unwrap();
     let () = server.run(&["ACL", "SETUSER", "default", "-xadd"]).await;
     let published = numbers.publish(&1).await;
@@ -161,9 +164,17 @@ async fn revoked_permission_makes_publish_unavailable() {
     let () = server
         .run(&["ACL", "SETUSER", "default", "+xadd", "-xtrim"])
         .await;
-    // The event is stored, so the error must not hide that.
-    numbers.publish(&1).await.unwrap();
-    assert_eq!(values(&read_all(&numbers).await), [0, 1]);
+    // The events are stored, so the errors must not hide that.
+    publish_all(&numbers, 1..5).await;
+    let denied: Vec<HashMap<String, redis::Value>> = server.run(&["ACL", "LOG"]).await;
+    let denied = format!("{denied:?}");
+    assert!(denied.contains("xtrim"), "{denied}");
+    let len = async || server.run::<u64>(&["XLEN", "sse:log:numbers"]).await;
+    assert_eq!(len().await, 6, "five records and the start");
+    let () = server.run(&["ACL", "SETUSER", "default", "+xtrim"]).await;
+    publish_all(&numbers, [5]).await;
+    assert_eq!(values(&read_all(&numbers).await), [5]);
+    assert_eq!(len().await, 2, "the newest record and the one before it");
 }
 
 #[tokio::test]
