@@ -72,7 +72,8 @@ impl RedisBuilder {
     /// with [`spawn_or_resume`](sse_runtime::Hub::spawn_or_resume), continues it. All servers that
     /// share topics must use the same time.
     ///
-    /// A server checks for lost runs every quarter of this time. It considers a run lost only after
+    /// A server may need 2 seconds to reconnect to Redis, so a time below 5 seconds may end runs whose
+    /// servers are healthy. A server checks for lost runs every quarter of this time. It considers a run lost only after
     /// its own connection to Redis has existed for this time, so that runs survive an outage of
     /// Redis.
     ///

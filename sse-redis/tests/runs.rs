@@ -14,7 +14,7 @@ use std::{
 
 use sse_redis::Redis;
 use sse_runtime::{
-    Hub, Start, Topic,
+    EventId, Hub, Start, Topic,
     topic::{GapReason, HubError, PublishError, Subscription},
 };
 use support::{
@@ -25,8 +25,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// The time after which a lost run is ended or continued.
-const TTL: Duration = Duration::from_secs(1);
+/// The time after which a lost run is ended or continued. It must be longer than the delay after which
+/// a node reconnects to Redis.
+const TTL: Duration = Duration::from_secs(3);
 
 /// One of several servers that execute runs.
 struct Node {
@@ -438,4 +439,66 @@ async fn readers_of_other_nodes_keep_a_run_alive() {
     assert_eq!(take(&mut there, 1).await, [0]);
     drop(there);
     until("the run is abandoned", async || one.running() == 0).await;
+}
+
+/// However a page is reloaded, the producer of its answer, which may be expensive, is called only once.
+#[tokio::test]
+async fn reloads_never_pay_twice() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let idle = Duration::from_millis(100);
+    let one = Node::with(&proxy.url(), |hub| hub.idle(idle)).await;
+    let other = Node::with(&server.url(), |hub| hub.idle(idle)).await;
+    let started = || one.started() + other.started();
+    // Each kind of client requests the run: without an id, with the id of the last event, and with an
+    // id from before the first event.
+    let reload = async |node: &Node, ids: &[EventId], published: u32| {
+        let mut fresh = node.spawn("a").await;
+        assert!(
+            take(&mut fresh, published as usize)
+                .await
+                .into_iter()
+                .eq(0..u64::from(published))
+        );
+        for id in ids {
+            let producer = node.producer();
+            let resumed = node.runs.spawn("a", id.clone(), |topic| producer(topic, 0));
+            drop(resumed.await.unwrap());
+        }
+    };
+    let mut reader = one.spawn("a").await;
+    let start = reader.position();
+    one.events.add_permits(3);
+    assert_eq!(take(&mut reader, 3).await, [0, 1, 2]);
+    let ids = [start, reader.position()];
+    // While the run is in progress, on both nodes.
+    reload(&one, &ids, 3).await;
+    reload(&other, &ids, 3).await;
+    // After the other node has dropped the topic, because nobody was reading it.
+    until("the topic is dropped", async || other.runs.is_empty()).await;
+    reload(&other, &ids, 3).await;
+    // After the death of the node that was executing the run.
+    proxy.black_hole();
+    let mut there = other.spawn("a").await;
+    assert_eq!(take(&mut there, 3).await, [0, 1, 2]);
+    ends(&mut there).await;
+    assert!(there.has_failed());
+    reload(&other, &ids, 3).await;
+    drop(there);
+    until("the topic is dropped again", async || other.runs.is_empty()).await;
+    reload(&other, &ids, 3).await;
+    assert_eq!(started(), 1);
+
+    // After the run has finished and both nodes have dropped its topic.
+    proxy.heal();
+    other.events.add_permits(100);
+    let mut reader = other.spawn("b").await;
+    assert!(take(&mut reader, 100).await.into_iter().eq(0..100));
+    ends(&mut reader).await;
+    drop(reader);
+    until("the topics are dropped", async || other.runs.is_empty()).await;
+    let mut replayed = other.spawn("b").await;
+    assert!(take(&mut replayed, 100).await.into_iter().eq(0..100));
+    ends(&mut replayed).await;
+    assert_eq!(started(), 2);
 }
