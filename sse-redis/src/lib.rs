@@ -101,7 +101,7 @@
 //! ACL SETUSER app on >secret ~sse:* resetchannels &sse:* -@all
 //!     +eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim
 //!     +hset +hget +hmget +hdel +rename +del
-//!     +zadd +zrem +zscore +zrangebyscore
+//!     +zadd +zrem +zscore +zrangebyscore +pttl +pexpire +persist
 //!     +publish +subscribe +unsubscribe +ping +info
 //! ```
 //!
@@ -174,7 +174,10 @@
 //! may evict topics, and [`Redis::open`] logs a warning if one is set together with `maxmemory`.
 //!
 //! A topic keeps the events within its [limits](sse_runtime::topic::TopicBuilder), plus the event
-//! before them. Older events are removed whenever an event is published. A topic is never removed.
+//! before them. Older events are removed whenever an event is published. If
+//! [`keep_for`](sse_runtime::topic::TopicBuilder::keep_for) is set, Redis removes the whole topic one
+//! hour after its newest event has become too old, unless a server has the topic open. Without
+//! `keep_for`, a topic is never removed, so set it for topics whose names do not recur, such as runs.
 //! Events larger than 16 KiB are not sent through the channel. The servers read them from the stream.
 //!
 //! # TLS

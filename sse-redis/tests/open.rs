@@ -95,7 +95,7 @@ async fn wrong_password_is_reported() {
 
 /// The commands of the rule that the documentation recommends.
 const COMMANDS: &str = "+eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim \
-    +hset +hget +hmget +hdel +rename +del +zadd +zrem +zscore +zrangebyscore \
+    +hset +hget +hmget +hdel +rename +del +zadd +zrem +zscore +zrangebyscore +pttl +pexpire +persist \
     +publish +subscribe +unsubscribe +ping +info";
 
 #[tokio::test]

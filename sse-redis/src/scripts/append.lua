@@ -31,6 +31,10 @@ local function create_index()
     end
   until #page < 32
   redis.call('HSET', index, 'at', top[1], 'by', key_of(top))
+  local left = redis.call('PTTL', log)
+  if left >= 0 then
+    redis.call('PEXPIRE', index, left)
+  end
 end
 
 -- Returns the stored record that has the same key as the record to append, or nil.
@@ -137,6 +141,16 @@ pcall(function()
     redis.call('DEL', index)
   end
   redis.call('HSET', index, key, string.format('%.0f', number + 1), 'at', id, 'by', key)
+end)
+pcall(function()
+  if ARGV[7] ~= '' then
+    local time = string.format('%.0f', tonumber(ARGV[7]) + SPARE_TIME)
+    redis.call('PEXPIRE', log, time)
+    redis.call('PEXPIRE', index, time)
+  elseif redis.call('PTTL', log) >= 0 or redis.call('PTTL', index) >= 0 then
+    redis.call('PERSIST', log)
+    redis.call('PERSIST', index)
+  end
 end)
 if kind == 'e' then
   pcall(function()

@@ -16,6 +16,7 @@ if not top then
   if failed then
     return failed
   end
+  redis.call('PEXPIRE', log, SPARE_TIME)
 end
 local epoch = split(top[1])
 local first = epoch .. '-' .. after

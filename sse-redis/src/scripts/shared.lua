@@ -8,6 +8,11 @@
 -- The number of foreign entries after which the search for the newest entry of our own stops.
 local MAX_FOREIGN = 10000
 
+-- The time in ms for which a topic that is not open is kept after its newest event has become too
+-- old, or after the topic was opened for the last time if it has no events. While a topic is open,
+-- the nodes extend this time whenever they compare positions.
+local SPARE_TIME = 60 * 60 * 1000
+
 local function is_own(entry)
   local fields = entry[2]
   if #fields == 8 then

@@ -1,4 +1,5 @@
 -- Returns {id, key} of each log's newest record, or {} if the key does not contain a log.
+-- Also ensures that these logs do not expire soon, because they are open.
 -- KEYS: the logs
 
 local tails = {}
@@ -7,6 +8,10 @@ for at, log in ipairs(KEYS) do
   local ok, top = pcall(newest, log)
   if ok and top then
     tails[at] = {top[1], key_of(top)}
+    local left = redis.call('PTTL', log)
+    if left >= 0 and left < SPARE_TIME / 2 then
+      redis.pcall('PEXPIRE', log, SPARE_TIME)
+    end
   end
 end
 return tails

@@ -1,25 +1,41 @@
 //! [`Output`]: collects the log output.
 
 use std::{
+    cell::RefCell,
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
-
-use tracing::subscriber::DefaultGuard;
 
 #[derive(Clone, Default)]
 pub struct Output(Arc<Mutex<Vec<u8>>>);
 
+thread_local! {
+    /// Where the output of this thread is collected, if anywhere.
+    static COLLECTED: RefCell<Option<Output>> = const { RefCell::new(None) };
+}
+
+/// Stops collecting the output of this thread when dropped.
+pub struct Collecting;
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        COLLECTED.set(None);
+    }
+}
+
 impl Output {
     /// Collects the output of this thread until the guard is dropped.
-    pub fn collect() -> (Self, DefaultGuard) {
+    pub fn collect() -> (Self, Collecting) {
+        // All threads share one subscriber. If each had its own, an event that another thread without
+        // a subscriber has logged first could remain disabled.
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().with_ansi(false);
+            subscriber.with_writer(|| Writer).init();
+        });
         let output = Self::default();
-        let writer = output.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (output, tracing::subscriber::set_default(subscriber))
+        COLLECTED.set(Some(output.clone()));
+        (output, Collecting)
     }
 
     pub fn text(&self) -> String {
@@ -27,9 +43,15 @@ impl Output {
     }
 }
 
-impl io::Write for Output {
+struct Writer;
+
+impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
+        COLLECTED.with_borrow(|output| {
+            if let Some(output) = output {
+                output.0.lock().unwrap().extend(bytes);
+            }
+        });
         Ok(bytes.len())
     }
 
