@@ -474,7 +474,7 @@ async fn reloads_never_pay_twice() {
     // While the run is in progress, on both nodes.
     reload(&one, &ids, 3).await;
     reload(&other, &ids, 3).await;
-    // After the other node has dropped the topic, because nobody was reading it.
+    // After the other node has dropped the topic, because no client was reading it.
     until("the topic is dropped", async || other.runs.is_empty()).await;
     reload(&other, &ids, 3).await;
     // After the death of the node that was executing the run.

@@ -10,7 +10,7 @@ use std::{
 pub struct Output(Arc<Mutex<Vec<u8>>>);
 
 thread_local! {
-    /// Where the output of this thread is collected, if anywhere.
+    /// The output of this thread, if it is being collected.
     static COLLECTED: RefCell<Option<Output>> = const { RefCell::new(None) };
 }
 
