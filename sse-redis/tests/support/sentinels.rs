@@ -80,11 +80,16 @@ impl Sentinels {
 
 impl Server {
     /// Shortens the intervals of a sentinel, which are otherwise between one and ten seconds.
-    /// Sentinels before version 7.0 ignore this.
+    /// Sentinels before version 7.0 ignore this. Sentinels demote an unexpected master after four
+    /// publish periods, so they must be able to complete a failover in this time.
     pub async fn hurry(&self) {
-        let periods = ["INFO-PERIOD", "PING-PERIOD", "ASK-PERIOD", "PUBLISH-PERIOD"];
-        for period in periods {
-            let command = ["SENTINEL", "DEBUG", period, "200"];
+        for (period, milliseconds) in [
+            ("INFO-PERIOD", "200"),
+            ("PING-PERIOD", "200"),
+            ("ASK-PERIOD", "200"),
+            ("PUBLISH-PERIOD", "500"),
+        ] {
+            let command = ["SENTINEL", "DEBUG", period, milliseconds];
             let _ = self.try_run::<redis::Value>(&command).await;
         }
     }
