@@ -285,3 +285,26 @@ impl Answers {
 fn is_refusal(error: &redis::RedisError) -> bool {
     is_reply(error) || error.kind() == ErrorKind::AuthenticationFailed
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::ConnectionAddr;
+
+    use super::{Answer, Answers};
+
+    #[test]
+    fn majority_is_more_than_half_of_all_sentinels() {
+        let [one, other] = [1, 2].map(|port| ConnectionAddr::Tcp("server".to_owned(), port));
+        let mut answers = Answers::default();
+        answers.add("a", Answer::Master(one.clone()));
+        answers.add("b", Answer::Master(other));
+        answers.add("c", Answer::Unknown);
+        answers.add("d", Answer::Master(one.clone()));
+        assert_eq!(answers.majority(3), Some(&one));
+        // The fifth sentinel has not answered.
+        assert_eq!(answers.majority(4), None);
+        assert_eq!(answers.majority(5), None);
+        answers.add("e", Answer::Master(one.clone()));
+        assert_eq!(answers.majority(5), Some(&one));
+    }
+}

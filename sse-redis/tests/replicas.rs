@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sse_redis::{Redis, RedisError};
 use sse_runtime::{
-    Start,
+    Start, Topic,
     topic::{GapReason, PublishError},
 };
 use support::{
@@ -18,7 +18,7 @@ use support::{
     replication::{master, proxied_replica_of, replicated},
     take, until, values,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 #[tokio::test]
 async fn failover_rolls_back_exactly_the_lost_events() {
@@ -166,4 +166,41 @@ async fn lost_connection_while_waiting_is_reported() {
     replication.heal();
     publish_stubbornly(&numbers, 7, 3).await;
     assert_eq!(values(&read_all(&numbers).await), [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn master_without_enough_replicas_stores_nothing() {
+    let master = master().await;
+    let (_replica, replication) = proxied_replica_of(&master).await;
+    for (name, value) in [
+        ("min-replicas-to-write", "1"),
+        ("min-replicas-max-lag", "2"),
+    ] {
+        let () = master.run(&["CONFIG", "SET", name, value]).await;
+    }
+    let (_redis, numbers) = open_numbers(&master.url()).await;
+    publish_all(&numbers, 0..3).await;
+    replication.black_hole();
+    let mut published = 3;
+    let error = until_error(&numbers, &mut published).await;
+    assert!(matches!(error, PublishError::Unavailable { .. }), "{error}");
+    assert!(error.to_string().contains("NOREPLICAS"), "{error}");
+    replication.heal();
+    publish_stubbornly(&numbers, 7, published).await;
+    let all = Vec::from_iter(0..=published);
+    assert_eq!(values(&read_all(&numbers).await), all);
+}
+
+/// Publishes events until one is rejected. Counts those that are stored.
+async fn until_error(numbers: &Topic<u64>, published: &mut u64) -> PublishError {
+    let publishing = async {
+        loop {
+            match numbers.publish(published).await {
+                Ok(_) => *published += 1,
+                Err(error) => return error,
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, publishing).await.unwrap()
 }

@@ -393,24 +393,26 @@ async fn documented_rule_for_sentinels_is_sufficient() {
     let rule: Vec<_> = RULE.split(' ').collect();
     let user = ["ACL", "SETUSER", "app", "reset", "on", &password];
     let () = sentinel.run(&[&user, &rule[..]].concat()).await;
-    let () = sentinel.run(&["ACL", "SETUSER", "default", "off"]).await;
+    let requires_password = ["ACL", "SETUSER", "default", "resetpass", &password];
+    let () = sentinel.run(&requires_password).await;
     let host = format!("127.0.0.1:{}", sentinel.port());
     let url = format!("redis+sentinel://:right@{host}/{NAME}");
+    for user in [Some("app"), None] {
+        let builder = Redis::builder().sentinel_auth(user, PASSWORD);
+        let redis = builder.open(&url).await.unwrap();
+        let debug = format!("{redis:?} {:?}", AsRef::as_ref(&redis));
+        assert!(!debug.contains("right") && !debug.contains(PASSWORD));
+        let numbers: Topic<u64> = open_topic(&redis, "numbers").await;
+        publish_all(&numbers, 0..3).await;
+    }
 
-    let builder = Redis::builder().sentinel_auth(Some("app"), PASSWORD);
-    let redis = builder.open(&url).await.unwrap();
-    let debug = format!("{redis:?} {:?}", AsRef::as_ref(&redis));
-    assert!(!debug.contains("right") && !debug.contains(PASSWORD));
-    let numbers: Topic<u64> = open_topic(&redis, "numbers").await;
-    publish_all(&numbers, 0..3).await;
-
-    for error in [open_error(&url).await, Redis::open(&url).await.unwrap_err()] {
+    let wrong = Redis::builder().sentinel_auth(Some("app"), "wrong");
+    for opened in [Redis::open(&url).await, wrong.open(&url).await] {
+        let error = opened.unwrap_err();
         assert!(matches!(error, RedisError::Sentinel { .. }), "{error}");
         assert!(error.to_string().contains("sentinel_auth"), "{error}");
     }
-    let url = format!("redis+sentinel://:{PASSWORD}@{host}/{NAME}");
-    let builder = Redis::builder().sentinel_auth(Some("app"), PASSWORD);
-    let error = builder.open(&url).await.unwrap_err();
+    let error = open_error(&format!("redis+sentinel://:{PASSWORD}@{host}/{NAME}")).await;
     assert!(
         matches!(error, RedisError::Authentication { .. }),
         "{error}"

@@ -92,9 +92,10 @@ impl Server {
 
     /// Sends a signal, such as `STOP`.
     pub async fn signal(&self, name: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        let mut kill = Command::new("kill");
-        let sent = kill.args(["-s", name, &pid]).status().await.unwrap();
+        // The shell's own command, because not every system has a program for this.
+        let command = format!("kill -s {name} {}", self.child.id().unwrap());
+        let sent = Command::new("sh").args(["-c", &command]).status();
+        let sent = sent.await.unwrap();
         assert!(sent.success(), "failed to send {name}");
     }
 
