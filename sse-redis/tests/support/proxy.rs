@@ -1,11 +1,13 @@
 //! [`Proxy`]: a TCP proxy that injects faults.
 
 use std::{
+    future::pending,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -14,8 +16,9 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{mpsc, watch},
     task::AbortHandle,
+    time::{Instant, sleep_until},
 };
 
 /// Forwards connections to a port of this machine.
@@ -30,6 +33,10 @@ struct Shared {
     /// Whether new connections are accepted but forward nothing.
     is_black_hole: AtomicBool,
     drops_messages: AtomicBool,
+    /// Whether the data that the server sends is held back.
+    holds_replies: watch::Sender<bool>,
+    /// The delay of the data that the server sends on pub/sub connections, in milliseconds.
+    delay: AtomicU64,
     rejects_sentinels: AtomicBool,
     connections: Mutex<Vec<Arc<Connection>>>,
 }
@@ -49,6 +56,8 @@ impl Proxy {
             target: target.into(),
             is_black_hole: AtomicBool::new(false),
             drops_messages: AtomicBool::new(false),
+            holds_replies: watch::Sender::new(false),
+            delay: AtomicU64::new(0),
             rejects_sentinels: AtomicBool::new(false),
             connections: Mutex::default(),
         });
@@ -126,6 +135,18 @@ impl Proxy {
     pub fn drop_messages(&self, drops: bool) {
         self.shared.drops_messages.store(drops, Ordering::Relaxed);
     }
+
+    /// Sets whether the data that the server sends is held back. The data that it receives is still
+    /// forwarded.
+    pub fn hold_replies(&self, holds: bool) {
+        self.shared.holds_replies.send_replace(holds);
+    }
+
+    /// Delays the data that the server sends on the pub/sub connections.
+    pub fn delay_messages(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_millis()).unwrap();
+        self.shared.delay.store(delay, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Proxy {
@@ -177,27 +198,59 @@ async fn pump(
     is_from_server: bool,
 ) {
     let mut is_stalled = connection.is_stalled.subscribe();
-    let mut buffer = vec![0; 64 * 1024];
-    let contains = |data: &[u8], text: &[u8]| data.windows(text.len()).any(|part| part == text);
-    while let Ok(len @ 1..) = from.read(&mut buffer).await {
-        let data = &buffer[..len];
-        if is_from_server {
-            if shared.drops_messages.load(Ordering::Relaxed) && contains(data, b"message") {
-                continue;
+    let mut holds_replies = shared.holds_replies.subscribe();
+    // The data that has been received but not forwarded yet, with the time at which it is due.
+    let (held, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
+    let receiving = async move {
+        let mut is_stalled = connection.is_stalled.subscribe();
+        let mut buffer = vec![0; 64 * 1024];
+        let contains = |data: &[u8], text: &[u8]| data.windows(text.len()).any(|part| part == text);
+        while let Ok(len @ 1..) = from.read(&mut buffer).await {
+            let data = &buffer[..len];
+            let mut at = Instant::now();
+            if is_from_server {
+                if shared.drops_messages.load(Ordering::Relaxed) && contains(data, b"message") {
+                    continue;
+                }
+                if connection.has_subscribed.load(Ordering::Relaxed) {
+                    at += Duration::from_millis(shared.delay.load(Ordering::Relaxed));
+                }
+            } else if contains(data, b"SUBSCRIBE") {
+                connection.has_subscribed.store(true, Ordering::Relaxed);
+            } else if contains(data, b"sentinel-") {
+                // A sentinel first sends its name, as in `CLIENT SETNAME sentinel-5a3f1b2c-cmd`.
+                connection.is_from_sentinel.store(true, Ordering::Relaxed);
+                if shared.rejects_sentinels.load(Ordering::Relaxed) {
+                    return;
+                }
             }
-        } else if contains(data, b"SUBSCRIBE") {
-            connection.has_subscribed.store(true, Ordering::Relaxed);
-        } else if contains(data, b"sentinel-") {
-            // A sentinel first sends its name, as in `CLIENT SETNAME sentinel-5a3f1b2c-cmd`.
-            connection.is_from_sentinel.store(true, Ordering::Relaxed);
-            if shared.rejects_sentinels.load(Ordering::Relaxed) {
+            // While the connection is stalled, nothing more is read, so the sender's buffers fill up.
+            if is_stalled.wait_for(|is_stalled| !is_stalled).await.is_err()
+                || held.send((at, data.to_vec())).await.is_err()
+            {
+                break;
+            }
+        }
+        drop(held);
+        // `sending` ends once it has forwarded the rest.
+        pending::<()>().await;
+    };
+    let sending = async move {
+        while let Some((at, data)) = due.recv().await {
+            sleep_until(at).await;
+            if is_stalled.wait_for(|is_stalled| !is_stalled).await.is_err() {
+                return;
+            }
+            if is_from_server && holds_replies.wait_for(|holds| !holds).await.is_err() {
+                return;
+            }
+            if to.write_all(&data).await.is_err() {
                 return;
             }
         }
-        if is_stalled.wait_for(|is_stalled| !is_stalled).await.is_err()
-            || to.write_all(data).await.is_err()
-        {
-            return;
-        }
+    };
+    tokio::select! {
+        () = receiving => {}
+        () = sending => {}
     }
 }

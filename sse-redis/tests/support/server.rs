@@ -28,12 +28,41 @@ pub struct Server {
     child: Child,
     directory: TempDir,
     port: u16,
+    program: Program,
     arguments: Vec<String>,
+}
+
+/// The program of a server, and the environment variables that are set for it.
+#[derive(Clone)]
+pub struct Program {
+    pub path: String,
+    pub environment: Vec<(String, String)>,
+}
+
+impl Program {
+    pub fn new(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            environment: Vec::new(),
+        }
+    }
+}
+
+impl Default for Program {
+    /// Returns the program that the environment variable `REDIS_SERVER` names, or `redis-server`.
+    fn default() -> Self {
+        let path = std::env::var("REDIS_SERVER");
+        Self::new(path.as_deref().unwrap_or("redis-server"))
+    }
 }
 
 impl Server {
     pub async fn start(arguments: &[&str]) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), arguments).await
+        Self::start_program(&Program::default(), arguments).await
+    }
+
+    pub async fn start_program(program: &Program, arguments: &[&str]) -> Self {
+        Self::start_in(program, tempfile::tempdir().unwrap(), arguments).await
     }
 
     /// Starts a sentinel whose configuration file contains `configuration`. The sentinel changes
@@ -42,18 +71,19 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("sentinel.conf"), configuration).unwrap();
         let arguments = [&["sentinel.conf", "--sentinel"], arguments].concat();
-        Self::start_in(directory, &arguments).await
+        Self::start_in(&Program::default(), directory, &arguments).await
     }
 
-    async fn start_in(mut directory: TempDir, arguments: &[&str]) -> Self {
+    async fn start_in(program: &Program, mut directory: TempDir, arguments: &[&str]) -> Self {
         let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         for _ in 0..10 {
             let port = free_port();
-            let child = spawn(directory.path(), port, &arguments);
+            let child = spawn(program, directory.path(), port, &arguments);
             let mut server = Self {
                 child,
                 directory,
                 port,
+                program: program.clone(),
                 arguments: arguments.clone(),
             };
             // Another process may have taken the port in the meantime.
@@ -101,7 +131,12 @@ impl Server {
 
     /// Starts the server again after it has been killed.
     pub async fn restart(&mut self) {
-        self.child = spawn(self.directory.path(), self.port, &self.arguments);
+        self.child = spawn(
+            &self.program,
+            self.directory.path(),
+            self.port,
+            &self.arguments,
+        );
         assert!(self.is_ready().await, "the server has not started");
     }
 
@@ -159,14 +194,14 @@ impl Server {
     }
 }
 
-fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Child {
-    let program = std::env::var("REDIS_SERVER");
+fn spawn(program: &Program, directory: &Path, port: u16, arguments: &[String]) -> Child {
     // The server reads a configuration file only if the file is the first argument.
     let has_file = arguments
         .first()
         .is_some_and(|first| !first.starts_with("--"));
     let (file, options) = arguments.split_at(has_file.into());
-    Command::new(program.as_deref().unwrap_or("redis-server"))
+    Command::new(&program.path)
+        .envs(program.environment.iter().cloned())
         .args(file)
         .args(["--bind", "127.0.0.1", "--save", "", "--port"])
         .arg(port.to_string())
