@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     steps::{root, succeed},
-    tool::Tool,
+    tool::{Source, Tool},
 };
 
 /// The program that runs valgrind and parses its output. Its version must equal the version of the
@@ -27,6 +27,7 @@ const RUNNER: Tool = Tool {
     package: "gungraun-runner",
     name: "gungraun-runner",
     version: "0.20.0",
+    source: Source::CratesIo,
 };
 
 /// The relative increase above which the guard fails.

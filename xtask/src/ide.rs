@@ -12,13 +12,17 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{steps::root, tool::Tool};
+use crate::{
+    steps::root,
+    tool::{Source, Tool},
+};
 
 /// The newest version of rust-analyzer that builds with the pinned toolchain.
 const RUST_ANALYZER: Tool = Tool {
     package: "ra_ap_rust-analyzer",
     name: "rust-analyzer",
     version: "0.0.330",
+    source: Source::CratesIo,
 };
 
 /// How long rust-analyzer may take to load the workspace.

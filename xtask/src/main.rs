@@ -31,6 +31,7 @@ cargo xtask test STEP…      run the steps whose names start with one of these
 cargo xtask fuzz [SECONDS]  fuzz the wire format, guided by coverage (60 seconds)
 cargo xtask soak [SECONDS]  run under full load with random faults (600 seconds)
 cargo xtask model [SECONDS] test stored topics on a simulated engine with faults (600 seconds)
+cargo xtask cluster-test [SECONDS] test several nodes on Redis and Valkey while they fail (1200 seconds)
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
 cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `restarts`
 cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)
@@ -50,11 +51,12 @@ fn main() -> ExitCode {
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => fuzz(seconds),
         ["soak"] => soak("600"),
         ["model"] => model(600),
-        ["interop", only @ ..] => {
-            let mut report = Report::default();
-            report.run(&steps::interop(only));
-            report.print()
-        }
+        ["cluster-test"] => run(&steps::cluster::repeated(1200)),
+        ["cluster-test", seconds] => match seconds.parse() {
+            Ok(seconds) => run(&steps::cluster::repeated(seconds)),
+            Err(_) => usage(),
+        },
+        ["interop", only @ ..] => run(&steps::interop(only)),
         ["soak", seconds] if seconds.parse::<u32>().is_ok() => soak(seconds),
         ["model", seconds] => seconds.parse().map_or_else(|_| usage(), model),
         ["ide"] => ide::run(),
@@ -87,10 +89,14 @@ fn test(only: &[&str]) -> ExitCode {
     report.print()
 }
 
-fn soak(seconds: &str) -> ExitCode {
+fn run(step: &Step) -> ExitCode {
     let mut report = Report::default();
-    report.run(&steps::soak(&["--release"], seconds));
+    report.run(step);
     report.print()
+}
+
+fn soak(seconds: &str) -> ExitCode {
+    run(&steps::soak(&["--release"], seconds))
 }
 
 /// Runs the model with new random cases until the time has elapsed or a case fails.
@@ -104,7 +110,5 @@ fn model(seconds: u64) -> ExitCode {
 }
 
 fn fuzz(seconds: &str) -> ExitCode {
-    let mut report = Report::default();
-    report.run(&steps::fuzz(&format!("-max_total_time={seconds}")));
-    report.print()
+    run(&steps::fuzz(&format!("-max_total_time={seconds}")))
 }

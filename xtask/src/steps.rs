@@ -1,5 +1,8 @@
 //! The steps of a test run, and the report on their results.
 
+pub(crate) mod cluster;
+mod interop;
+
 use std::{
     env, io, iter,
     path::{Path, PathBuf},
@@ -7,13 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use interop::interop;
+
 use crate::tool::Tool;
 
 /// A cargo command, and the step's name in the report.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     args: Vec<String>,
-    env: Option<(&'static str, &'static str)>,
+    env: Option<(&'static str, String)>,
     /// The programs that the step needs, each with the Debian package that provides it.
     needs: Vec<(&'static str, &'static str)>,
     /// A program that the step needs and that Debian does not package.
@@ -31,8 +36,8 @@ impl Step {
         }
     }
 
-    fn env(mut self, key: &'static str, value: &'static str) -> Self {
-        self.env = Some((key, value));
+    fn env(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.env = Some((key, value.into()));
         self
     }
 
@@ -46,12 +51,14 @@ impl Step {
         self
     }
 
-    fn run(&self) -> io::Result<()> {
+    /// Runs the command. `tool` is the directory of the step's tool.
+    fn run(&self, tool: Option<PathBuf>) -> io::Result<()> {
         let mut cargo = Command::new("cargo");
-        cargo.args(&self.args).envs(self.env).current_dir(root());
-        if let Some(tool) = self.tool {
+        cargo.args(&self.args).current_dir(root());
+        cargo.envs(self.env.as_ref().map(|(key, value)| (key, value)));
+        if let Some(tool) = tool {
             let path = env::var_os("PATH").unwrap_or_default();
-            let folders = iter::once(tool.install()?).chain(env::split_paths(&path));
+            let folders = iter::once(tool).chain(env::split_paths(&path));
             cargo.env("PATH", env::join_paths(folders).map_err(io::Error::other)?);
         }
         succeed(&mut cargo)
@@ -171,6 +178,11 @@ pub(crate) fn tests() -> Vec<Step> {
                 // The `interop` step runs these.
                 "--skip",
                 "through_proxies::",
+                // The `cluster` and `cluster-valkey` steps run these.
+                "--skip",
+                "on_redis::",
+                "--skip",
+                "on_valkey::",
             ],
         )
         .needs("curl", "curl")
@@ -178,6 +190,8 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("chromium", "chromium")
         .needs("ip", "iproute2"),
         without_takeover(),
+        cluster::on_redis(),
+        cluster::on_valkey(),
         interop(&[]),
         // Use the dev profile for the soak test, because the steps above have already built the
         // program in that profile.
@@ -227,31 +241,6 @@ fn without_takeover() -> Step {
     Step::cargo("sockets-without-takeover", &args)
         .env("TAKEOVER", "off")
         .needs("ip", "iproute2")
-}
-
-/// Returns the step that tests real clients and proxies. If `only` is not empty, the step tests
-/// only the clients and proxies that match it. The `interop` program itself installs the packages
-/// from npm and `PyPI`.
-pub(crate) fn interop(only: &[&str]) -> Step {
-    let mut args = vec!["run", "--locked", "--package", "interop", "--"];
-    args.extend(only);
-    // When the proxies are installed, Debian may also start them as services. These services are
-    // harmless, because the tests use their own configuration and ports.
-    Step::cargo("interop", &args)
-        .tool(Tool {
-            package: "geckodriver",
-            name: "geckodriver",
-            version: "0.37.1",
-        })
-        .needs("curl", "curl")
-        .needs("chromium", "chromium")
-        .needs("chromedriver", "chromium-driver")
-        .needs("firefox-esr", "firefox-esr")
-        .needs("nginx", "nginx-light")
-        .needs("haproxy", "haproxy")
-        .needs("caddy", "caddy")
-        .needs("apache2", "apache2-bin")
-        .needs("varnishd", "varnish")
 }
 
 /// Returns the step that tests stored topics against a simulated engine, with 50,000 random cases
@@ -341,8 +330,17 @@ impl Report {
             self.rows.push((step.name, Outcome::Skipped(reason)));
             return;
         }
+        let tool = match step.tool.map(Tool::install).transpose() {
+            Ok(tool) => tool,
+            Err(error) => {
+                println!("{error}");
+                let reason = format!("a program could not be installed: {error}");
+                self.rows.push((step.name, Outcome::Skipped(reason)));
+                return;
+            }
+        };
         let start = Instant::now();
-        let outcome = match step.run() {
+        let outcome = match step.run(tool) {
             Ok(()) => Outcome::Passed(start.elapsed()),
             Err(error) => {
                 println!("{error}");
