@@ -90,6 +90,26 @@ async fn thousand_clients_that_are_ahead_share_a_repair() {
     assert!(server.reads(0) <= 3, "{} reads", server.reads(0));
 }
 
+/// The engine has lost an event and stored another one under its number. The client comes from a node
+/// that has already noticed, so it misses nothing at this node.
+#[tokio::test]
+async fn client_may_know_of_a_loss_before_the_node_does() {
+    let server = Server::new(1);
+    let (_node, topic) = open(&server).await;
+    publish(&server, &topic, 1).await;
+    let lost = publish(&server, &topic, 2).await;
+    server.set_cut(0, true);
+    server.lose(1);
+    let stored = server.append(3);
+    server.append(4);
+    let mut updates = topic.subscribe(stored);
+    assert_eq!(*updates.recv().await.unwrap().unwrap(), 4);
+    let mut updates = topic.subscribe(lost);
+    let gap = updates.recv().await.unwrap().unwrap_err();
+    assert_eq!(gap.reason(), GapReason::RolledBack);
+    assert_eq!(read(&mut updates), [Ok(1), Ok(3), Ok(4)]);
+}
+
 /// Made-up ids trigger at most about one read every 100 ms.
 #[tokio::test(start_paused = true)]
 async fn made_up_ids_do_not_overload_the_engine() {

@@ -80,7 +80,7 @@ impl<T> State<T> {
             }
             Located::At(_) => self.start_after_gap(GapReason::Unknown),
             Located::Nowhere(reason) => self.start_after_gap(reason),
-            Located::Ahead => Opening {
+            Located::Ahead | Located::Differs => Opening {
                 stage: Stage::Ahead { place, repair: 0 },
                 number: self.last,
                 reported: 0,

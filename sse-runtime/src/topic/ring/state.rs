@@ -95,6 +95,9 @@ pub(crate) enum Located {
     At(u64),
     /// After the newest event.
     Ahead,
+    /// At an event other than the one that the ring holds under this number. The engine has lost
+    /// one of the two events, and the ring may not have been repaired yet.
+    Differs,
     /// The id cannot be resumed.
     Nowhere(GapReason),
 }
@@ -202,7 +205,7 @@ impl<T> State<T> {
             }
         };
         match mark {
-            Some(mark) if sent.mark != Some(mark) => Located::Nowhere(GapReason::RolledBack),
+            Some(mark) if sent.mark != Some(mark) => Located::Differs,
             _ => Located::At(number),
         }
     }
