@@ -4,30 +4,34 @@
 //! ```sh
 //! cargo run --example ticker         # a page at http://127.0.0.1:3000; restart it while the page is open
 //! cargo run --example ticker -- --store ticker.redb      # prices survive a restart, even after `kill -9`
+//! cargo run --example ticker -- --store redis://127.0.0.1 --port 3001      # several servers share the prices
 //! curl -N 'http://127.0.0.1:3000/prices?symbol=ACME,HOOLI'
 //! curl http://127.0.0.1:3000/prices --json '{"symbol":"ACME","cents":9999}'
 //! ```
+//!
+//! With Redis, every server publishes the prices, but each price is stored only once, because all
+//! servers give it the same key. `cargo xtask cluster` runs two servers, and shows what happens if one
+//! of them is killed.
 #![allow(clippy::print_stdout, reason = "an example prints its address")]
 
-use std::{
-    path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{FromRef, Query, State},
     http::StatusCode,
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
 use clap::Parser;
-use sse_log::Log;
 use sse_runtime::{
-    Hub, LastEventId, SseRouterExt, Start, Stream, Topic, sse_endpoint,
+    Event, Hub, LastEventId, SseRouterExt, Start, Stream, Topic, sse_endpoint,
     topic::{HubError, PublishError},
 };
-use tokio::time::{interval, timeout};
+use tokio::time::{sleep, timeout};
+
+mod node;
+use node::{Node, NodeArgs, readiness};
 
 /// The traded symbols, with their initial prices in cents.
 const SYMBOLS: [(&str, u32); 4] = [
@@ -43,7 +47,10 @@ const HELD: usize = 300;
 /// The number of prices per symbol that a new client receives. The page draws the same number.
 const DRAWN: usize = 120;
 
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+/// The time between two prices, in milliseconds.
+const TICK: u64 = 150;
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Price {
     symbol: String,
     cents: u32,
@@ -63,6 +70,7 @@ struct Symbols {
 async fn prices(
     Query(query): Query<Symbols>,
     State(market): State<Hub<Price>>,
+    State(node): State<Node>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = Price>, Refused> {
     // This code runs before the response starts. An unknown symbol is therefore answered with a 404
@@ -72,6 +80,11 @@ async fn prices(
     let updates = market
         .subscribe(symbols, last.or(Start::Latest(DRAWN)))
         .await?;
+    // The page shows the server that it is connected to. The event has no id, so it does not change
+    // the position at which the client resumes.
+    if let Some(name) = node.name() {
+        yield_!(Event::text(name.to_owned()).event("server"));
+    }
     // If prices that a client missed are no longer available, `yield_all!` sends a `gap` event.
     yield_all!(updates);
 }
@@ -141,70 +154,87 @@ fn now() -> u64 {
     })
 }
 
-/// Publishes random price movements, starting from the newest stored prices.
+/// Publishes a price at every tick of the clock.
 async fn trade(market: Hub<Price>) {
-    let mut prices = SYMBOLS;
-    for (symbol, cents) in &mut prices {
-        let Ok(topic) = market.topic(symbol).await else {
-            continue;
-        };
-        let mut held = topic.subscribe(Start::Latest(1));
-        // If there is no price yet, `recv` would wait, so limit its time to zero.
-        if let Ok(Some(Ok(newest))) = timeout(Duration::ZERO, held.recv()).await {
-            *cents = newest.cents;
-        }
-    }
-    let mut interval = interval(Duration::from_millis(150));
+    let mut tick = now() / TICK;
     loop {
-        interval.tick().await;
-        let (symbol, cents) = &mut prices[fastrand::usize(..SYMBOLS.len())];
-        let step = *cents / 150;
-        *cents = (*cents + fastrand::u32(0..=2 * step))
-            .saturating_sub(step)
-            .max(100);
-        let price = Price {
-            symbol: symbol.to_string(),
-            cents: *cents,
-            at: now(),
-        };
-        let published = async {
-            let topic = market
-                .topic(symbol)
-                .await
-                .map_err(|error| error.to_string())?;
-            topic
-                .publish(&price)
-                .await
-                .map_err(|error| error.to_string())
-        };
-        if let Err(error) = published.await {
+        tick = (now() / TICK).max(tick + 1);
+        let wait = (tick * TICK).saturating_sub(now());
+        sleep(Duration::from_millis(wait)).await;
+        if let Err(error) = publish_tick(&market, tick).await {
             tracing::warn!(error, "failed to publish a price");
         }
     }
 }
 
-/// Creates a hub with one topic per symbol, either in memory or in a log.
-fn market(log: Option<&Log>) -> Hub<Price> {
-    let market = Hub::builder(|| Topic::builder().keep(HELD)).max_topics(SYMBOLS.len());
-    match log {
-        None => market.build(),
-        Some(log) => market.engine(log, "prices").build(),
+/// Publishes the price of this tick, which moves one of the symbols by a random amount.
+///
+/// The number of the tick is the key of the price. If several servers publish the same tick, only the
+/// first price is stored, so the prices continue without a duplicate while any of the servers runs.
+/// The servers' clocks may differ, as long as the topic still holds the prices of the slowest clock.
+async fn publish_tick(market: &Hub<Price>, tick: u64) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(tick);
+    let (symbol, initial) = SYMBOLS[random.usize(..SYMBOLS.len())];
+    let topic = market.topic(symbol).await;
+    let topic = topic.map_err(|error| error.to_string())?;
+    let cents = newest(&topic).await.map_or(initial, |price| price.cents);
+    let step = cents / 150;
+    let cents = (cents + random.u32(0..=2 * step))
+        .saturating_sub(step)
+        .max(100);
+    let price = Price {
+        symbol: symbol.to_owned(),
+        cents,
+        at: tick * TICK,
+    };
+    let published = topic.publish_with_key(u128::from(tick), &price).await;
+    published.map(drop).map_err(|error| error.to_string())
+}
+
+/// Returns the newest price in the topic.
+async fn newest(topic: &Topic<Price>) -> Option<Price> {
+    let mut held = topic.subscribe(Start::Latest(1));
+    // If there is no price yet, `recv` would wait, so limit its time to zero.
+    match timeout(Duration::ZERO, held.recv()).await {
+        Ok(Some(Ok(newest))) => Some((*newest).clone()),
+        _ => None,
     }
 }
 
-fn app(market: Hub<Price>) -> Router {
+/// Creates a hub with one topic per symbol.
+fn market(node: &Node) -> Hub<Price> {
+    let market = Hub::builder(|| Topic::builder().keep(HELD)).max_topics(SYMBOLS.len());
+    node.hub(market, "prices")
+}
+
+#[derive(Clone, FromRef)]
+struct App {
+    market: Hub<Price>,
+    node: Node,
+}
+
+impl App {
+    fn new(node: Node) -> Self {
+        Self {
+            market: market(&node),
+            node,
+        }
+    }
+}
+
+fn app(app: App) -> Router {
     Router::new()
         .route("/", get(Html(include_str!("ticker.html"))))
         .route("/prices", post(set_price))
+        .route("/readyz", get(readiness))
         .sse(prices)
-        .with_state(market)
+        .with_state(app)
 }
 
 #[derive(clap::Parser)]
 struct Args {
-    /// The file in which to store the prices. By default, prices are lost when the program stops.
-    #[arg(long, value_name = "FILE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    node: NodeArgs,
     #[arg(long, env, default_value_t = 3000)]
     port: u16,
 }
@@ -212,20 +242,17 @@ struct Args {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
-    let log = match args.store {
-        None => None,
-        Some(file) => Some(Log::open(file).await?),
-    };
+    let state = App::new(Node::open(args.node).await?);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", args.port)).await?;
     println!("http://{}", listener.local_addr()?);
-    let market = market(log.as_ref());
-    tokio::spawn(trade(market.clone()));
-    sse_runtime::serve(listener, app(market)).await?;
+    tokio::spawn(trade(state.market.clone()));
+    sse_runtime::serve(listener, app(state)).await?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use cluster::{Process, Program, free_ports};
     use sse_runtime::testing::{Client, ReceivedEvent};
 
     use super::*;
@@ -243,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn new_clients_get_earlier_and_later_prices() {
-        let client = Client::new(app(market(None)));
+        let client = Client::new(app(App::new(Node::default())));
         assert_eq!(set(&client, "ACME", 1).await, StatusCode::OK);
         assert_eq!(set(&client, "HOOLI", 2).await, StatusCode::OK);
         let mut events = client.get("/prices?symbol=ACME").await.events();
@@ -255,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn reconnecting_clients_get_what_they_missed() {
-        let client = Client::new(app(market(None)));
+        let client = Client::new(app(App::new(Node::default())));
         let path = "/prices?symbol=ACME,HOOLI";
         set(&client, "ACME", 1).await;
         let mut events = client.get(path).await.events();
@@ -274,12 +301,12 @@ mod tests {
 
     #[tokio::test]
     async fn clients_get_a_gap_after_a_server_restart() {
-        let before = Client::new(app(market(None)));
+        let before = Client::new(app(App::new(Node::default())));
         set(&before, "ACME", 1).await;
         let mut events = before.get("/prices?symbol=ACME").await.events();
         let seen = events.expect_event().await;
 
-        let after = Client::new(app(market(None)));
+        let after = Client::new(app(App::new(Node::default())));
         set(&after, "ACME", 2).await;
         let again = after.get("/prices?symbol=ACME").last_event_id(&seen.id);
         let mut events = again.await.events();
@@ -295,17 +322,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("ticker.redb");
         let path = "/prices?symbol=ACME";
-        let log = Log::open(&file).await.unwrap();
-        let before = Client::new(app(market(Some(&log))));
+        let args = NodeArgs {
+            store: Some(file.to_str().unwrap().to_owned()),
+            name: None,
+        };
+        let open = async || Node::open(args.clone()).await.unwrap();
+        let before = Client::new(app(App::new(open().await)));
         set(&before, "ACME", 1).await;
         set(&before, "ACME", 2).await;
         let mut events = before.get(path).await.events();
         let seen = events.expect_event().await;
         events.disconnect().await;
-        drop((before, log));
+        drop(before);
 
-        let log = Log::open(&file).await.unwrap();
-        let after = Client::new(app(market(Some(&log))));
+        let after = Client::new(app(App::new(open().await)));
         set(&after, "ACME", 3).await;
         let mut events = after.get(path).last_event_id(&seen.id).await.events();
         assert_eq!(price(&events.expect_event().await), ("ACME".into(), 2));
@@ -313,8 +343,60 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn servers_share_prices_in_redis() {
+        let directory = tempfile::tempdir().unwrap();
+        let [port] = free_ports().unwrap();
+        let redis = Program::redis("redis", directory.path(), port, None).unwrap();
+        let _redis = Process::start(redis).await.unwrap();
+        let server = async |name: &str| {
+            let args = NodeArgs {
+                store: Some(format!("redis://127.0.0.1:{port}")),
+                name: Some(name.to_owned()),
+            };
+            Client::new(app(App::new(Node::open(args).await.unwrap())))
+        };
+        let (a, b) = (server("a").await, server("b").await);
+        assert_eq!(a.get("/readyz").await.status(), StatusCode::OK);
+        let path = "/prices?symbol=ACME";
+        set(&a, "ACME", 1).await;
+        let mut events = a.get(path).await.events();
+        let name = events.expect_event().await;
+        assert_eq!((&*name.event, &*name.data, &*name.id), ("server", "a", ""));
+        let seen = events.expect_event().await;
+        events.disconnect().await;
+        set(&a, "ACME", 2).await;
+
+        let mut events = b.get(path).last_event_id(&seen.id).await.events();
+        assert_eq!(events.expect_event().await.data, "b");
+        assert_eq!(price(&events.expect_event().await), ("ACME".into(), 2));
+        set(&b, "ACME", 3).await;
+        assert_eq!(price(&events.expect_event().await), ("ACME".into(), 3));
+    }
+
+    /// The second server publishes the same ticks as the first.
+    #[tokio::test]
+    async fn price_is_stored_once_if_it_is_published_twice() {
+        let market = market(&Node::default());
+        let ticks = 1..50;
+        for tick in ticks.clone().chain(ticks.clone()) {
+            publish_tick(&market, tick).await.unwrap();
+        }
+        let mut stored = Vec::new();
+        for (symbol, _) in SYMBOLS {
+            let topic = market.topic(symbol).await.unwrap();
+            topic.finish().await.unwrap();
+            let mut prices = topic.subscribe(Start::First);
+            while let Some(price) = prices.recv().await {
+                stored.push(price.unwrap().at / TICK);
+            }
+        }
+        stored.sort_unstable();
+        assert_eq!(stored, Vec::from_iter(ticks));
+    }
+
+    #[tokio::test]
     async fn unlisted_symbols_are_not_found() {
-        let client = Client::new(app(market(None)));
+        let client = Client::new(app(App::new(Node::default())));
         let watched = client.get("/prices?symbol=ACME,ENRON").await;
         assert_eq!(watched.status(), StatusCode::NOT_FOUND);
         assert_eq!(set(&client, "ENRON", 1).await, StatusCode::NOT_FOUND);
@@ -322,7 +404,11 @@ mod tests {
 
     #[tokio::test]
     async fn page_reads_the_endpoint() {
-        let page = Client::new(app(market(None))).get("/").await.text().await;
+        let page = Client::new(app(App::new(Node::default())))
+            .get("/")
+            .await
+            .text()
+            .await;
         assert!(page.contains(&format!("new EventSource(`{}?symbol=", prices().path())));
         for (symbol, _) in SYMBOLS {
             assert!(page.contains(symbol));

@@ -6,6 +6,7 @@
 //! ```sh
 //! cargo run --example chat           # a page at http://127.0.0.1:3000
 //! cargo run --example chat -- --store chat.redb    # answers survive a restart, even after `kill -9`
+//! cargo run --example chat -- --store redis://127.0.0.1 --port 3001    # several servers share the answers
 //! curl -i http://127.0.0.1:3000/answers/1 \
 //!   --json '{"model": "parrot-1", "messages": [{"role": "user", "content": "What is SSE?"}]}'
 //! curl -N http://127.0.0.1:3000/answers/1      # as often as you like
@@ -27,10 +28,7 @@
     reason = "an example prints its address and what it is doing"
 )]
 
-use std::{
-    path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::{
     Json, Router,
@@ -41,7 +39,6 @@ use axum::{
 };
 use clap::Parser;
 use serde::{Deserialize, Serialize};
-use sse_log::Log;
 use sse_runtime::{
     Event, Hub, LastEventId, SseEvent, SseRouterExt, Start, Stream, Topic, sse_endpoint,
     topic::{HubError, PublishError},
@@ -49,6 +46,10 @@ use sse_runtime::{
 
 mod model;
 use model::{Model, Words};
+
+#[path = "../node/mod.rs"]
+mod node;
+use node::{Node, NodeArgs, readiness};
 
 /// The events of an answer at `/answers/{id}`. There is one `word` event per word, followed by
 /// `finished`.
@@ -99,11 +100,16 @@ async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishErro
 async fn answer(
     Path(id): Path<String>,
     State(answers): State<Hub<Piece>>,
+    State(node): State<Node>,
     last: LastEventId,
 ) -> Result<impl Stream<Item = Piece>, Response> {
     let answer = answers.resume(&id, last).await;
     let answer = answer.map_err(IntoResponse::into_response)?;
     let answer = answer.ok_or_else(|| StatusCode::NOT_FOUND.into_response())?;
+    // The page shows the server that it is connected to.
+    if let Some(name) = node.name() {
+        yield_!(Event::text(name.to_owned()).event("server"));
+    }
     // The stream ends with `done`, or with `error` if the run failed.
     yield_all!(answer);
 }
@@ -210,7 +216,16 @@ impl IntoResponse for Answer {
 }
 
 impl From<HubError> for Answer {
-    fn from(_: HubError) -> Self {
+    fn from(error: HubError) -> Self {
+        if error != HubError::Full {
+            let error = ApiError {
+                message: format!("The answer cannot be stored: {error}."),
+                r#type: "server_error",
+                param: None,
+                code: None,
+            };
+            return Self::Refused(StatusCode::SERVICE_UNAVAILABLE, error);
+        }
         let error = ApiError {
             message: "Too many answers are being written. Try again later.".to_owned(),
             r#type: "requests",
@@ -373,36 +388,44 @@ fn unix_time() -> u64 {
 struct App {
     model: Model,
     answers: Hub<Piece>,
+    node: Node,
+}
+
+impl App {
+    fn new(model: Model, node: Node) -> Self {
+        Self {
+            model,
+            answers: answers(&node),
+            node,
+        }
+    }
 }
 
 /// How long the events of an answer are kept. Every answer is a separate topic, so without this
 /// limit, a log would grow forever.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Creates a hub that holds the answers in memory or stores them in a log. In memory, an answer
-/// stays readable for five minutes after it has ended, which is the default for `idle`.
-fn answers(log: Option<&Log>) -> Hub<Piece> {
+/// Creates the hub of the answers. In memory, an answer stays readable for five minutes after it has
+/// ended, which is the default for `idle`.
+fn answers(node: &Node) -> Hub<Piece> {
     let answers = Hub::builder(|| Topic::builder().keep(HELD).keep_for(KEPT_FOR));
-    match log {
-        None => answers.build(),
-        Some(log) => answers.engine(log, "answers").build(),
-    }
+    node.hub(answers, "answers")
 }
 
-fn app(model: Model, answers: Hub<Piece>) -> Router {
+fn app(app: App) -> Router {
     Router::new()
         .route("/", get(Html(include_str!("chat.html"))))
         .route("/answers/{id}", post(start_answer).delete(stop_answer))
+        .route("/readyz", get(readiness))
         .sse(answer)
         .sse(chat_completions)
-        .with_state(App { model, answers })
+        .with_state(app)
 }
 
 #[derive(clap::Parser)]
 struct Args {
-    /// The file in which to store the answers. By default, answers are lost when the program stops.
-    #[arg(long, value_name = "FILE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    node: NodeArgs,
     #[arg(long, env, default_value_t = 3000)]
     port: u16,
 }
@@ -410,14 +433,10 @@ struct Args {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
-    let log = match args.store {
-        None => None,
-        Some(file) => Some(Log::open(file).await?),
-    };
+    let state = App::new(Model::default(), Node::open(args.node).await?);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", args.port)).await?;
     println!("http://{}", listener.local_addr()?);
-    let app = app(Model::default(), answers(log.as_ref()));
-    sse_runtime::serve(listener, app).await?;
+    sse_runtime::serve(listener, app(state)).await?;
     Ok(())
 }
 

@@ -8,15 +8,17 @@ use super::*;
 
 const PATH: &str = "/v1/chat/completions";
 
+fn in_memory(model: &Model) -> App {
+    App::new(model.clone(), Node::default())
+}
+
 fn ask(model: &Model, stream: bool) -> Request {
     let messages = json!([
         { "role": "system", "content": "Be brief." },
         { "role": "user", "content": "What is an event stream?" },
     ]);
     let request = json!({ "model": "parrot-1", "messages": messages, "stream": stream });
-    Client::new(app(model.clone(), answers(None)))
-        .post(PATH)
-        .json(&request)
+    Client::new(app(in_memory(model))).post(PATH).json(&request)
 }
 
 // With tokio's clock paused, the model's delays elapse as soon as every task is waiting.
@@ -112,7 +114,7 @@ async fn rejected(response: Response) -> Value {
 
 #[tokio::test]
 async fn bad_requests_are_rejected_in_openai_format() {
-    let client = Client::new(app(Model::default(), answers(None)));
+    let client = Client::new(app(in_memory(&Model::default())));
     let post = || client.post(PATH);
 
     let broken = post().header("content-type", "application/json").body("{");
@@ -195,7 +197,7 @@ async fn rest(events: &mut Events) -> (String, bool) {
 #[tokio::test(start_paused = true)]
 async fn answers_continue_without_readers() {
     let model = Model::default();
-    let client = Client::new(app(model.clone(), answers(None)));
+    let client = Client::new(app(in_memory(&model)));
     start(&client).await;
     let mut events = read(&client).await;
     word(&mut events).await;
@@ -211,7 +213,7 @@ async fn answers_continue_without_readers() {
 
 #[tokio::test(start_paused = true)]
 async fn two_readers_get_the_same_events() {
-    let client = Client::new(app(Model::default(), answers(None)));
+    let client = Client::new(app(in_memory(&Model::default())));
     start(&client).await;
     let mut first = read(&client).await;
     let first_words = word(&mut first).await + &word(&mut first).await;
@@ -224,7 +226,7 @@ async fn two_readers_get_the_same_events() {
 
 #[tokio::test(start_paused = true)]
 async fn reconnecting_client_gets_exactly_the_rest() {
-    let client = Client::new(app(Model::default(), answers(None)));
+    let client = Client::new(app(in_memory(&Model::default())));
     start(&client).await;
     let mut events = read(&client).await;
     let first_words = word(&mut events).await + &word(&mut events).await;
@@ -240,7 +242,7 @@ async fn reconnecting_client_gets_exactly_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn stopping_ends_the_answer_for_all_readers() {
     let model = Model::default();
-    let client = Client::new(app(model.clone(), answers(None)));
+    let client = Client::new(app(in_memory(&model)));
     start(&client).await;
     let (mut first, mut second) = (read(&client).await, read(&client).await);
     let first_words = word(&mut first).await + &word(&mut first).await;
@@ -259,7 +261,7 @@ async fn stopping_ends_the_answer_for_all_readers() {
 #[tokio::test(start_paused = true)]
 async fn answers_posted_twice_are_written_once() {
     let model = Model::default();
-    let client = Client::new(app(model.clone(), answers(None)));
+    let client = Client::new(app(in_memory(&model)));
     tokio::join!(start(&client), start(&client));
     assert_eq!(model.busy(), 1);
     let mut events = read(&client).await;
@@ -274,7 +276,7 @@ async fn answers_posted_twice_are_written_once() {
 
 #[tokio::test]
 async fn unknown_answers_are_not_found() {
-    let client = Client::new(app(Model::default(), answers(None)));
+    let client = Client::new(app(in_memory(&Model::default())));
     let response = client.get("/answers/1").await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     let empty = json!({ "model": "parrot-1", "messages": [] });
@@ -286,7 +288,7 @@ async fn unknown_answers_are_not_found() {
 
 #[tokio::test(start_paused = true)]
 async fn finished_answers_are_replayed_then_end_with_204() {
-    let client = Client::new(app(Model::default(), answers(None)));
+    let client = Client::new(app(in_memory(&Model::default())));
     start(&client).await;
     let first = rest(&mut read(&client).await).await;
     let mut events = read(&client).await;
@@ -298,7 +300,7 @@ async fn finished_answers_are_replayed_then_end_with_204() {
 
 #[tokio::test]
 async fn page_reads_the_endpoint() {
-    let page = Client::new(app(Model::default(), answers(None)))
+    let page = Client::new(app(in_memory(&Model::default())))
         .get("/")
         .await
         .text()
@@ -313,8 +315,12 @@ fn interrupted_answer_ends_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("chat.redb");
     let open = async || {
-        let log = Log::open(&file).await.unwrap();
-        Client::new(app(Model::default(), answers(Some(&log))))
+        let args = NodeArgs {
+            store: Some(file.to_str().unwrap().to_owned()),
+            name: None,
+        };
+        let node = Node::open(args).await.unwrap();
+        Client::new(app(App::new(Model::default(), node)))
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let last = runtime.block_on(async {

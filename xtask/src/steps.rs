@@ -162,7 +162,8 @@ pub(crate) fn tests() -> Vec<Step> {
         Step::cargo(
             "examples",
             &["test", "--locked", "--package", "examples", "--examples"],
-        ),
+        )
+        .needs("redis-server", "redis-server"),
         Step::cargo(
             "readme",
             &["test", "--locked", "--package", "tests", "--test", "readme"],
