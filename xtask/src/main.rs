@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a task runner prints its progress")]
 
 mod bench;
+mod cluster;
 mod guard;
 mod ide;
 #[cfg(test)]
@@ -31,6 +32,7 @@ cargo xtask test STEP…      run the steps whose names start with one of these
 cargo xtask fuzz [SECONDS]  fuzz the wire format, guided by coverage (60 seconds)
 cargo xtask soak [SECONDS]  run under full load with random faults (600 seconds)
 cargo xtask model [SECONDS] test stored topics on a simulated engine with faults (600 seconds)
+cargo xtask cluster         run two servers of `ticker` and `chat` on Redis, to kill them and watch
 cargo xtask cluster-test [SECONDS] test several nodes on Redis and Valkey while they fail (1200 seconds)
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
 cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `restarts`
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => fuzz(seconds),
         ["soak"] => soak("600"),
         ["model"] => model(600),
+        ["cluster"] => cluster::run(),
         ["cluster-test"] => run(&steps::cluster::repeated(1200)),
         ["cluster-test", seconds] => match seconds.parse() {
             Ok(seconds) => run(&steps::cluster::repeated(seconds)),
