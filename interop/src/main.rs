@@ -8,6 +8,7 @@ mod client;
 mod column;
 mod docs;
 mod examples;
+mod failover;
 mod hypermedia;
 mod install;
 mod pages;
@@ -85,6 +86,11 @@ async fn run(only: &[String]) -> Result<bool, String> {
         let restarts = restarts::test().await?;
         println!("{restarts}");
         right &= restarts.is_right();
+    }
+    if is_selected(only, "failover") {
+        let failover = failover::test(&programs, &server).await?;
+        println!("{failover}");
+        right &= failover.is_right();
     }
     match proxies {
         // Only a complete run can be compared with the docs.

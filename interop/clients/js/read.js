@@ -6,7 +6,7 @@
 // automatically. `stopped(why)` reports that the client has stopped with an error.
 
 // An `EventSource` only delivers events whose names have a listener.
-const NAMES = ['message', 'word', 'tool-call', 'heartbeat', 'error', 'done', 'gap', 'close'];
+const NAMES = ['message', 'word', 'tool-call', 'heartbeat', 'error', 'done', 'gap', 'close', 'server'];
 
 export function eventSource({ EventSource }, url, report) {
   const source = new EventSource(url);

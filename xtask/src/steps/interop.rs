@@ -27,4 +27,5 @@ pub(crate) fn interop(only: &[&str]) -> Step {
         .needs("caddy", "caddy")
         .needs("apache2", "apache2-bin")
         .needs("varnishd", "varnish")
+        .needs("redis-server", "redis-server")
 }
