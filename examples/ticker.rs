@@ -25,13 +25,13 @@ use axum::{
 };
 use clap::Parser;
 use sse_runtime::{
-    Event, Hub, LastEventId, SseRouterExt, Start, Stream, Topic, sse_endpoint,
+    Event, Hub, LastEventId, Server, SseRouterExt, Start, Stream, Topic, sse_endpoint,
     topic::{HubError, PublishError},
 };
 use tokio::time::{sleep, timeout};
 
 mod node;
-use node::{Node, NodeArgs, readiness};
+use node::{Node, NodeArgs};
 
 /// The traded symbols, with their initial prices in cents.
 const SYMBOLS: [(&str, u32); 4] = [
@@ -226,7 +226,6 @@ fn app(app: App) -> Router {
     Router::new()
         .route("/", get(Html(include_str!("ticker.html"))))
         .route("/prices", post(set_price))
-        .route("/readyz", get(readiness))
         .sse(prices)
         .with_state(app)
 }
@@ -246,7 +245,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", args.port)).await?;
     println!("http://{}", listener.local_addr()?);
     tokio::spawn(trade(state.market.clone()));
-    sse_runtime::serve(listener, app(state)).await?;
+    let node = state.node.clone();
+    Server::new(app(state))
+        .readiness_check("/readyz", move || node.is_healthy())
+        .serve(listener)
+        .await?;
     Ok(())
 }
 

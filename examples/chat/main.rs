@@ -40,7 +40,7 @@ use axum::{
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use sse_runtime::{
-    Event, Hub, LastEventId, SseEvent, SseRouterExt, Start, Stream, Topic, sse_endpoint,
+    Event, Hub, LastEventId, Server, SseEvent, SseRouterExt, Start, Stream, Topic, sse_endpoint,
     topic::{HubError, PublishError},
 };
 
@@ -49,7 +49,7 @@ use model::{Model, Words};
 
 #[path = "../node/mod.rs"]
 mod node;
-use node::{Node, NodeArgs, readiness};
+use node::{Node, NodeArgs};
 
 /// The events of an answer at `/answers/{id}`. There is one `word` event per word, followed by
 /// `finished`.
@@ -416,7 +416,6 @@ fn app(app: App) -> Router {
     Router::new()
         .route("/", get(Html(include_str!("chat.html"))))
         .route("/answers/{id}", post(start_answer).delete(stop_answer))
-        .route("/readyz", get(readiness))
         .sse(answer)
         .sse(chat_completions)
         .with_state(app)
@@ -436,7 +435,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let state = App::new(Model::default(), Node::open(args.node).await?);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", args.port)).await?;
     println!("http://{}", listener.local_addr()?);
-    sse_runtime::serve(listener, app(state)).await?;
+    let node = state.node.clone();
+    Server::new(app(state))
+        .readiness_check("/readyz", move || node.is_healthy())
+        .serve(listener)
+        .await?;
     Ok(())
 }
 

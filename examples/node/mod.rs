@@ -2,7 +2,6 @@
 
 use std::error::Error;
 
-use axum::{extract::State, http::StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use sse_log::Log;
 use sse_redis::Redis;
@@ -61,17 +60,17 @@ impl Node {
         }
     }
 
+    /// Returns whether a load balancer should send new clients to this node. While Redis does not
+    /// respond, it should send them to a node that can still reach it.
+    pub(crate) fn is_healthy(&self) -> bool {
+        match &self.store {
+            Store::Redis(redis) => redis.is_healthy(),
+            Store::Memory | Store::File(_) => true,
+        }
+    }
+
     /// Returns the name that the page shows, if any.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
-    }
-}
-
-/// Responds to a load balancer's health check. While Redis does not respond, the load balancer
-/// should send new clients to a node that can still reach it.
-pub(crate) async fn readiness(State(node): State<Node>) -> StatusCode {
-    match node.store {
-        Store::Redis(redis) if !redis.is_healthy() => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::OK,
     }
 }

@@ -27,6 +27,9 @@
 //! [`Deserialize`](https://docs.rs/serde/latest/serde/trait.Deserialize.html).
 //! [`HubBuilder::engine`](sse_runtime::topic::HubBuilder::engine) stores all topics of a hub.
 //!
+//! The page [Running on several machines](several_machines) describes how to move a program from memory
+//! to Redis, and which events can be lost with which configuration.
+//!
 //! # Guarantees
 //!
 //! - All servers deliver a topic's events in the order in which Redis stored them. An event is
@@ -198,6 +201,10 @@
 //! again.
 //!
 //! Presence is not shared between servers.
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/several_machines.md")]
+pub mod several_machines {}
 
 mod builder;
 mod config;

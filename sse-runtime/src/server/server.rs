@@ -289,15 +289,38 @@ impl Server {
     /// # Panics
     ///
     /// Panics if the app already has a route at this path, as [`Router::route`] does.
-    pub fn readiness_path(mut self, path: &str) -> Self {
-        let is_ready = Arc::clone(&self.is_ready);
-        let probe = get(async move || {
-            if is_ready.load(Ordering::Relaxed) {
-                StatusCode::OK
-            } else {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        });
+    pub fn readiness_path(self, path: &str) -> Self {
+        self.readiness_check(path, || true)
+    }
+
+    /// Like [`readiness_path`](Self::readiness_path), but the probe also responds with `503` while
+    /// `is_healthy` returns `false`. The load balancer then sends new clients to other servers. `is_healthy`
+    /// is called for each request to the probe and must not block.
+    ///
+    /// ```
+    /// # struct Redis;
+    /// # impl Redis { fn is_healthy(&self) -> bool { true } }
+    /// # fn configure(app: axum::Router, redis: Redis) {
+    /// let server = sse_runtime::Server::new(app)
+    ///     .readiness_check("/readyz", move || redis.is_healthy());
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the app already has a route at this path, as [`Router::route`] does.
+    pub fn readiness_check(
+        mut self,
+        path: &str,
+        is_healthy: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let (is_ready, is_healthy) = (Arc::clone(&self.is_ready), Arc::new(is_healthy));
+        let probe = get(
+            async move || match is_ready.load(Ordering::Relaxed) && is_healthy() {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            },
+        );
         self.app = self.app.route(path, probe);
         self
     }

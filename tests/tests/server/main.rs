@@ -6,6 +6,7 @@
 
 mod browser;
 mod input;
+mod readiness;
 mod shutdown;
 mod takeover;
 mod tls;
