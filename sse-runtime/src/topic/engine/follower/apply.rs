@@ -92,7 +92,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
             state.end = Some(place);
             let end = End::decode(&record.body);
             let own = state.failing.take_if(|(failing, _)| *failing == end);
-            state.is_ended_elsewhere = own.is_none() && matches!(end, End::Stopped | End::Lost);
+            // A run never ends its own topic in this way while it is in progress.
+            state.is_run_over = matches!(end, End::Stopped | End::Lost);
             self.ended_elsewhere.notify_waiters();
             self.ring.end(match (own, end) {
                 (Some((_, failure)), _) => Some(failure),

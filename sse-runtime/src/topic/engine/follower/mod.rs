@@ -91,9 +91,9 @@ struct State {
     newest: Option<Tail>,
     /// The place of the record that ended the topic, if any.
     end: Option<Place>,
-    /// Whether another process has stopped the run that published to the topic, if the topic has
-    /// ended.
-    is_ended_elsewhere: bool,
+    /// Whether the run that published to the topic was stopped or lost, if the topic has ended. Another
+    /// process, or another hub of this process, may have ended the topic.
+    is_run_over: bool,
     /// How this process is ending the topic, with the details that the log does not contain.
     failing: Option<(End, Arc<Failure>)>,
     /// The records received since the last read began, or `None` if the state is `Live`.
@@ -163,7 +163,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 state: Mutex::new(State {
                     newest: None,
                     end: None,
-                    is_ended_elsewhere: false,
+                    is_run_over: false,
                     failing: None,
                     repairing: Some(Buffer::default()),
                     is_waiting: false,

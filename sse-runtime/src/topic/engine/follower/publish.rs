@@ -160,7 +160,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
                 ended.as_mut().enable();
                 {
                     let state = self.state();
-                    if state.end.is_some() && state.is_ended_elsewhere {
+                    if state.end.is_some() && state.is_run_over {
                         return;
                     }
                 }

@@ -1,0 +1,163 @@
+//! Tests runs during faults of Redis, and runs that move between nodes.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use sse_redis::Redis;
+use sse_runtime::{
+    Hub, Start, Topic,
+    topic::{HubBuilder, HubError, Subscription},
+};
+use support::{
+    PATIENCE, open_topic, proxy::Proxy, publish_stubbornly, recv, server::Server, take, until,
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
+
+/// The time after which a lost run is ended or continued.
+const TTL: Duration = Duration::from_secs(1);
+
+/// One of several servers that execute runs.
+struct Node {
+    runs: Hub<u64>,
+    redis: Redis,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    started: AtomicUsize,
+    running: AtomicUsize,
+    /// The number of permits for events.
+    events: Events,
+}
+
+struct Events(Semaphore);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+/// Counts a run that is in progress.
+struct Running(Arc<Counts>);
+
+impl Running {
+    fn new(counts: &Arc<Counts>) -> Self {
+        counts.started.fetch_add(1, Ordering::Relaxed);
+        counts.running.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counts))
+    }
+
+    /// Publishes a number for each permit, and ends after number 9.
+    async fn publish(self, topic: Topic<u64>, first: u64) {
+        for number in first..10 {
+            self.0.events.0.acquire().await.unwrap().forget();
+            let _ = topic.publish(&number).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Node {
+    async fn new(url: &str) -> Self {
+        Self::with(url, TTL, |hub| hub).await
+    }
+
+    async fn with(
+        url: &str,
+        ttl: Duration,
+        configure: impl FnOnce(HubBuilder<u64>) -> HubBuilder<u64>,
+    ) -> Self {
+        let redis = Redis::builder().run_ttl(ttl).open(url).await.unwrap();
+        let hub = Hub::builder(|| Topic::builder().keep(10_000)).engine(&redis, "runs");
+        Self {
+            runs: configure(hub).build(),
+            redis,
+            counts: Arc::default(),
+        }
+    }
+
+    async fn try_spawn(&self, name: &str) -> Result<Subscription<u64>, HubError> {
+        let counts = Arc::clone(&self.counts);
+        let run = self.runs.spawn(name, Start::First, move |topic| {
+            Running::new(&counts).publish(topic, 0)
+        });
+        run.await
+    }
+
+    async fn spawn(&self, name: &str) -> Subscription<u64> {
+        self.try_spawn(name).await.unwrap()
+    }
+
+    async fn spawn_or_resume(&self, name: &str) -> Subscription<u64> {
+        let counts = Arc::clone(&self.counts);
+        let run = self
+            .runs
+            .spawn_or_resume(name, Start::First, move |topic, so_far| {
+                Running::new(&counts).publish(topic, so_far.len() as u64)
+            });
+        run.await.unwrap()
+    }
+
+    fn started(&self) -> usize {
+        self.counts.started.load(Ordering::Relaxed)
+    }
+
+    fn running(&self) -> usize {
+        self.counts.running.load(Ordering::Relaxed)
+    }
+
+    fn allow(&self, events: usize) {
+        self.counts.events.0.add_permits(events);
+    }
+}
+
+async fn ends(reader: &mut Subscription<u64>) {
+    assert!(recv(reader).await.is_none(), "the run should have ended");
+}
+
+#[tokio::test]
+async fn abort_stops_a_run_that_is_about_to_start() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let one = Node::new(&proxy.url()).await;
+    let _topic = one.runs.topic("a").await.unwrap();
+    proxy.stall();
+    let (run, is_aborted, ()) = tokio::join!(one.try_spawn("a"), one.runs.abort("a"), async {
+        sleep(Duration::from_millis(100)).await;
+        proxy.heal();
+    });
+    assert!(is_aborted.unwrap());
+    ends(&mut run.unwrap()).await;
+    until("the run is dropped", async || one.running() == 0).await;
+}
+
+#[tokio::test]
+async fn other_hub_of_the_process_aborts_a_run() {
+    let server = Server::in_memory().await;
+    let one = Node::new(&server.url()).await;
+    let hub = Hub::<u64>::builder(|| Topic::builder().keep(10_000));
+    let hub = hub.engine(&one.redis, "runs").build();
+    let mut reader = one.spawn("a").await;
+    assert!(hub.abort("a").await.unwrap());
+    ends(&mut reader).await;
+    until("the run is dropped", async || one.running() == 0).await;
+}
