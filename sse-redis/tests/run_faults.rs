@@ -161,3 +161,54 @@ async fn other_hub_of_the_process_aborts_a_run() {
     ends(&mut reader).await;
     until("the run is dropped", async || one.running() == 0).await;
 }
+
+#[tokio::test]
+async fn former_owner_aborts_a_run() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let one = Node::new(&proxy.url()).await;
+    let other = Node::new(&server.url()).await;
+    let mut reader = one.spawn_or_resume("a").await;
+    let mut there = other.spawn_or_resume("a").await;
+    one.allow(1);
+    assert_eq!(take(&mut there, 1).await, [0]);
+    proxy.black_hole();
+    until("the other node continues the run", async || {
+        other.started() == 1
+    })
+    .await;
+    proxy.heal();
+    until("the run is dropped", async || one.running() == 0).await;
+    assert!(one.runs.abort("a").await.unwrap());
+    assert_eq!(take(&mut reader, 1).await, [0]);
+    ends(&mut reader).await;
+    until("the run is dropped", async || other.running() == 0).await;
+}
+
+#[tokio::test]
+async fn former_owner_continues_a_run_again() {
+    let server = Server::in_memory().await;
+    let (here, there) = (
+        Proxy::start(server.port()).await,
+        Proxy::start(server.port()).await,
+    );
+    let one = Node::new(&here.url()).await;
+    let other = Node::new(&there.url()).await;
+    let _reader = one.spawn_or_resume("a").await;
+    let _there = other.spawn_or_resume("a").await;
+    here.black_hole();
+    until("the other node continues the run", async || {
+        other.started() == 1
+    })
+    .await;
+    here.heal();
+    until("the run is dropped", async || one.running() == 0).await;
+    let mut reader = one.spawn_or_resume("a").await;
+    there.black_hole();
+    until("the first node continues the run", async || {
+        one.started() == 2
+    })
+    .await;
+    one.allow(10);
+    assert!(take(&mut reader, 10).await.into_iter().eq(0..10));
+}

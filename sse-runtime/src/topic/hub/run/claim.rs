@@ -209,7 +209,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             None | Some(Run::None) => false,
             // If the engine has lost everything, it has lost the lease as well.
             Some(Run::Elsewhere { .. }) => !topic.backend.is_new(),
-            Some(Run::Starting | Run::Stopped | Run::Started(_)) => true,
+            Some(Run::Started(run)) => !run.is_taken_over(),
+            Some(Run::Starting | Run::Stopped) => true,
         }
     }
 

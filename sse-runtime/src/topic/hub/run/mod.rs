@@ -69,6 +69,7 @@ pub(super) enum Run {
 pub(super) struct Started {
     task: AbortHandle,
     is_aborted: Arc<AtomicBool>,
+    is_taken_over: Arc<AtomicBool>,
 }
 
 impl Started {
@@ -80,6 +81,11 @@ impl Started {
         self.is_aborted.store(true, Ordering::Relaxed);
         self.task.abort();
         true
+    }
+
+    /// Returns whether another process has taken the run over.
+    fn is_taken_over(&self) -> bool {
+        self.is_taken_over.load(Ordering::Relaxed)
     }
 }
 
@@ -236,6 +242,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         };
         let Ok(topic) = topic else { return };
         let is_aborted: Arc<AtomicBool> = Arc::default();
+        let is_taken_over: Arc<AtomicBool> = Arc::default();
         let end = EndOnDrop {
             topic: topic.clone(),
             name: name.to_owned(),
@@ -243,6 +250,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             is_over: false,
             failure: None,
             is_aborted: Arc::clone(&is_aborted),
+            is_taken_over: Arc::clone(&is_taken_over),
             is_stored: self.0.store.is_some(),
             is_resumable,
             lease: starting.lease(is_resumable),
@@ -259,6 +267,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             let started = Started {
                 task: run.abort_handle(),
                 is_aborted,
+                is_taken_over,
             };
             if let Run::Stopped = slot.run {
                 started.abort();

@@ -280,13 +280,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
         check_name(name, self.0.store.as_ref())?;
         if let Some(slot) = self.0.state().topics.get_mut(name) {
             match &slot.run {
-                Run::Started(run) => return Ok(run.abort()),
+                Run::Started(run) if !run.is_taken_over() => return Ok(run.abort()),
                 Run::Starting => {
                     slot.run = Run::Stopped;
                     return Ok(true);
                 }
                 Run::Stopped => return Ok(false),
-                Run::None | Run::Elsewhere { .. } => {}
+                Run::None | Run::Started(_) | Run::Elsewhere { .. } => {}
             }
         }
         self.abort_elsewhere(name).await

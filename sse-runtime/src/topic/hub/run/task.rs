@@ -83,6 +83,7 @@ async fn taken_away<T: Send + Sync + 'static>(end: &EndOnDrop<T>) {
         () = lost => {
             let name = &*end.name;
             tracing::warn!(name, "stopping a run that another process has taken over");
+            end.is_taken_over.store(true, Ordering::Relaxed);
         }
         () = end.topic.backend.ended_elsewhere() => {
             tracing::info!(name = end.name, "stopping a run that another process has ended");
@@ -172,6 +173,8 @@ pub(super) struct EndOnDrop<T: Send + Sync + 'static> {
     pub(super) failure: Option<Failure>,
     /// Whether [`Hub::abort`](super::Hub::abort) stopped the run.
     pub(super) is_aborted: Arc<AtomicBool>,
+    /// Set if another process takes the run over. The hub then asks the engine for the run's owner.
+    pub(super) is_taken_over: Arc<AtomicBool>,
     pub(super) is_stored: bool,
     /// Whether the run can be continued if this process stops.
     pub(super) is_resumable: bool,
