@@ -212,3 +212,21 @@ async fn former_owner_continues_a_run_again() {
     one.allow(10);
     assert!(take(&mut reader, 10).await.into_iter().eq(0..10));
 }
+
+#[tokio::test]
+async fn run_is_started_after_redis_has_lost_an_ended_one() {
+    let server = Server::in_memory().await;
+    let one = Node::new(&server.url()).await;
+    one.allow(10);
+    let mut reader = one.spawn("a").await;
+    assert!(take(&mut reader, 10).await.into_iter().eq(0..10));
+    ends(&mut reader).await;
+    let topic = one.runs.topic("a").await.unwrap();
+    let _: () = server.run(&["FLUSHALL"]).await;
+    until("the node notices the loss", async || !topic.is_finished()).await;
+    one.allow(10);
+    let mut again = one.spawn("a").await;
+    assert!(take(&mut again, 10).await.into_iter().eq(0..10));
+    ends(&mut again).await;
+    assert_eq!(one.started(), 2);
+}

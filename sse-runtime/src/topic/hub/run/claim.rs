@@ -209,7 +209,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
             None | Some(Run::None) => false,
             // If the engine has lost everything, it has lost the lease as well.
             Some(Run::Elsewhere { .. }) => !topic.backend.is_new(),
-            Some(Run::Started(run)) => !run.is_taken_over(),
+            Some(Run::Started(run)) => {
+                let is_lost = run.is_finished() && topic.backend.is_new();
+                !run.is_taken_over() && !(is_lost && self.run_leases().is_some())
+            }
             Some(Run::Starting | Run::Stopped) => true,
         }
     }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    fn run_leases(&self) -> Option<&dyn RunLeases> {
+    pub(super) fn run_leases(&self) -> Option<&dyn RunLeases> {
         self.0.store.as_ref()?.node().run_leases()
     }
 

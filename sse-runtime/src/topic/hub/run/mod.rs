@@ -83,6 +83,10 @@ impl Started {
         true
     }
 
+    fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Returns whether another process has taken the run over.
     fn is_taken_over(&self) -> bool {
         self.is_taken_over.load(Ordering::Relaxed)
