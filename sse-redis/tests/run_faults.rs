@@ -230,3 +230,20 @@ async fn run_is_started_after_redis_has_lost_an_ended_one() {
     ends(&mut again).await;
     assert_eq!(one.started(), 2);
 }
+
+/// The lease is renewed on another connection before it expires.
+#[tokio::test]
+async fn run_survives_the_loss_of_a_connection() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let one = Node::with(&proxy.url(), TTL * 10, |hub| hub).await;
+    let other = Node::new(&server.url()).await;
+    drop(one.spawn("a").await);
+    let mut there = other.spawn("a").await;
+    proxy.stall();
+    // The lease would have expired by then.
+    let is_over = timeout(TTL * 12, there.recv()).await.is_ok();
+    assert!(!is_over, "the run has ended");
+    one.allow(1);
+    assert_eq!(take(&mut there, 1).await, [0]);
+}

@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     task::yield_now,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
@@ -127,10 +127,13 @@ impl HeldLease {
         let Some(leases) = self.node.run_leases() else {
             return pending().await;
         };
-        // Two attempts may fail before the lease expires.
+        // Two attempts may fail before the lease expires. An attempt may also take longer than this, for
+        // example because a connection has failed silently. The next attempt then follows at once.
         let every = leases.ttl().mul_f64(0.3);
+        let mut next = Instant::now() + every;
         loop {
-            sleep(every).await;
+            sleep_until(next).await;
+            next = Instant::now() + every;
             let renewing = leases.renew(&self.topic, self.owner, self.is_resumable);
             match renewing.await {
                 Ok(Renewed::Held { read }) => {
