@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    failure::{Failure, is_demoted},
+    failure::{Failure, is_demoted, rejects_writes},
     session::{Request, Requests},
     shared::{Connections, Shared},
     wire::{self, AppendReply},
@@ -62,6 +62,9 @@ impl RedisEngine {
     ) -> Failure {
         if is_demoted(error) {
             connections.lost.notify_one();
+        }
+        if rejects_writes(error) {
+            self.shared.set_not_writable();
         }
         Failure::from_request(&self.shared.config, error, key)
     }

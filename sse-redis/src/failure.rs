@@ -104,3 +104,10 @@ pub(crate) fn is_demoted(error: &redis::RedisError) -> bool {
     let known = ["READONLY", "MASTERDOWN", "UNBLOCKED"];
     known.iter().any(|known| message.contains(known))
 }
+
+/// Returns whether the error means that the server rejects all writes at present.
+pub(crate) fn rejects_writes(error: &redis::RedisError) -> bool {
+    let message = error.to_string();
+    let known = ["OOM", "MISCONF", "NOREPLICAS"];
+    known.iter().any(|known| message.contains(known))
+}

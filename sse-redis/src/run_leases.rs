@@ -74,9 +74,10 @@ impl RunLeases for RedisEngine {
         claim: Claim,
     ) -> BoxFuture<'a, Result<Claimed, Unreachable>> {
         Box::pin(async move {
-            // No lease can be renewed while the server is not available. After an outage, the owners
-            // must have time to renew their leases before other processes take their runs over.
-            let can_expire = self.shared.is_connected_for(self.shared.config.run_ttl);
+            // No lease can be renewed while the server is not available or rejects all writes. After an
+            // outage, the owners must have time to renew their leases before other processes take their
+            // runs over.
+            let can_expire = self.shared.is_writable_for(self.shared.config.run_ttl);
             let arguments = [
                 text(topic),
                 bytes_of(claim.owner),
@@ -126,13 +127,14 @@ impl RunLeases for RedisEngine {
 
     fn expired(&self) -> BoxFuture<'_, Result<Vec<String>, Unreachable>> {
         Box::pin(async {
-            if !self.shared.is_connected_for(self.shared.config.run_ttl) {
-                return Ok(Vec::new());
-            }
             let keys = [self.shared.config.leases()];
             let script = &self.shared.scripts.expired;
-            self.run_script(script, &keys, &[self.ttl_argument()], wire::expired_reply)
-                .await
+            let expired = self
+                .run_script(script, &keys, &[self.ttl_argument()], wire::expired_reply)
+                .await?;
+            // See `claim`. The script is run in any case, because it notices that writes are rejected.
+            let can_expire = self.shared.is_writable_for(self.shared.config.run_ttl);
+            Ok(if can_expire { expired } else { Vec::new() })
         })
     }
 

@@ -20,8 +20,9 @@ pub(crate) struct Shared {
     pub(crate) scripts: Scripts,
     /// The open connections, or `None` while the session is reconnecting.
     connections: watch::Sender<Option<Connections>>,
-    /// The time at which the connections were opened, or `None` while the session is reconnecting.
-    connected_since: Mutex<Option<Instant>>,
+    /// The time at which the connections were opened, or at which the server last rejected all writes,
+    /// whichever is later. `None` while the session is reconnecting.
+    writable_since: Mutex<Option<Instant>>,
     /// The time at which the last session began, or at which the server last replied to a
     /// heartbeat, whichever is later.
     seen: Mutex<Instant>,
@@ -47,7 +48,7 @@ impl Shared {
             config,
             scripts: Scripts::new(),
             connections: watch::Sender::new(None),
-            connected_since: Mutex::default(),
+            writable_since: Mutex::default(),
             seen: Mutex::new(Instant::now()),
             watched: Mutex::default(),
             feed: OnceLock::new(),
@@ -68,18 +69,25 @@ impl Shared {
 
     pub(crate) fn set_connections(&self, connections: Option<Connections>) {
         let since = connections.is_some().then(Instant::now);
-        *self.connected_since() = since;
+        *self.writable_since() = since;
         self.connections.send_replace(connections);
     }
 
-    /// Returns whether the connections have been open for at least `time`.
-    pub(crate) fn is_connected_for(&self, time: Duration) -> bool {
-        self.connected_since()
+    /// Records that the server rejects all writes at present.
+    pub(crate) fn set_not_writable(&self) {
+        if let Some(since) = &mut *self.writable_since() {
+            *since = Instant::now();
+        }
+    }
+
+    /// Returns whether, as far as is known, the server has accepted writes for at least `time`.
+    pub(crate) fn is_writable_for(&self, time: Duration) -> bool {
+        self.writable_since()
             .is_some_and(|since| since.elapsed() >= time)
     }
 
-    fn connected_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.connected_since
+    fn writable_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.writable_since
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

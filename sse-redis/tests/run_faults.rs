@@ -247,3 +247,33 @@ async fn run_survives_the_loss_of_a_connection() {
     one.allow(1);
     assert_eq!(take(&mut there, 1).await, [0]);
 }
+
+/// While Redis rejects all writes, no lease can be renewed.
+#[tokio::test]
+async fn runs_survive_while_redis_rejects_writes() {
+    let server = Server::in_memory().await;
+    let one = Node::new(&server.url()).await;
+    let _others = [
+        Node::new(&server.url()).await,
+        Node::new(&server.url()).await,
+    ];
+    let mut readers = Vec::new();
+    for run in 0..20 {
+        readers.push(one.spawn(&run.to_string()).await);
+    }
+    let _: () = server
+        .run(&["CONFIG", "SET", "min-replicas-to-write", "1"])
+        .await;
+    sleep(TTL * 3).await;
+    let _: () = server
+        .run(&["CONFIG", "SET", "min-replicas-to-write", "0"])
+        .await;
+    sleep(TTL * 2).await;
+    assert_eq!(one.running(), 20);
+    one.allow(200);
+    for reader in &mut readers {
+        assert!(take(reader, 10).await.into_iter().eq(0..10));
+        ends(reader).await;
+        assert!(!reader.has_failed());
+    }
+}

@@ -2,6 +2,8 @@
 -- KEYS: the leases
 -- ARGV: the milliseconds until a new lease expires
 
+-- This changes nothing, but returns an error if the server rejects all writes.
+redis.call('ZADD', KEYS[1], 'XX', 0, '')
 local now, ttl = now_in_ms(), tonumber(ARGV[1])
 -- If the server's clock was set back, or if another server with a slower clock has become the master,
 -- the leases would expire much too late.
