@@ -125,12 +125,13 @@ impl RunLeases for RedisEngine {
         })
     }
 
-    fn expired(&self) -> BoxFuture<'_, Result<Vec<String>, Unreachable>> {
-        Box::pin(async {
+    fn expired(&self, skipped: usize) -> BoxFuture<'_, Result<Vec<String>, Unreachable>> {
+        Box::pin(async move {
             let keys = [self.shared.config.leases()];
             let script = &self.shared.scripts.expired;
+            let arguments = [self.ttl_argument(), skipped.to_string().into()];
             let expired = self
-                .run_script(script, &keys, &[self.ttl_argument()], wire::expired_reply)
+                .run_script(script, &keys, &arguments, wire::expired_reply)
                 .await?;
             // See `claim`. The script is run in any case, because it notices that writes are rejected.
             let can_expire = self.shared.is_writable_for(self.shared.config.run_ttl);

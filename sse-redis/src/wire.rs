@@ -142,7 +142,8 @@ pub(crate) fn renew_reply(reply: &Value) -> Option<Renewed> {
 
 /// Decodes a reply of the script `expired`.
 pub(crate) fn expired_reply(reply: &Value) -> Option<Vec<String>> {
-    let topic = |topic| String::from_utf8(bytes(topic)?.to_vec()).ok();
+    // The name of every topic is valid UTF-8, so any other name was added by another program.
+    let topic = |topic| Some(String::from_utf8_lossy(bytes(topic)?).into_owned());
     array(reply)?.iter().map(topic).collect()
 }
 

@@ -277,3 +277,30 @@ async fn runs_survive_while_redis_rejects_writes() {
         assert!(!reader.has_failed());
     }
 }
+
+/// Entries that belong to no run must not hide lost runs, and many lost runs must not take longer than
+/// one.
+#[tokio::test]
+async fn many_lost_runs_are_ended_in_time() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let one = Node::new(&proxy.url()).await;
+    let other = Node::new(&server.url()).await;
+    let topic = other.runs.topic("999").await.unwrap();
+    let mut there = topic.subscribe(Start::First);
+    let runs = (0..1_000).map(|run| one.spawn(run.to_string().leak()));
+    drop(futures_util::future::join_all(runs).await);
+    let add_junk =
+        "for junk = 1, 150 do redis.call('ZADD', 'sse:leases', junk, '\\255' .. junk) end";
+    let _: () = server.run(&["EVAL", add_junk, "0"]).await;
+    proxy.black_hole();
+    let lost = Instant::now();
+    ends(&mut there).await;
+    assert!(there.has_failed());
+    assert!(lost.elapsed() < TTL + Duration::from_secs(5));
+    until("all leases are removed", async || {
+        let leases: u64 = server.run(&["ZCARD", "sse:leases"]).await;
+        leases == 150
+    })
+    .await;
+}

@@ -14,6 +14,7 @@ if not top and #foreign > 0 then
   return not_a_log()
 end
 if top and is_end(top) then
+  redis.pcall('ZREM', leases, topic)
   return 'ended'
 end
 local now = now_in_ms()
@@ -34,6 +35,7 @@ if current[1] or top and key_of(top) ~= '' then
   end
   result = 'taken over'
 elseif not starts then
+  redis.pcall('ZREM', leases, topic)
   return 'no run'
 end
 redis.call('HSET', run, 'owner', owner, 'resumable', resumes and '1' or '0')

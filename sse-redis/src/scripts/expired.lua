@@ -1,6 +1,6 @@
 -- Returns up to 100 topics whose leases have expired.
 -- KEYS: the leases
--- ARGV: the milliseconds until a new lease expires
+-- ARGV: the milliseconds until a new lease expires, the number of topics to skip
 
 -- This changes nothing, but returns an error if the server rejects all writes.
 redis.call('ZADD', KEYS[1], 'XX', 0, '')
@@ -11,4 +11,4 @@ local far = redis.call('ZRANGEBYSCORE', KEYS[1], now + 10 * ttl, '+inf', 'LIMIT'
 for _, topic in ipairs(far) do
   redis.call('ZADD', KEYS[1], now + ttl, topic)
 end
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', ARGV[2], 100)

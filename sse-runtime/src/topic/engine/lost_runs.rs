@@ -21,20 +21,29 @@ pub(super) async fn end_lost_runs(node: Weak<Inner>) {
         let Some(leases) = engine.run_leases() else {
             return;
         };
-        let topics = match leases.expired().await {
-            Ok(topics) => topics,
-            Err(error) => {
-                tracing::debug!(%error, "failed to check the leases of runs");
-                continue;
-            }
-        };
-        for topic in topics {
-            match end_if_lost(engine, leases, &topic).await {
-                Ok(true) => inner.instruments.run_lost(),
-                Ok(false) => {}
+        // The runs that cannot be ended yet must not hide the others.
+        let mut skipped = 0;
+        loop {
+            let topics = match leases.expired(skipped).await {
+                Ok(topics) if topics.is_empty() => break,
+                Ok(topics) => topics,
                 Err(error) => {
-                    tracing::warn!(topic, %error, "failed to end a lost run; trying again");
+                    tracing::debug!(%error, "failed to check the leases of runs");
+                    break;
                 }
+            };
+            for topic in topics {
+                match end_if_lost(engine, leases, &topic).await {
+                    Ok(true) => {
+                        inner.instruments.run_lost();
+                        continue;
+                    }
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(topic, %error, "failed to end a lost run; trying again");
+                    }
+                }
+                skipped += 1;
             }
         }
     }

@@ -52,12 +52,13 @@ pub trait RunLeases: Send + Sync {
         owner: RunOwner,
     ) -> BoxFuture<'a, Result<(), Unreachable>>;
 
-    /// Returns some of the topics whose leases have expired.
+    /// Returns some of the topics whose leases have expired, in the order of their expiry, without the
+    /// first `skipped` of them. Returns an empty list only if there are no more.
     ///
     /// # Errors
     ///
     /// Returns an error if the engine cannot be reached.
-    fn expired(&self) -> BoxFuture<'_, Result<Vec<String>, Unreachable>>;
+    fn expired(&self, skipped: usize) -> BoxFuture<'_, Result<Vec<String>, Unreachable>>;
 
     /// Records that the topic of a run has readers at present. Does nothing if the topic has no owner.
     ///
