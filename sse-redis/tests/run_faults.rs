@@ -304,3 +304,22 @@ async fn many_lost_runs_are_ended_in_time() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn requests_do_not_queue_while_redis_is_away() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let one = Node::new(&proxy.url()).await;
+    let _topic = one.runs.topic("a").await.unwrap();
+    proxy.black_hole();
+    let start = Instant::now();
+    let requests = futures_util::future::join_all((0..10).map(|_| one.try_spawn("a"))).await;
+    for request in requests {
+        assert_eq!(request.unwrap_err(), HubError::Unavailable);
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+}

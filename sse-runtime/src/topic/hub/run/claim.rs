@@ -1,8 +1,12 @@
 //! Decides whether this process starts or continues a run whose topic is stored by an engine.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::OwnedMutexGuard};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, OwnedMutexGuard},
+    time::timeout,
+};
 
 use super::{Again, Hub, HubError, Run, task::HeldLease};
 use crate::{
@@ -14,6 +18,9 @@ use crate::{
         subscription::read_held,
     },
 };
+
+/// The maximum time that a request waits for other requests that are claiming the same run.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The response to a request for a run.
 pub(in crate::topic::hub) enum Decision {
@@ -124,7 +131,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             (Arc::clone(&slot.usage), Arc::clone(&slot.turn))
         };
         // Each run is claimed by one request at a time. The others then find the result in the slot.
-        let turn = turn.lock_owned().await;
+        let turn = self.turn(turn, name).await?;
         if topic.is_finished() || self.is_known(topic, name) {
             return Ok(Decision::Join);
         }
@@ -144,6 +151,19 @@ impl<T: Send + Sync + 'static> Hub<T> {
             }
             Claimed::Ended => Decision::Join,
             Claimed::NoRun => Decision::NoRun,
+        })
+    }
+
+    /// Waits until no other request is claiming the run. If the engine does not respond, each claim
+    /// takes a while, so requests must not wait for many others.
+    pub(super) async fn turn(
+        &self,
+        turn: Arc<Mutex<()>>,
+        name: &str,
+    ) -> Result<OwnedMutexGuard<()>, HubError> {
+        timeout(TURN_TIMEOUT, turn.lock_owned()).await.map_err(|_| {
+            tracing::debug!(name, "another request is still claiming the run");
+            HubError::Unavailable
         })
     }
 

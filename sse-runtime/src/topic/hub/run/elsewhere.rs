@@ -99,7 +99,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             let slot = self.slot(&mut state, name)?;
             (Arc::clone(&slot.usage), Arc::clone(&slot.turn))
         };
-        let turn = turn.lock_owned().await;
+        let turn = self.turn(turn, name).await?;
         let claim = self.claim(&topic, name, usage, turn, false, false);
         let (claimed, starting) = claim.await?;
         match claimed {
