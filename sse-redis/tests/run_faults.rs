@@ -323,3 +323,25 @@ async fn requests_do_not_queue_while_redis_is_away() {
         start.elapsed()
     );
 }
+
+#[tokio::test]
+async fn outage_does_not_count_as_abandoned() {
+    let mut server = Server::durable().await;
+    let after = TTL * 3;
+    let one = Node::with(&server.url(), TTL, |hub| hub.abandon_after(after)).await;
+    let other = Node::with(&server.url(), TTL, |hub| hub.abandon_after(after)).await;
+    drop(one.spawn("a").await);
+    let mut there = other.spawn("a").await;
+    sleep(TTL).await;
+    server.kill().await;
+    sleep(after + TTL).await;
+    server.restart().await;
+    let probe = open_topic(&one.redis, "probe").await;
+    publish_stubbornly(&probe, 1, 1).await;
+    sleep(after + TTL).await;
+    assert_eq!(one.running(), 1);
+    one.allow(1);
+    assert_eq!(take(&mut there, 1).await, [0]);
+    drop(there);
+    until("the run is abandoned", async || one.running() == 0).await;
+}

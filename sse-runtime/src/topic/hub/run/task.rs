@@ -52,22 +52,26 @@ async fn abandoned<T: Send + Sync + 'static>(end: &EndOnDrop<T>, after: Option<D
     let Some(mut after) = after else {
         return pending().await;
     };
+    let mut pause = Duration::ZERO;
     if let Some(lease) = &end.lease {
         // The readers of other processes are reported only from time to time.
         after = after.max(lease.ttl());
+        pause = lease.ttl() / 10;
     }
     loop {
-        let left = match end.topic.backend.unread_since() {
-            None => after,
-            Some(since) => {
-                let elsewhere = end.lease.as_ref().and_then(HeldLease::last_read);
-                after.saturating_sub(since.max(elsewhere.unwrap_or(since)).elapsed())
-            }
-        };
+        let mut left = after;
+        if let Some(since) = end.topic.backend.unread_since() {
+            // Until the lease is renewed, the readers of other processes are not known.
+            let (now, read) = match &end.lease {
+                Some(lease) => lease.renewal(),
+                None => (Instant::now(), since),
+            };
+            left = after.saturating_sub(now.saturating_duration_since(since.max(read)));
+        }
         if left.is_zero() {
             return;
         }
-        sleep(left).await;
+        sleep(left.max(pause)).await;
     }
 }
 
@@ -98,8 +102,9 @@ pub(super) struct HeldLease {
     topic: String,
     owner: RunOwner,
     is_resumable: bool,
-    /// The last time at which another process had readers, as far as this process knows.
-    read: Mutex<Option<Instant>>,
+    /// The time at which the lease was last renewed, and the last time at which another process had
+    /// readers, as far as this process knows.
+    renewal: Mutex<(Instant, Instant)>,
 }
 
 impl HeldLease {
@@ -109,7 +114,7 @@ impl HeldLease {
             topic,
             owner,
             is_resumable,
-            read: Mutex::default(),
+            renewal: Mutex::new((Instant::now(), Instant::now())),
         }
     }
 
@@ -118,8 +123,19 @@ impl HeldLease {
         leases.map_or(Duration::ZERO, RunLeases::ttl)
     }
 
-    fn last_read(&self) -> Option<Instant> {
-        *self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    fn renewal(&self) -> (Instant, Instant) {
+        *self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_renewed(&self, read: Option<Duration>) {
+        let (now, (last, known)) = (Instant::now(), self.renewal());
+        let read = match now.duration_since(last) > self.ttl() {
+            // After an outage, the other processes must have time to report their readers.
+            true => now,
+            false => read.and_then(|ago| now.checked_sub(ago)).unwrap_or(known),
+        };
+        let renewal = (now, read.max(known));
+        *self.renewal.lock().unwrap_or_else(PoisonError::into_inner) = renewal;
     }
 
     /// Renews the lease until another owner takes the run over.
@@ -136,10 +152,7 @@ impl HeldLease {
             next = Instant::now() + every;
             let renewing = leases.renew(&self.topic, self.owner, self.is_resumable);
             match renewing.await {
-                Ok(Renewed::Held { read }) => {
-                    let read = read.and_then(|ago| Instant::now().checked_sub(ago));
-                    *self.read.lock().unwrap_or_else(PoisonError::into_inner) = read;
-                }
+                Ok(Renewed::Held { read }) => self.set_renewed(read),
                 Ok(Renewed::Lost) => return,
                 // The feed reports whether another process has ended the run.
                 Ok(Renewed::Ended) => return pending().await,
