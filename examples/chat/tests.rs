@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use cluster::{Process, Program, free_ports};
 use serde_json::{Value, json};
 use sse_runtime::testing::{Client, Events, Request, Response};
 
@@ -353,4 +354,38 @@ fn interrupted_answer_ends_after_a_restart() {
         let unknown = client.get("/answers/2").await;
         assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
     });
+}
+
+#[tokio::test]
+async fn servers_share_answers_in_redis() {
+    let directory = tempfile::tempdir().unwrap();
+    let [port] = free_ports().unwrap();
+    let redis = Program::redis("redis", directory.path(), port, None).unwrap();
+    let _redis = Process::start(redis).await.unwrap();
+    let models = [Model::default(), Model::default()];
+    let server = async |name: &str, model: &Model| {
+        let args = NodeArgs {
+            store: Some(format!("redis://127.0.0.1:{port}")),
+            name: Some(name.to_owned()),
+        };
+        let node = Node::open(args).await.unwrap();
+        Client::new(app(App::new(model.clone(), node)))
+    };
+    let a = server("a", &models[0]).await;
+    let b = server("b", &models[1]).await;
+    assert_eq!(b.get("/readyz").await.status(), StatusCode::OK);
+    start(&a).await;
+    // The page posts the question again if it is reloaded, and the other server may receive it.
+    start(&b).await;
+    let mut events = read(&b).await;
+    let name = events.expect_event().await;
+    assert_eq!((&*name.event, &*name.data, &*name.id), ("server", "b", ""));
+    let first_words = word(&mut events).await;
+    assert_eq!(models.map(|model| model.busy()), [1, 0]);
+
+    let stop = b.request(Method::DELETE, "/answers/1");
+    assert_eq!(stop.await.status(), StatusCode::NO_CONTENT);
+    let (content, is_finished) = rest(&mut events).await;
+    assert!(!is_finished);
+    assert!(whole_answer().await.starts_with(&(first_words + &content)));
 }
