@@ -25,7 +25,7 @@ const SENTINEL: &str =
 const TICKER: &str =
     "The pages that show its name reconnect to the other server, and lose no price";
 const CHAT: &str = "The pages reconnect to the other server. An answer that the killed server was writing \
-    ends with a message";
+    ends with a message after about ten seconds";
 const HAPROXY: &str = "The pages reconnect once it is running again";
 
 /// Becomes `true` when the program has to stop.

@@ -48,7 +48,7 @@ const PAGES: [Page; 2] = [
         is_running: "return document.querySelector('#log').innerText.length > 150",
         is_away: "return document.querySelector('#log').innerText.includes('reconnecting')",
         is_over: "return document.querySelector('#log').innerText
-            .includes('The server was restarted while it was writing.')",
+            .includes('The server stopped while it was writing.')",
     },
 ];
 
