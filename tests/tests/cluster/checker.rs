@@ -157,9 +157,16 @@ impl<'a> Checker<'a> {
         let mut lost: Option<&'a str> = None;
         // The values received since the last gap that permits repetition.
         let mut seen: HashMap<u64, &'a str> = HashMap::new();
-        let mut is_done = false;
+        // The id of the `done` event.
+        let mut done: Option<&'a String> = None;
         for (at, item) in items.iter().enumerate() {
-            if is_done && !matches!(item.kind, Kind::Opened { status: 204, .. } | Kind::Broken) {
+            // A node that has not received the end yet sends `done` again instead of a 204.
+            let has_ended = match &item.kind {
+                Kind::Done { id } => done.is_some_and(|done| done != id),
+                Kind::Opened { .. } | Kind::Broken => false,
+                _ => done.is_some(),
+            };
+            if has_ended {
                 return fail("I12", at, "the topic continues after its end".into());
             }
             match &item.kind {
@@ -209,7 +216,7 @@ impl<'a> Checker<'a> {
                     }
                     last = Some((id, at));
                 }
-                Kind::Done { .. } => is_done = true,
+                Kind::Done { id } => done = Some(id),
                 Kind::Opened { .. } | Kind::Close { .. } | Kind::Broken => {}
             }
         }

@@ -271,15 +271,27 @@ impl Cluster {
         outcome.unwrap_or_else(|| Outcome::Unavailable("the node is not running".into()))
     }
 
-    /// Publishes an event through a node until it is stored.
+    /// Publishes a value through a node until it is stored. Returns its id.
     pub(crate) async fn publish_stubbornly(&mut self, number: usize, value: u64) -> String {
-        let key = Some(format!("{:032x}", self.rng.u128(..)));
+        let event = Publish {
+            value,
+            ..Publish::default()
+        };
+        self.store(number, event).await
+    }
+
+    /// Publishes an event with a random key through a node until it is stored. Returns its id.
+    pub(crate) async fn store(&mut self, number: usize, mut event: Publish) -> String {
+        event.key = Some(format!("{:032x}", self.rng.u128(..)));
+        let path = format!("/topics/{TOPIC}");
         let end = Instant::now() + PATIENCE;
         loop {
-            if let Outcome::Ok(id) = self.publish_event(number, value, key.clone()).await {
+            let outcome = self.publishing.attempt(number, &path, &event).await;
+            if let Some(Outcome::Ok(id)) = outcome {
                 return id;
             }
-            assert!(Instant::now() < end, "{value} is not stored in time");
+            let value = event.value;
+            assert!(Instant::now() < end, "{value} is not stored: {outcome:?}");
             sleep(Duration::from_millis(20)).await;
         }
     }

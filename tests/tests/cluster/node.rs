@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::SocketAddr,
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -191,6 +191,11 @@ fn node() {
     let Ok(settings) = env::var(NODE) else { return };
     let settings: Settings = serde_json::from_str(&settings).unwrap();
     IS_OLD.set(settings.is_old).unwrap();
+    thread::spawn(|| {
+        // The pipe is closed when the test's process ends, even if it is killed.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(1);
+    });
     let print = |line: String| std::io::stdout().write_all(line.as_bytes()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = { runtime }.worker_threads(1).enable_all().build().unwrap();
@@ -237,6 +242,7 @@ impl Node {
             .args(["node::node", "--exact", "--nocapture", "--test-threads=1"])
             .env(NODE, serde_json::to_string(settings).unwrap())
             .envs(environment.iter().cloned())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -5,7 +5,6 @@ use crate::{
     client::Mode,
     cluster::{Cluster, NODES, Run, TOPIC},
     node::{Publish, Settings},
-    publisher::Outcome,
     redis_servers::server::{IN_MEMORY, Program, Server},
 };
 
@@ -87,13 +86,8 @@ pub(crate) async fn rolling_deployment(run: Run) {
 async fn publish_renamed(cluster: &mut Cluster, value: u64) -> String {
     let event = Publish {
         value,
-        key: Some(format!("{:032x}", cluster.rng.u128(..))),
-        len: 0,
         is_renamed: true,
+        ..Publish::default()
     };
-    let path = format!("/topics/{TOPIC}");
-    match cluster.publishing.attempt(2, &path, &event).await {
-        Some(Outcome::Ok(id)) => id,
-        outcome => panic!("{outcome:?}"),
-    }
+    cluster.store(2, event).await
 }

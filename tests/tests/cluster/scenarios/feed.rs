@@ -8,7 +8,6 @@ use crate::{
     cluster::{Cluster, NODES, Run},
     history::Kind,
     node::Publish,
-    publisher::Outcome,
     redis_servers::server::IN_MEMORY,
 };
 
@@ -46,16 +45,10 @@ pub(crate) async fn feed_is_cut(run: Run) {
         for index in 0..if len > 0 { 700 } else { 5 } {
             let event = Publish {
                 value: round * 1_000 + index,
-                key: Some(format!("{:032x}", cluster.rng.u128(..))),
                 len,
-                is_renamed: false,
+                ..Publish::default()
             };
-            let path = format!("/topics/{}", crate::cluster::TOPIC);
-            let published = cluster.publishing.attempt(other, &path, &event).await;
-            let Some(Outcome::Ok(id)) = published else {
-                panic!("{published:?}");
-            };
-            newest = id;
+            newest = cluster.store(other, event).await;
         }
         cluster.proxies[node].drop_messages(false);
         cluster.received(&live, &newest).await;

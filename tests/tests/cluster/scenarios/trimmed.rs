@@ -7,7 +7,6 @@ use crate::{
     history::Kind,
     log::{Log, log_key},
     node::Publish,
-    publisher::Outcome,
     redis_servers::{
         server::{IN_MEMORY, Program, Server},
         until,
@@ -43,14 +42,11 @@ pub(crate) async fn trimmed_log(run: Run) {
     for value in 2..260 {
         let event = Publish {
             value,
-            key: Some(format!("{:032x}", cluster.rng.u128(..))),
             len: 100_000,
-            is_renamed: false,
+            ..Publish::default()
         };
         let node = cluster.rng.usize(..NODES);
-        let path = format!("/topics/{TOPIC}");
-        let published = cluster.publishing.attempt(node, &path, &event).await;
-        assert!(matches!(published, Some(Outcome::Ok(_))), "{published:?}");
+        cluster.store(node, event).await;
     }
     let log = Log::read(&cluster.server, TOPIC).await;
     assert_eq!(log.events.len(), KEEP + 1, "the log keeps one more event");
