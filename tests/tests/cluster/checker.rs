@@ -217,6 +217,9 @@ impl<'a> Checker<'a> {
                     last = Some((id, at));
                 }
                 Kind::Done { id } => done = Some(id),
+                Kind::Unanswered { .. } => {
+                    return fail("I10", at, "the node has not responded".into());
+                }
                 Kind::Opened { .. } | Kind::Close { .. } | Kind::Broken => {}
             }
         }

@@ -29,6 +29,10 @@ use crate::{
     node::NUMBER,
 };
 
+/// The time within which a node must respond. A node that cannot open a topic responds after five
+/// seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The addresses of the nodes that are running.
 pub(crate) type Addresses = Arc<Mutex<Vec<Option<SocketAddr>>>>;
 
@@ -156,8 +160,13 @@ impl Reader {
         if let Some(last) = &last {
             request = request.header("last-event-id", last);
         }
-        let Ok(Ok(mut response)) = timeout(Duration::from_secs(10), request.send()).await else {
-            return;
+        let mut response = match timeout(PATIENCE, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => return,
+            Err(_) => {
+                self.history.record(Some(node), Kind::Unanswered { last });
+                return;
+            }
         };
         let status = response.status().as_u16();
         self.history

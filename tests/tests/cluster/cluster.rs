@@ -407,6 +407,13 @@ impl Cluster {
         let mut text = self.summary(&log, &attempts, took);
         if let Err(violation) = Checker::new(rules, &log, &attempts).check(&readings) {
             let (invariant, message) = (violation.invariant, violation.message);
+            let behind = self
+                .clients
+                .iter()
+                .filter(|client| !has_read(client, log.newest()));
+            for client in behind {
+                let _ = writeln!(text, "{} has not read everything", client.name);
+            }
             let _ = write!(text, "{invariant}: {message}\n{}", violation.excerpt);
             panic!("{text}");
         }
@@ -414,12 +421,8 @@ impl Cluster {
     }
 
     fn have_read(&self, newest: Option<&str>) -> bool {
-        let Some(newest) = newest else { return true };
         let mut clients = self.clients.iter();
-        clients.all(|client| {
-            let last = client.history.last_id().unwrap_or_default();
-            last.strip_suffix("~done").unwrap_or(&last) == newest
-        })
+        clients.all(|client| has_read(client, newest))
     }
 
     fn summary(&self, log: &Log, attempts: &[Attempt], took: Duration) -> String {
@@ -446,6 +449,11 @@ impl Cluster {
             count(|kind| matches!(kind, Kind::Gap { .. })),
         )
     }
+}
+
+fn has_read(client: &Client, newest: Option<&str>) -> bool {
+    let last = client.history.last_id().unwrap_or_default();
+    newest.is_none_or(|newest| last.strip_suffix("~done").unwrap_or(&last) == newest)
 }
 
 #[allow(clippy::print_stderr, reason = "reports what was seen")]

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Close { data: String },
     /// A `done` event.
     Done { id: String },
+    /// The node has not responded to the request.
+    Unanswered { last: Option<String> },
     /// The connection was closed or could not be opened.
     Broken,
 }
@@ -50,7 +52,9 @@ impl Kind {
             | Self::Position { id }
             | Self::Gap { id, .. }
             | Self::Done { id } => Some(id),
-            Self::Opened { .. } | Self::Close { .. } | Self::Broken => None,
+            Self::Opened { .. } | Self::Unanswered { .. } | Self::Close { .. } | Self::Broken => {
+                None
+            }
         }
     }
 }
@@ -71,6 +75,7 @@ impl fmt::Display for Item {
             Kind::Gap { reason, missed, id } => write!(f, "gap {reason} {missed:?} {id}"),
             Kind::Close { data } => write!(f, "close {data}"),
             Kind::Done { id } => write!(f, "done {id}"),
+            Kind::Unanswered { last } => write!(f, "no response, sent {last:?}"),
             Kind::Broken => write!(f, "disconnected"),
         }
     }
