@@ -147,6 +147,8 @@ impl Cluster {
 
     pub(crate) fn kill_node(&mut self, number: usize) {
         self.addresses.lock().unwrap()[number] = None;
+        // Another process may be assigned the node's port.
+        self.balance();
         // Dropping the node kills it.
         self.nodes[number] = None;
     }

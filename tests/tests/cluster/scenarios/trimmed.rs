@@ -85,8 +85,10 @@ pub(crate) async fn trimmed_log(run: Run) {
         assert!(gaps[0].0 == "too_old" && gaps[0].1.is_some(), "{gaps:?}");
     }
     for client in slow.iter().filter(|client| **client % NODES < 2) {
+        // If the node has disconnected the client in the meantime, the client was away as well.
         let gaps = cluster.gaps(*client);
-        assert_eq!(gaps[0].0, "overtaken", "client {client}: {gaps:?}");
+        assert!(matches!(&*gaps[0].0, "overtaken" | "too_old"), "{gaps:?}");
+        assert!(gaps[0].1.is_some(), "{gaps:?}");
     }
     cluster
         .finish(Rules {
