@@ -7,7 +7,7 @@ use std::time::Duration;
 use sse_log::Log;
 use sse_runtime::{
     EventId, Start, Topic,
-    topic::{GapReason, PublishError},
+    topic::{GapReason, Presence, PresenceError, PublishError},
 };
 use support::{open, open_numbers, parts, publish_all, read_all, read_to, recv, values};
 use tempfile::tempdir;
@@ -394,4 +394,14 @@ async fn empty_file_becomes_a_log() {
     std::fs::write(&path, "").unwrap();
     let (_log, numbers) = open_numbers(&path).await;
     publish_all(&numbers, 0..1).await;
+}
+
+#[tokio::test]
+async fn presence_cannot_be_opened() {
+    let directory = tempdir().unwrap();
+    let log = open(&directory.path().join("log")).await;
+    let opened = Presence::<String>::open(&log, "lobby", Duration::ZERO).await;
+    let error = opened.unwrap_err();
+    assert!(matches!(error, PresenceError::NotShared), "{error}");
+    assert!(error.to_string().contains("Presence::new"), "{error}");
 }

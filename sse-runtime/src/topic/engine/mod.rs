@@ -16,6 +16,7 @@
 mod feed;
 mod follower;
 mod lost_runs;
+mod members;
 mod node;
 mod record;
 mod run_lease;
@@ -28,6 +29,7 @@ pub use crate::{
 };
 pub use feed::Feed;
 pub(crate) use follower::{Codec, Follower, is_valid_name};
+pub use members::{EventTemplate, MemberList, Members, MembersUpdate, NodeLease, Sweep};
 pub use node::Node;
 pub use record::{Body, Kind, Place, Record, Stored};
 pub(crate) use record::{BodyRef, End};
@@ -55,6 +57,11 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Returns the leases that determine which process executes a run, or `None` if only one process
     /// can use the engine at a time.
     fn run_leases(&self) -> Option<&dyn RunLeases> {
+        None
+    }
+
+    /// Returns the store for the members of presences, or `None` if presences are not supported.
+    fn members(&self) -> Option<&dyn Members> {
         None
     }
 

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    BoxFuture, Engine, Epoch, Feed, Place, RunLeases, Stored, Tail, Unreachable,
+    BoxFuture, Engine, Epoch, Feed, Members, Place, RunLeases, Stored, Tail, Unreachable,
     lost_runs::end_lost_runs,
 };
 use crate::topic::metrics::EngineInstruments;
@@ -106,6 +106,12 @@ impl Node {
     /// Returns the leases of the engine, if several processes can use it at the same time.
     pub(crate) fn run_leases(&self) -> Option<&dyn RunLeases> {
         self.0.engine.run_leases()
+    }
+
+    /// Returns the engine's store for the members of presences, if it has one.
+    #[doc(hidden)]
+    pub fn members(&self) -> Option<&dyn Members> {
+        self.0.engine.members()
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
