@@ -146,6 +146,11 @@ impl Config {
         format!("{}leases", self.prefix)
     }
 
+    /// Returns the key of the members of a presence, whose changes are stored as this topic.
+    pub(crate) fn members(&self, topic: &str) -> String {
+        format!("{}members:{topic}", self.prefix)
+    }
+
     /// Returns the channel to which a topic's records are published. The channels of all databases
     /// share one namespace.
     pub(crate) fn channel(&self, topic: &str) -> String {

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use redis::{Value, aio::MultiplexedConnection, cmd};
 use sse_runtime::topic::engine::{
-    AppendError, Appended, BoxFuture, Engine, Feed, Keep, Kind, Page, Record, RunLeases, RunOwner,
-    Tail, Unreachable,
+    AppendError, Appended, BoxFuture, Engine, Feed, Keep, Kind, Members, Page, Record, RunLeases,
+    RunOwner, Tail, Unreachable,
 };
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -22,7 +22,7 @@ use crate::{
 
 /// The maximum size of a body that is sent through the channel, in bytes. Larger records are read
 /// from the log.
-const MAX_MESSAGE_BODY: u64 = 16 * 1024;
+pub(crate) const MAX_MESSAGE_BODY: u64 = 16 * 1024;
 
 /// The maximum number of logs that are read at the same time. Heartbeats use the same connection,
 /// so their replies arrive only after the replies to these reads.
@@ -30,7 +30,7 @@ const MAX_READS: usize = 8;
 
 /// The maximum time that a read waits for a connection. If the read fails, the node repeats it
 /// later.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The maximum of the numbers that are passed to a script. Lua's numbers are `f64`s, which
 /// represent every integer up to this one exactly.
@@ -114,8 +114,7 @@ impl RedisEngine {
         owner: Option<RunOwner>,
     ) -> Result<Appended, AppendError> {
         let config = &self.shared.config;
-        let count = |count: u64| count.min(MAX_NUMBER).to_string().into();
-        let age = |age: Duration| count(u64::try_from(age.as_millis()).unwrap_or(MAX_NUMBER));
+        let [events, bytes, age] = limits(keep);
         let kind = match record.kind {
             Kind::Event => "b",
             Kind::End => "e",
@@ -134,9 +133,9 @@ impl RedisEngine {
             Bytes::copy_from_slice(&record.key.to_bytes()),
             kind.into(),
             record.body,
-            count(keep.events as u64),
-            count(keep.bytes as u64),
-            keep.age.map_or(Bytes::new(), age),
+            events,
+            bytes,
+            age,
             config.channel(topic).into(),
             count(MAX_MESSAGE_BODY),
             flag(config.replicas > 0),
@@ -251,6 +250,25 @@ pub(crate) fn flag(value: bool) -> Bytes {
     Bytes::from_static(if value { b"1" } else { b"0" })
 }
 
+/// Converts a number to an argument of a script.
+pub(crate) fn count(count: u64) -> Bytes {
+    count.min(MAX_NUMBER).to_string().into()
+}
+
+/// Converts a duration to an argument of a script, in milliseconds.
+pub(crate) fn milliseconds(time: Duration) -> Bytes {
+    count(u64::try_from(time.as_millis()).unwrap_or(MAX_NUMBER))
+}
+
+/// Converts the limits of a topic to the arguments of a script.
+pub(crate) fn limits(keep: Keep) -> [Bytes; 3] {
+    [
+        count(keep.events as u64),
+        count(keep.bytes as u64),
+        keep.age.map_or(Bytes::new(), milliseconds),
+    ]
+}
+
 impl Engine for RedisEngine {
     fn name(&self) -> &'static str {
         "redis"
@@ -261,6 +279,10 @@ impl Engine for RedisEngine {
     }
 
     fn run_leases(&self) -> Option<&dyn RunLeases> {
+        Some(self)
+    }
+
+    fn members(&self) -> Option<&dyn Members> {
         Some(self)
     }
 

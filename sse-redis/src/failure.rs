@@ -26,6 +26,11 @@ pub(crate) enum Failure {
          `key_prefix`"
     )]
     NotALog { key: String },
+    #[error(
+        "the key {key} in Redis does not contain the members of a presence; delete or rename it, or \
+         use another `key_prefix`"
+    )]
+    NotMembers { key: String },
     #[error("Redis returned an unexpected reply for the key {key}")]
     Malformed { key: String },
     #[error("only {confirmed} of {wanted} replicas confirmed the event within {waited:?}")]

@@ -26,6 +26,8 @@
 //! [`Serialize`](https://docs.rs/serde/latest/serde/trait.Serialize.html) and
 //! [`Deserialize`](https://docs.rs/serde/latest/serde/trait.Deserialize.html).
 //! [`HubBuilder::engine`](sse_runtime::topic::HubBuilder::engine) stores all topics of a hub.
+//! [`Presence::open`](sse_runtime::topic::Presence::open) opens a presence that contains the members
+//! of all servers.
 //!
 //! The page [Running on several machines](several_machines) describes how to move a program from memory
 //! to Redis, and which events can be lost with which configuration.
@@ -42,6 +44,9 @@
 //! - An event that is published again with [the same key](sse_runtime::Topic::publish_with_key) is
 //!   stored only once, even if it is published by another server, provided that the topic still
 //!   keeps the first copy.
+//! - A [presence](sse_runtime::topic::Presence#several-servers) publishes one `joined` event when a
+//!   member joins its first server, and one `left` event when the member leaves its last server or
+//!   this server fails.
 //! - The load on Redis depends on the number of events, topics and servers, but not on the number
 //!   of clients. A server reads a topic from Redis when the topic is opened and whenever it may
 //!   have missed an event. If clients send ids that the server has not received yet, it also reads
@@ -82,6 +87,9 @@
 //! If Redis is not available, runs go on, but they cannot publish. When Redis is available again, the
 //! servers first renew their leases, so an outage does not end any runs.
 //!
+//! The events of a presence do not wait for replicas. If Redis loses the members of a presence, the
+//! servers report them again within about 3 seconds.
+//!
 //! # Errors
 //!
 //! If there is no connection, [`publish`](sse_runtime::Topic::publish) waits for up to
@@ -103,7 +111,7 @@
 //! ```text
 //! ACL SETUSER app on >secret ~sse:* resetchannels &sse:* -@all
 //!     +eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim
-//!     +hset +hget +hmget +hdel +rename +del
+//!     +hset +hget +hmget +hdel +hkeys +hlen +hscan +rename +del
 //!     +zadd +zrem +zscore +zrangebyscore +pttl +pexpire +persist
 //!     +publish +subscribe +unsubscribe +ping +info
 //! ```
@@ -165,8 +173,11 @@
 //! | `sse:feed:0:prices` | channel | new events of the topic `prices` in database 0 |
 //! | `sse:run:prices` | hash | the owner of the [run](#runs) that publishes to the topic `prices`. It is deleted when the run ends |
 //! | `sse:leases` | sorted set | the times at which the leases of all runs expire |
+//! | `sse:members:presence:lobby` | hash | the members of the presence `lobby`, each with the servers at which it is present, and the leases of the servers. The changes are stored as the topic `presence:lobby` |
 //!
-//! To delete a topic, delete the first two keys. If the topic is open, its clients get a gap.
+//! To delete a topic, delete the first two keys. If the topic is open, its clients get a gap. To delete a
+//! presence, delete all three of its keys. Servers that have the presence open report their members
+//! again.
 //!
 //! Other programs must not write to these keys. If another program adds entries to a stream, they
 //! are skipped with a warning, and the next event that is published removes those that are newer
@@ -194,13 +205,18 @@
 //!
 //! # Limits
 //!
+//! Each server renews its lease on a presence every 3 seconds, and the lease is valid for 10 seconds
+//! according to the clock of the Redis server. After an outage of Redis, the servers wait for 10
+//! seconds before they remove the members of servers that have not returned. Opening a presence, or
+//! losing one of its events, reads all of its members in one request. Tens of thousands of members
+//! are no problem, but millions would block Redis for seconds.
+//!
 //! The crate supports a single master (Redis 6.2 or later, or Valkey 7.2 or later) with any number
 //! of replicas, with or without Sentinel. It does not support Redis Cluster. Without Sentinel, the
 //! host in the URL must lead to the new master after a failover, for example through DNS or a proxy.
 //! If the master becomes a replica, the crate disconnects from it within about a second and connects
 //! again.
 //!
-//! Presence is not shared between servers.
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/several_machines.md")]
@@ -212,6 +228,7 @@ mod connect;
 mod engine;
 mod error;
 mod failure;
+mod members;
 mod redis;
 mod run_leases;
 mod scripts;

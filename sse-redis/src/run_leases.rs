@@ -10,7 +10,7 @@ use sse_runtime::topic::engine::{
 use tokio::time::timeout;
 
 use crate::{
-    engine::{RedisEngine, flag},
+    engine::{RedisEngine, flag, milliseconds},
     failure::Failure,
     scripts::Script,
     wire,
@@ -47,12 +47,8 @@ impl RedisEngine {
     }
 
     fn ttl_argument(&self) -> Bytes {
-        millis(self.shared.config.run_ttl)
+        milliseconds(self.shared.config.run_ttl)
     }
-}
-
-fn millis(time: Duration) -> Bytes {
-    time.as_millis().to_string().into()
 }
 
 fn text(text: &str) -> Bytes {
@@ -85,7 +81,7 @@ impl RunLeases for RedisEngine {
                 flag(claim.starts),
                 flag(claim.resumes),
                 flag(can_expire),
-                millis(RESUME_TIME),
+                milliseconds(RESUME_TIME),
             ];
             let script = &self.shared.scripts.claim;
             self.run_script(script, &self.run_keys(topic), &arguments, wire::claim_reply)

@@ -1,4 +1,4 @@
-//! [`Scripts`]: the Lua scripts that read and write the logs.
+//! [`Scripts`]: the Lua scripts that read and write the logs and the members of presences.
 
 use bytes::Bytes;
 use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection, cmd};
@@ -13,15 +13,23 @@ pub(crate) struct Scripts {
     pub(crate) release: Script,
     pub(crate) expired: Script,
     pub(crate) report: Script,
+    pub(crate) members_update: Script,
+    pub(crate) members_sweep: Script,
+    pub(crate) members_list: Script,
     pub(crate) allowed: Script,
 }
 
 impl Scripts {
     pub(crate) fn new() -> Self {
         const SHARED: &str = include_str!("scripts/shared.lua");
+        const APPEND: &str = include_str!("scripts/append.lua");
+        const MEMBERS: &str = include_str!("scripts/members.lua");
         let script = |code: &str| Script::new([SHARED, code].concat());
+        // The script `append` as a function, whose parameters replace the script's own arguments.
+        let append = ["local function append(KEYS, ARGV)\n", APPEND, "end\n"].concat();
+        let members = |code: &str| script(&[&append, MEMBERS, code].concat());
         Self {
-            append: script(include_str!("scripts/append.lua")),
+            append: script(APPEND),
             read: script(include_str!("scripts/read.lua")),
             tails: script(include_str!("scripts/tails.lua")),
             claim: script(include_str!("scripts/claim.lua")),
@@ -29,6 +37,9 @@ impl Scripts {
             release: script(include_str!("scripts/release.lua")),
             expired: script(include_str!("scripts/expired.lua")),
             report: script(include_str!("scripts/report.lua")),
+            members_update: members(include_str!("scripts/members_update.lua")),
+            members_sweep: members(include_str!("scripts/members_sweep.lua")),
+            members_list: script(include_str!("scripts/members_list.lua")),
             allowed: Script::new(include_str!("scripts/allowed.lua").to_owned()),
         }
     }

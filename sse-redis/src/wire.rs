@@ -61,7 +61,7 @@ fn place(number: u64, key: &[u8]) -> Place {
     }
 }
 
-fn bytes(value: &Value) -> Option<&[u8]> {
+pub(crate) fn bytes(value: &Value) -> Option<&[u8]> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
         Value::SimpleString(text) => Some(text.as_bytes()),
@@ -69,7 +69,7 @@ fn bytes(value: &Value) -> Option<&[u8]> {
     }
 }
 
-fn array(value: &Value) -> Option<&[Value]> {
+pub(crate) fn array(value: &Value) -> Option<&[Value]> {
     match value {
         Value::Array(values) => Some(values),
         _ => None,
@@ -147,7 +147,7 @@ pub(crate) fn expired_reply(reply: &Value) -> Option<Vec<String>> {
     array(reply)?.iter().map(topic).collect()
 }
 
-fn tail(id: &Value, key: &Value) -> Option<Tail> {
+pub(crate) fn tail(id: &Value, key: &Value) -> Option<Tail> {
     let (epoch, number) = parse_id(bytes(id)?)?;
     let newest = place(number, bytes(key)?);
     Some(Tail { epoch, newest })

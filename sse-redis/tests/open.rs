@@ -11,6 +11,7 @@ use sse_runtime::{Start, Topic, topic::PublishError};
 use support::{
     open_topic,
     output::Output,
+    presence::{join_in_runtime, open_brief, until_members},
     publish_all, read_all,
     server::{IN_MEMORY, Server, free_port},
     take, values,
@@ -95,7 +96,7 @@ async fn wrong_password_is_reported() {
 
 /// The commands of the rule that the documentation recommends.
 const COMMANDS: &str = "+eval +evalsha +time +xadd +xrange +xrevrange +xlen +xtrim \
-    +hset +hget +hmget +hdel +rename +del +zadd +zrem +zscore +zrangebyscore +pttl +pexpire +persist \
+    +hset +hget +hmget +hdel +hkeys +hlen +hscan +rename +del +zadd +zrem +zscore +zrangebyscore +pttl +pexpire +persist \
     +publish +subscribe +unsubscribe +ping +info";
 
 #[tokio::test]
@@ -126,6 +127,13 @@ async fn documented_rule_is_sufficient_and_necessary() {
     numbers.publish_with_key(7, &3).await.unwrap();
     numbers.finish().await.unwrap();
     assert_eq!(take(&mut reader, 4).await, [0, 1, 2, 3]);
+    // The members of a node that fails are removed as well.
+    let (failing, guard) = join_in_runtime(url.clone(), vec!["ada".to_owned()]).await;
+    let presence = open_brief(&url).await;
+    until_members(&presence, &["ada"]).await;
+    failing.shutdown_background();
+    until_members(&presence, &[]).await;
+    drop((guard, presence));
     let denied: Vec<redis::Value> = server.run(&["ACL", "LOG"]).await;
     assert!(denied.is_empty(), "{denied:?}");
     drop((redis, numbers, reader));

@@ -17,9 +17,7 @@ use sse_runtime::{
     Hub, Start, Topic,
     topic::{HubBuilder, HubError, Subscription},
 };
-use support::{
-    PATIENCE, open_topic, proxy::Proxy, publish_stubbornly, recv, server::Server, take, until,
-};
+use support::{open_topic, proxy::Proxy, publish_stubbornly, recv, server::Server, take, until};
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep, timeout},

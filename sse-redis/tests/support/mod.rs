@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
 pub mod output;
+pub mod presence;
 pub mod proxy;
 pub mod replication;
 pub mod sentinels;

@@ -174,6 +174,14 @@ impl Server {
         cmd(name).arg(arguments).query_async(&mut admin).await
     }
 
+    /// Replaces a key by a copy that `DUMP` has returned.
+    pub async fn restore(&self, key: &str, copy: &[u8]) {
+        let mut admin = self.connect().await.unwrap();
+        let mut restore = cmd("RESTORE");
+        let restore = restore.arg(key).arg(0).arg(copy).arg("REPLACE");
+        let () = restore.query_async(&mut admin).await.unwrap();
+    }
+
     /// Returns a field of `INFO`.
     pub async fn info(&self, section: &str, name: &str) -> Option<String> {
         let info: String = self.run(&["INFO", section]).await;

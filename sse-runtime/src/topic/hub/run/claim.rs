@@ -231,7 +231,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             Some(Run::Elsewhere { .. }) => !topic.backend.is_new(),
             Some(Run::Started(run)) => {
                 let is_lost = run.is_finished() && topic.backend.is_new();
-                !run.is_taken_over() && !(is_lost && self.run_leases().is_some())
+                !(run.is_taken_over() || is_lost && self.run_leases().is_some())
             }
             Some(Run::Starting | Run::Stopped) => true,
         }
