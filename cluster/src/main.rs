@@ -18,7 +18,7 @@ use tokio::{
 };
 
 // Descriptions of the effects that a person sees if a process is killed.
-const REDIS: &str = "If you kill the master (redis 1 at first), the prices stop for about three seconds, \
+const REDIS: &str = "If you kill the master (redis 1 at first), the prices stop for two to four seconds, \
     until the sentinels have promoted the replica. If you kill the replica, the pages do not notice";
 const SENTINEL: &str =
     "The pages do not notice, because two sentinels suffice to promote a replica";
