@@ -209,7 +209,7 @@
 //! according to the clock of the Redis server. After an outage of Redis, the servers wait for 10
 //! seconds before they remove the members of servers that have not returned. Opening a presence, or
 //! losing one of its events, reads all of its members in one request. Tens of thousands of members
-//! are no problem, but millions would block Redis for seconds.
+//! are not a problem, but millions would block Redis for seconds.
 //!
 //! The crate supports a single master (Redis 6.2 or later, or Valkey 7.2 or later) with any number
 //! of replicas, with or without Sentinel. It does not support Redis Cluster. Without Sentinel, the

@@ -244,7 +244,7 @@ async fn restart_without_aof_restores_the_members() {
     }
 }
 
-/// A failover to a replica that lags behind loses the newest updates.
+/// A failover to a replica that has not received the newest updates loses them.
 #[tokio::test]
 async fn lost_updates_are_reported_again() {
     let server = Server::in_memory().await;
