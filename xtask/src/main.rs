@@ -10,6 +10,7 @@ mod ide;
 mod layering;
 #[cfg(test)]
 mod markdown;
+mod peers;
 #[cfg(test)]
 mod prose;
 mod public_api;
@@ -38,6 +39,7 @@ cargo xtask interop         test real clients and proxies, and check the tables 
 cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `restarts`, `failover`
 cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)
 cargo xtask guard [--bless] compare the instruction counts of the hot paths with benches/guard.json
+cargo xtask peers [NAME]    kill nodes and Redis servers under this project and its peers (5 minutes)
 cargo xtask public-api      compare the public API with xtask/public-api.txt (rewrite: --overwrite)
 cargo xtask bench           measure all servers and update docs/performance.md (15 minutes)
 cargo xtask bench --quick   measure a subset and print the results (2 minutes)
@@ -63,6 +65,8 @@ fn main() -> ExitCode {
         ["soak", seconds] if seconds.parse::<u32>().is_ok() => soak(seconds),
         ["model", seconds] => seconds.parse().map_or_else(|_| usage(), model),
         ["ide"] => ide::run(),
+        ["peers"] => peers::run(""),
+        ["peers", only] => peers::run(only),
         ["guard"] => guard::run(false),
         ["guard", "--bless"] => guard::run(true),
         ["public-api"] => public_api::run(false),
