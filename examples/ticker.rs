@@ -359,7 +359,6 @@ mod tests {
             Client::new(app(App::new(Node::open(args).await.unwrap())))
         };
         let (a, b) = (server("a").await, server("b").await);
-        assert_eq!(a.get("/readyz").await.status(), StatusCode::OK);
         let path = "/prices?symbol=ACME";
         set(&a, "ACME", 1).await;
         let mut events = a.get(path).await.events();
