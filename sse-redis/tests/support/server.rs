@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
+use redis::{AsyncConnectionConfig, FromRedisValue, aio::MultiplexedConnection, cmd};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
@@ -145,7 +145,7 @@ impl Server {
         let start = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             assert!(start.elapsed() < PATIENCE, "the server does not respond");
-            if let Ok(mut admin) = self.connect().await {
+            if let Ok(mut admin) = self.connect(Duration::from_secs(1)).await {
                 let pong = cmd("PING").query_async::<String>(&mut admin).await;
                 // The server is ready even if its access control list denies the `PING`.
                 let is_loading = |error: &redis::RedisError| error.to_string().contains("LOADING");
@@ -158,18 +158,33 @@ impl Server {
         false
     }
 
-    async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {
+    /// Connects to the server. The connection and each reply may take `limit`.
+    async fn connect(&self, limit: Duration) -> redis::RedisResult<MultiplexedConnection> {
         let client = redis::Client::open(self.url())?;
-        client.get_multiplexed_async_connection().await
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(limit))
+            .set_response_timeout(Some(limit));
+        client
+            .get_multiplexed_async_connection_with_config(&settings)
+            .await
     }
 
     /// Runs a command.
     pub async fn run<T: FromRedisValue>(&self, command: &[&str]) -> T {
-        self.try_run(command).await.unwrap()
+        self.run_within(PATIENCE, command).await.unwrap()
     }
 
+    /// Runs a command. Returns an error if the server does not respond within a second.
     pub async fn try_run<T: FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
-        let mut admin = self.connect().await?;
+        self.run_within(Duration::from_secs(1), command).await
+    }
+
+    async fn run_within<T: FromRedisValue>(
+        &self,
+        limit: Duration,
+        command: &[&str],
+    ) -> redis::RedisResult<T> {
+        let mut admin = self.connect(limit).await?;
         let (name, arguments) = command.split_first().unwrap();
         cmd(name).arg(arguments).query_async(&mut admin).await
     }

@@ -7,7 +7,10 @@ use sse_runtime::topic::{
     engine::{Body, Epoch, Place},
 };
 
-use crate::{node::HUB, redis_servers::server::Server};
+use crate::{
+    node::HUB,
+    redis_servers::{server::Server, until},
+};
 
 /// An event in the log.
 #[derive(Clone, Debug)]
@@ -36,7 +39,13 @@ pub(crate) fn log_key(topic: &str) -> String {
 impl Log {
     pub(crate) async fn read(server: &Server, topic: &str) -> Self {
         let log = log_key(topic);
-        let entries: Vec<(String, Vec<Vec<u8>>)> = server.run(&["XRANGE", &log, "-", "+"]).await;
+        let mut entries: Vec<(String, Vec<Vec<u8>>)> = Vec::new();
+        // The server may be paused.
+        until("the log is read", async || {
+            let read = server.try_run(&["XRANGE", &log, "-", "+"]).await;
+            read.map(|read| entries = read).is_ok()
+        })
+        .await;
         let mut read = Self::default();
         for (id, fields) in entries {
             let (epoch, number) = id.split_once('-').unwrap();
