@@ -343,3 +343,26 @@ async fn outage_does_not_count_as_abandoned() {
     drop(there);
     until("the run is abandoned", async || one.running() == 0).await;
 }
+
+/// The process that continues a run must try again if it cannot read the run's events.
+#[tokio::test]
+async fn run_is_continued_once_its_events_are_read() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let one = Node::new(&proxy.url()).await;
+    let other = Node::new(&server.url()).await;
+    drop(one.spawn_or_resume("a").await);
+    let mut there = other.spawn_or_resume("a").await;
+    one.allow(1);
+    assert_eq!(take(&mut there, 1).await, [0]);
+    let _: () = server.run(&["ACL", "SETUSER", "default", "-xrange"]).await;
+    proxy.black_hole();
+    // The first attempt to read the events fails after 5 seconds.
+    sleep(TTL * 8).await;
+    assert_eq!(other.started(), 0);
+    let _: () = server.run(&["ACL", "SETUSER", "default", "+xrange"]).await;
+    other.allow(9);
+    assert!(take(&mut there, 9).await.into_iter().eq(1..10));
+    ends(&mut there).await;
+    assert!(!there.has_failed());
+}

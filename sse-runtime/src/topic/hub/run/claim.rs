@@ -260,8 +260,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Returns the events that a lost run has published, or an empty list for a new run. Returns
-    /// `None` if the topic no longer holds all of them. The run cannot be continued then, and this
-    /// method ends it.
+    /// `None` if the run has ended, or if the topic no longer holds all of them. The run cannot be
+    /// continued then, and this method ends it.
     pub(super) async fn so_far(
         &self,
         topic: &Topic<T>,
@@ -275,6 +275,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
             tracing::warn!(name, %error, "failed to read the events of a lost run");
             HubError::Unavailable
         })?;
+        if topic.is_finished() {
+            // Another process has stopped the run in the meantime.
+            return Ok(None);
+        }
         let so_far = match topic.backend.holds_everything() {
             true => read_held(&topic.backend),
             false => None,

@@ -166,7 +166,7 @@ impl<T: Send + Sync + 'static> Following<T> {
         }
     }
 
-    async fn stand_by(self, producer: Producer<'static, T>, every: Duration) {
+    async fn stand_by(self, mut producer: Producer<'static, T>, every: Duration) {
         while let Some((hub, topic, usage)) = self.next(every).await {
             let turn = {
                 let state = hub.0.state();
@@ -182,8 +182,9 @@ impl<T: Send + Sync + 'static> Following<T> {
                         name = self.name,
                         "continuing a run whose process has stopped"
                     );
-                    hub.continue_here(&self.name, starting, producer).await;
-                    return;
+                    let unused = hub.continue_here(&self.name, starting, producer).await;
+                    let Some(unused) = unused else { return };
+                    producer = unused;
                 }
                 Ok((Claimed::Ended, _)) => return,
                 Ok(_) | Err(_) => {}

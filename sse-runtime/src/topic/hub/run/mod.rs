@@ -141,21 +141,29 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok((subscription, None))
     }
 
-    /// Continues a run that another process was executing.
-    async fn continue_here(&self, name: &str, starting: Starting, producer: Producer<'static, T>) {
+    /// Continues a run that another process was executing. Returns the producer if the events of the
+    /// run cannot be read at present. The claim is then withdrawn.
+    async fn continue_here(
+        &self,
+        name: &str,
+        starting: Starting,
+        producer: Producer<'static, T>,
+    ) -> Option<Producer<'static, T>> {
         let topic = {
             let mut state = self.0.state();
             let slot = state.topics.get(name);
             match slot.is_some_and(|slot| starting.is_of(&slot.usage)) {
                 true => self.lease(&mut state, name),
-                false => return,
+                false => return None,
             }
         };
-        let Ok(topic) = topic else { return };
-        // `so_far` logs its errors. The lease is then withdrawn.
-        if let Ok(Some(so_far)) = self.so_far(&topic, name, &starting).await {
-            self.start(name, starting, true, so_far, producer);
-        }
+        let topic = topic.ok()?;
+        // `so_far` logs its errors.
+        let Ok(so_far) = self.so_far(&topic, name, &starting).await else {
+            return Some(producer);
+        };
+        self.start(name, starting, true, so_far?, producer);
+        None
     }
 
     /// Returns the topic of the run with this name, if the run exists. The run may have ended.
