@@ -366,3 +366,25 @@ async fn run_is_continued_once_its_events_are_read() {
     ends(&mut there).await;
     assert!(!there.has_failed());
 }
+
+/// If Redis has lost a run, its owner creates the lease again.
+#[tokio::test]
+async fn lost_lease_does_not_start_a_run_twice() {
+    let server = Server::in_memory().await;
+    let one = Node::new(&server.url()).await;
+    let other = Node::new(&server.url()).await;
+    drop(one.spawn_or_resume("a").await);
+    let _there = other.spawn_or_resume("a").await;
+    for _ in 0..3 {
+        let _: () = server.run(&["FLUSHALL"]).await;
+        until("the lease is created again", async || {
+            server.run(&["EXISTS", "sse:run:runs/a"]).await
+        })
+        .await;
+        sleep(TTL).await;
+        assert_eq!((one.running(), other.started()), (1, 0));
+    }
+    one.allow(10);
+    until("the run ends", async || one.running() == 0).await;
+    assert_eq!((one.started(), other.started()), (1, 0));
+}

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
 
 use super::{Hub, HubError, Producer, Run};
 use crate::{
@@ -167,6 +170,7 @@ impl<T: Send + Sync + 'static> Following<T> {
     }
 
     async fn stand_by(self, mut producer: Producer<'static, T>, every: Duration) {
+        let mut missing_since: Option<Instant> = None;
         while let Some((hub, topic, usage)) = self.next(every).await {
             let turn = {
                 let state = hub.0.state();
@@ -175,8 +179,16 @@ impl<T: Send + Sync + 'static> Following<T> {
             };
             let Some(turn) = turn else { return };
             let turn = turn.lock_owned().await;
-            let claim = hub.claim(&topic, &self.name, usage, turn, true, true);
-            match claim.await {
+            // If the engine has lost the run, the process that is executing it creates the lease again.
+            let ttl = hub.run_leases().map_or(Duration::ZERO, RunLeases::ttl);
+            let starts = missing_since.is_some_and(|since| since.elapsed() > ttl);
+            let claim = hub.claim(&topic, &self.name, usage, turn, starts, true);
+            let claimed = claim.await;
+            missing_since = match &claimed {
+                Ok((Claimed::NoRun, _)) => missing_since.or_else(|| Some(Instant::now())),
+                _ => None,
+            };
+            match claimed {
                 Ok((Claimed::New | Claimed::TakenOver, starting)) => {
                     tracing::warn!(
                         name = self.name,
