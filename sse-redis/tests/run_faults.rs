@@ -19,7 +19,7 @@ use sse_runtime::{
 };
 use support::{open_topic, proxy::Proxy, publish_stubbornly, recv, server::Server, take, until};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::{Instant, sleep, timeout},
 };
 
@@ -387,4 +387,22 @@ async fn lost_lease_does_not_start_a_run_twice() {
     one.allow(10);
     until("the run ends", async || one.running() == 0).await;
     assert_eq!((one.started(), other.started()), (1, 0));
+}
+
+#[tokio::test]
+async fn error_names_the_key_of_the_run() {
+    let server = Server::in_memory().await;
+    let one = Node::new(&server.url()).await;
+    let (sent, mut errors) = mpsc::unbounded_channel();
+    let gate = Arc::clone(&one.counts);
+    let run = one.runs.spawn("a", Start::First, move |topic| async move {
+        gate.events.0.acquire().await.unwrap().forget();
+        sent.send(topic.publish(&0).await.unwrap_err()).unwrap();
+    });
+    let _reader = run.await.unwrap();
+    let _: () = server.run(&["SET", "sse:run:runs/a", "junk"]).await;
+    one.allow(1);
+    let error = timeout(PATIENCE, errors.recv()).await.unwrap().unwrap();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("sse:run:runs/a"), "{cause}");
 }

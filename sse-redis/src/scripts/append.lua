@@ -94,8 +94,14 @@ end
 
 -- If the server has lost the lease, no other owner has taken the run over. The owner creates the
 -- lease again when it renews it.
-if owner ~= '' and (redis.call('HGET', run, 'owner') or owner) ~= owner then
-  return {'fenced'}
+if owner ~= '' then
+  local current, failed = call_for_run('HGET', run, 'owner')
+  if failed then
+    return failed
+  end
+  if (current or owner) ~= owner then
+    return {'fenced'}
+  end
 end
 
 local epoch, number, total, previous = ARGV[1], 0, 0, ''

@@ -18,10 +18,17 @@ if top and is_end(top) then
   return 'ended'
 end
 local now = now_in_ms()
-local current = redis.call('HMGET', run, 'owner', 'resumable')
+local current, failed = call_for_run('HMGET', run, 'owner', 'resumable')
+if failed then
+  return failed
+end
+local score, failed = call_for_run('ZSCORE', leases, topic)
+if failed then
+  return failed
+end
 local result = 'new'
 if current[1] or top and key_of(top) ~= '' then
-  local expiry = tonumber(redis.call('ZSCORE', leases, topic) or '')
+  local expiry = tonumber(score or '')
   if not expiry then
     -- The server may have lost the lease of an owner that is still alive. Give it time to renew.
     redis.call('ZADD', leases, now + ttl, topic)

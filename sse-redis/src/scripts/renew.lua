@@ -10,7 +10,10 @@ local top = newest(log)
 if top and is_end(top) then
   return {'ended'}
 end
-local current = redis.call('HMGET', run, 'owner', 'read')
+local current, failed = call_for_run('HMGET', run, 'owner', 'read')
+if failed then
+  return failed
+end
 if current[1] and current[1] ~= owner then
   return {'lost'}
 end
@@ -18,5 +21,8 @@ local now = now_in_ms()
 if not current[1] then
   redis.call('HSET', run, 'owner', owner, 'resumable', resumable)
 end
-redis.call('ZADD', leases, now + ttl, topic)
+local _, failed = call_for_run('ZADD', leases, now + ttl, topic)
+if failed then
+  return failed
+end
 return {'held', current[2] and now - tonumber(current[2]) or -1}

@@ -88,3 +88,16 @@ local function add(log, id, repair, ...)
   end
   return message and redis.error_reply(message)
 end
+
+-- Calls a command for the key of a run or for the leases. Returns the reply, or nil and an error. If the
+-- key contains another type of value, the error names the key. Otherwise, the log's key, which is
+-- intact, would be reported.
+local function call_for_run(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  local message = type(reply) == 'table' and reply.err
+  if message and string.find(message, 'WRONGTYPE', 1, true) then
+    return nil, redis.error_reply('NOTARUN the key ' .. key
+      .. ' contains a value that another program has written; delete or rename it')
+  end
+  return not message and reply, message and reply
+end
