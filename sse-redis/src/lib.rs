@@ -207,9 +207,10 @@
 //!
 //! Each server renews its lease on a presence every 3 seconds, and the lease is valid for 10 seconds
 //! according to the clock of the Redis server. After an outage of Redis, the servers wait for 10
-//! seconds before they remove the members of servers that have not returned. Opening a presence, or
-//! losing one of its events, reads all of its members in one request. Tens of thousands of members
-//! are not a problem, but millions would block Redis for seconds.
+//! seconds before they remove the members of servers that have not returned. A server reads all
+//! members of a presence in one request when it opens the presence, and whenever it has missed one of
+//! its events. Redis processes no other commands during this request, which takes between 0.1 and 0.2
+//! seconds for 100,000 members.
 //!
 //! The crate supports a single master (Redis 6.2 or later, or Valkey 7.2 or later) with any number
 //! of replicas, with or without Sentinel. It does not support Redis Cluster. Without Sentinel, the

@@ -7,7 +7,7 @@ use redis::Value;
 use sse_runtime::topic::engine::{
     BoxFuture, Claim, Claimed, Renewed, RunLeases, RunOwner, Unreachable,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     engine::{RedisEngine, flag, milliseconds},
@@ -35,7 +35,12 @@ impl RedisEngine {
         let connections = self.shared.connected(PATIENCE).await?;
         let mut commands = connections.commands.clone();
         let key = || keys.first().cloned().unwrap_or_default();
+        let start = Instant::now();
         let reply = timeout(PATIENCE, script.run(&mut commands, keys, arguments)).await;
+        if start.elapsed() > config.run_ttl / 3 {
+            // The replies to other processes, which may own runs, are likely to be late as well.
+            self.shared.set_not_writable();
+        }
         let reply = reply.map_err(|_| Failure::no_reply(config, PATIENCE))?;
         let reply = reply.map_err(|error| self.failure(&connections, &error, &key()))?;
         Ok(decode(&reply).ok_or_else(|| Failure::Malformed { key: key() })?)
@@ -70,22 +75,31 @@ impl RunLeases for RedisEngine {
         claim: Claim,
     ) -> BoxFuture<'a, Result<Claimed, Unreachable>> {
         Box::pin(async move {
+            let claiming = async |can_expire| {
+                let arguments = [
+                    text(topic),
+                    bytes_of(claim.owner),
+                    self.ttl_argument(),
+                    flag(claim.starts),
+                    flag(claim.resumes),
+                    flag(can_expire),
+                    milliseconds(RESUME_TIME),
+                ];
+                let (script, keys) = (&self.shared.scripts.claim, self.run_keys(topic));
+                self.run_script(script, &keys, &arguments, wire::claim_reply)
+                    .await
+            };
             // No lease can be renewed while the server is not available or rejects all writes. After an
             // outage, the owners must have time to renew their leases before other processes take their
-            // runs over.
-            let can_expire = self.shared.is_writable_for(self.shared.config.run_ttl);
-            let arguments = [
-                text(topic),
-                bytes_of(claim.owner),
-                self.ttl_argument(),
-                flag(claim.starts),
-                flag(claim.resumes),
-                flag(can_expire),
-                milliseconds(RESUME_TIME),
-            ];
-            let script = &self.shared.scripts.claim;
-            self.run_script(script, &self.run_keys(topic), &arguments, wire::claim_reply)
-                .await
+            // runs over. If the server is suspended, it may execute a request much later, so ask whether
+            // the lease has expired before the run is taken over.
+            if let Some(claimed) = claiming(false).await? {
+                return Ok(claimed);
+            }
+            if !self.shared.is_writable_for(self.shared.config.run_ttl) {
+                return Ok(Claimed::Held);
+            }
+            Ok(claiming(true).await?.unwrap_or(Claimed::Held))
         })
     }
 

@@ -116,16 +116,19 @@ pub(crate) fn append_reply(reply: &Value) -> Option<AppendReply> {
     Some(AppendReply::Stored(appended, removed))
 }
 
-/// Decodes a reply of the script `claim`.
-pub(crate) fn claim_reply(reply: &Value) -> Option<Claimed> {
-    Some(match bytes(reply)? {
+/// Decodes a reply of the script `claim`. The result is `Some(None)` if the lease has expired, but the
+/// script was not allowed to take the run over.
+#[allow(clippy::option_option)]
+pub(crate) fn claim_reply(reply: &Value) -> Option<Option<Claimed>> {
+    Some(Some(match bytes(reply)? {
         b"new" => Claimed::New,
         b"taken over" => Claimed::TakenOver,
         b"held" => Claimed::Held,
         b"ended" => Claimed::Ended,
         b"no run" => Claimed::NoRun,
+        b"expired" => return Some(None),
         _ => return None,
-    })
+    }))
 }
 
 /// Decodes a reply of the script `renew`.

@@ -389,6 +389,31 @@ async fn lost_lease_does_not_start_a_run_twice() {
     assert_eq!((one.started(), other.started()), (1, 0));
 }
 
+/// The processes send requests while Redis is suspended, and Redis executes them afterwards.
+#[tokio::test]
+async fn runs_survive_while_redis_is_suspended() {
+    let server = Server::in_memory().await;
+    let one = Node::new(&server.url()).await;
+    let other = Node::new(&server.url()).await;
+    let mut readers = Vec::new();
+    for run in 0..10 {
+        readers.push(one.spawn_or_resume(&run.to_string()).await);
+        readers.push(other.spawn_or_resume(&run.to_string()).await);
+    }
+    // Leases are taken over only once the connection has been open for this time.
+    sleep(TTL).await;
+    server.signal("STOP").await;
+    sleep(TTL * 3 / 2).await;
+    server.signal("CONT").await;
+    sleep(TTL * 2).await;
+    assert_eq!((one.running(), other.started()), (10, 0));
+    one.allow(100);
+    for reader in &mut readers {
+        assert!(take(reader, 10).await.into_iter().eq(0..10));
+        ends(reader).await;
+    }
+}
+
 #[tokio::test]
 async fn error_names_the_key_of_the_run() {
     let server = Server::in_memory().await;

@@ -1,9 +1,10 @@
 -- Claims the run of a topic.
 -- KEYS: the log, the run, the leases
 -- ARGV: the topic, the new owner, the milliseconds until the lease expires, '1' if a run that does not
---   exist is started, '1' if the new owner continues a run that is lost, '1' if leases can
---   have expired, the milliseconds that other processes have for continuing a run before it is ended
--- Returns 'new', 'taken over', 'held', 'ended' or 'no run'.
+--   exist is started, '1' if the new owner continues a run that is lost, '1' if a run whose lease has
+--   expired is taken over, the milliseconds that other processes have for continuing a run before it
+--   is ended
+-- Returns 'new', 'taken over', 'held', 'expired', 'ended' or 'no run'.
 
 local log, run, leases = KEYS[1], KEYS[2], KEYS[3]
 local topic, owner, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -37,8 +38,11 @@ if current[1] or top and key_of(top) ~= '' then
   if current[2] == '1' and not resumes then
     expiry = expiry + tonumber(ARGV[7])
   end
-  if not can_expire or expiry > now then
+  if expiry > now then
     return 'held'
+  end
+  if not can_expire then
+    return 'expired'
   end
   result = 'taken over'
 elseif not starts then
