@@ -414,6 +414,25 @@ async fn runs_survive_while_redis_is_suspended() {
     }
 }
 
+/// The former owner finds out only after the run has ended.
+#[tokio::test]
+async fn former_owner_stops_after_the_run_has_ended() {
+    let server = Server::in_memory().await;
+    let proxy = Proxy::start(server.port()).await;
+    let one = Node::new(&proxy.url()).await;
+    let other = Node::new(&server.url()).await;
+    other.allow(10);
+    let mut reader = one.spawn_or_resume("a").await;
+    let mut there = other.spawn_or_resume("a").await;
+    proxy.black_hole();
+    assert!(take(&mut there, 10).await.into_iter().eq(0..10));
+    ends(&mut there).await;
+    proxy.heal();
+    assert!(take(&mut reader, 10).await.into_iter().eq(0..10));
+    ends(&mut reader).await;
+    until("the run is dropped", async || one.running() == 0).await;
+}
+
 #[tokio::test]
 async fn error_names_the_key_of_the_run() {
     let server = Server::in_memory().await;

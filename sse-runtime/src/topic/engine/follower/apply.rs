@@ -92,8 +92,9 @@ impl<T: Send + Sync + 'static> Follower<T> {
             state.end = Some(place);
             let end = End::decode(&record.body);
             let own = state.failing.take_if(|(failing, _)| *failing == end);
-            // A run never ends its own topic in this way while it is in progress.
-            state.is_run_over = matches!(end, End::Stopped | End::Lost);
+            // A run may finish its own topic and go on, but it never stops itself in this way.
+            let is_own = own.is_some() || end == End::Finished && state.is_finishing;
+            state.is_run_over = !is_own || matches!(end, End::Stopped | End::Lost);
             self.ended_elsewhere.notify_waiters();
             self.ring.end(match (own, end) {
                 (Some((_, failure)), _) => Some(failure),

@@ -91,9 +91,11 @@ struct State {
     newest: Option<Tail>,
     /// The place of the record that ended the topic, if any.
     end: Option<Place>,
-    /// Whether the run that published to the topic was stopped or lost, if the topic has ended. Another
-    /// process, or another hub of this process, may have ended the topic.
+    /// Whether the run that published to the topic must stop, if the topic has ended. Another process,
+    /// or another hub of this process, has then ended the topic.
     is_run_over: bool,
+    /// Whether this process is finishing the topic.
+    is_finishing: bool,
     /// How this process is ending the topic, with the details that the log does not contain.
     failing: Option<(End, Arc<Failure>)>,
     /// The records received since the last read began, or `None` if the state is `Live`.
@@ -164,6 +166,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
                     newest: None,
                     end: None,
                     is_run_over: false,
+                    is_finishing: false,
                     failing: None,
                     repairing: Some(Buffer::default()),
                     is_waiting: false,

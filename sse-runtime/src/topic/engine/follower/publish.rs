@@ -204,6 +204,7 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
             if self.ring.is_finished() {
                 return Ok(());
             }
+            self.state().is_finishing = true;
             self.append_end(End::Finished, owner).await
         })
     }
