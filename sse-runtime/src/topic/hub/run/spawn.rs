@@ -158,7 +158,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// enough capacity for a whole run.
     ///
     /// If several processes share the engine, each process that calls this method keeps its `producer`
-    /// until the run has ended. If the process that is executing the run stops, one of the others
+    /// until the run has ended, or until the hub drops the topic because it has been unused in this
+    /// process for the [`idle`](crate::topic::HubBuilder::idle) time. If the process that is executing the run stops, one of the others
     /// continues it. Until then, the streams of all clients stay open. If this does not happen within
     /// a minute after the lease has expired, for example because no other process has called this
     /// method, the run is ended.
