@@ -191,7 +191,7 @@ impl Server {
 
     /// Replaces a key by a copy that `DUMP` has returned.
     pub async fn restore(&self, key: &str, copy: &[u8]) {
-        let mut admin = self.connect().await.unwrap();
+        let mut admin = self.connect(PATIENCE).await.unwrap();
         let mut restore = cmd("RESTORE");
         let restore = restore.arg(key).arg(0).arg(copy).arg("REPLACE");
         let () = restore.query_async(&mut admin).await.unwrap();
