@@ -84,6 +84,7 @@ impl RunLeases for RedisEngine {
                     flag(claim.resumes),
                     flag(can_expire),
                     milliseconds(RESUME_TIME),
+                    flag(claim.adopts),
                 ];
                 let (script, keys) = (&self.shared.scripts.claim, self.run_keys(topic));
                 self.run_script(script, &keys, &arguments, wire::claim_reply)
@@ -149,9 +150,13 @@ impl RunLeases for RedisEngine {
         })
     }
 
-    fn report_readers<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+    fn report_readers<'a>(
+        &'a self,
+        topics: &'a [String],
+    ) -> BoxFuture<'a, Result<(), Unreachable>> {
         Box::pin(async move {
-            let keys = [self.shared.config.run(topic)];
+            let config = &self.shared.config;
+            let keys: Vec<_> = topics.iter().map(|topic| config.run(topic)).collect();
             let script = &self.shared.scripts.report;
             self.run_script(script, &keys, &[], |_| Some(())).await
         })

@@ -61,12 +61,12 @@ async fn engine_reports_metrics() {
 
     // The feed is stalled, so the node falls behind until a check notices.
     proxy.drop_messages(true);
-    let direct = Redis::open(server.url()).await.unwrap();
-    open_topic(&direct, "numbers")
-        .await
-        .publish(&4)
-        .await
-        .unwrap();
+    {
+        // While this connection is open, it reports its own lag.
+        let direct = Redis::open(server.url()).await.unwrap();
+        let topic = open_topic(&direct, "numbers").await;
+        topic.publish(&4).await.unwrap();
+    }
     until("the lag is reported", async || {
         get("sse_engine_feed_lag") >= 1.0
     })

@@ -17,7 +17,9 @@ use sse_runtime::{
     Hub, Start, Topic,
     topic::{HubBuilder, HubError, Subscription},
 };
-use support::{open_topic, proxy::Proxy, publish_stubbornly, recv, server::Server, take, until};
+use support::{
+    PATIENCE, open_topic, proxy::Proxy, publish_stubbornly, recv, server::Server, take, until,
+};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{Instant, sleep, timeout},

@@ -3,7 +3,7 @@
 -- ARGV: the topic, the new owner, the milliseconds until the lease expires, '1' if a run that does not
 --   exist is started, '1' if the new owner continues a run that is lost, '1' if a run whose lease has
 --   expired is taken over, the milliseconds that other processes have for continuing a run before it
---   is ended
+--   is ended, '1' if a topic that has records but no owner is treated as a lost run
 -- Returns 'new', 'taken over', 'held', 'expired', 'ended' or 'no run'.
 
 local log, run, leases = KEYS[1], KEYS[2], KEYS[3]
@@ -28,7 +28,11 @@ if failed then
   return failed
 end
 local result = 'new'
-if current[1] or top and key_of(top) ~= '' then
+local has_records = top and key_of(top) ~= ''
+if not current[1] and has_records and not score and ARGV[8] ~= '1' then
+  return 'no run'
+end
+if current[1] or has_records then
   local expiry = tonumber(score or '')
   if not expiry then
     -- The server may have lost the lease of an owner that is still alive. Give it time to renew.

@@ -1,6 +1,9 @@
--- Records that the topic of a run has readers.
--- KEYS: the run
+-- Records that topics have readers.
+-- KEYS: the runs of these topics
 
-if redis.call('HGET', KEYS[1], 'owner') then
-  redis.call('HSET', KEYS[1], 'read', now_in_ms())
+for _, run in ipairs(KEYS) do
+  local owner = redis.pcall('HGET', run, 'owner')
+  if type(owner) == 'string' then
+    redis.call('HSET', run, 'read', now_in_ms())
+  end
 end

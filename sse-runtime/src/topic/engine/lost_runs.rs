@@ -63,6 +63,7 @@ async fn end_if_lost(
     let claim = Claim {
         owner,
         starts: false,
+        adopts: true,
         resumes: false,
     };
     let claimed = leases.claim(topic, claim).await;

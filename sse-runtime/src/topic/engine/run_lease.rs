@@ -60,12 +60,13 @@ pub trait RunLeases: Send + Sync {
     /// Returns an error if the engine cannot be reached.
     fn expired(&self, skipped: usize) -> BoxFuture<'_, Result<Vec<String>, Unreachable>>;
 
-    /// Records that the topic of a run has readers at present. Does nothing if the topic has no owner.
+    /// Records that these topics have readers at present. Ignores topics without an owner.
     ///
     /// # Errors
     ///
     /// Returns an error if the engine cannot be reached.
-    fn report_readers<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<(), Unreachable>>;
+    fn report_readers<'a>(&'a self, topics: &'a [String])
+    -> BoxFuture<'a, Result<(), Unreachable>>;
 }
 
 /// The owner of a run: a random value that identifies both the run and the process executing it.
@@ -97,6 +98,9 @@ pub struct Claim {
     pub owner: RunOwner,
     /// Whether the claim starts a run if the topic has none.
     pub starts: bool,
+    /// Whether a topic that has records but no owner is treated as a lost run. The engine then creates a
+    /// lease without an owner, so that an owner that is alive can renew it.
+    pub adopts: bool,
     /// Whether the new owner continues a run whose lease has expired. Otherwise, the new owner ends
     /// the run. A run that can be continued is given more time before another owner may end it.
     pub resumes: bool,

@@ -299,6 +299,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 turn: Arc::default(),
             };
             self.0.keep_swept(&Arc::downgrade(&self.0), state);
+            self.keep_reporting(state);
             state.topics.insert(name.to_owned(), slot);
         }
         let State {

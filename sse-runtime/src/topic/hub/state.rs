@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use tokio::task::AbortHandle;
+
 use super::{
     run::Run,
     unused::{Unused, UnusedKey},
@@ -17,6 +19,8 @@ pub(super) struct State<T> {
     /// The number for the next [`UnusedKey`]. These numbers distinguish topics that became unused
     /// at the same instant.
     pub(super) next: u64,
+    /// The task that reports the topics that have readers, if any.
+    pub(super) reporting: Option<AbortHandle>,
     /// Whether a task is sweeping the unused topics.
     pub(super) is_swept: bool,
 }
@@ -38,6 +42,7 @@ impl<T> Default for State<T> {
             finished: Unused::new(),
             unfinished: Unused::new(),
             next: 0,
+            reporting: None,
             is_swept: false,
         }
     }

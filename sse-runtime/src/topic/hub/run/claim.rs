@@ -167,7 +167,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         })
     }
 
-    /// Claims a run. Dropping the returned value withdraws the claim.
+    /// Claims a run in order to start, continue or read it. Dropping the returned value withdraws the
+    /// claim.
     pub(super) async fn claim(
         &self,
         topic: &Topic<T>,
@@ -176,6 +177,40 @@ impl<T: Send + Sync + 'static> Hub<T> {
         turn: OwnedMutexGuard<()>,
         starts: bool,
         resumes: bool,
+    ) -> Result<(Claimed, Starting), HubError> {
+        let claim = Claim {
+            owner: RunOwner::random(),
+            starts,
+            adopts: true,
+            resumes,
+        };
+        self.claim_with(topic, name, usage, turn, claim).await
+    }
+
+    /// Claims a run in order to abort it. Does not affect topics that other code publishes to.
+    pub(super) async fn claim_to_abort(
+        &self,
+        topic: &Topic<T>,
+        name: &str,
+        usage: Arc<Usage>,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<(Claimed, Starting), HubError> {
+        let claim = Claim {
+            owner: RunOwner::random(),
+            starts: false,
+            adopts: false,
+            resumes: false,
+        };
+        self.claim_with(topic, name, usage, turn, claim).await
+    }
+
+    async fn claim_with(
+        &self,
+        topic: &Topic<T>,
+        name: &str,
+        usage: Arc<Usage>,
+        turn: OwnedMutexGuard<()>,
+        claim: Claim,
     ) -> Result<(Claimed, Starting), HubError> {
         let mut starting = Starting {
             usage,
@@ -190,24 +225,19 @@ impl<T: Send + Sync + 'static> Hub<T> {
             // No other process is executing the run, and neither is this one.
             let claimed = match topic.backend.is_new() {
                 false => Claimed::TakenOver,
-                true if starts => Claimed::New,
+                true if claim.starts => Claimed::New,
                 true => Claimed::NoRun,
             };
             starting.continues = claimed == Claimed::TakenOver;
             return Ok((claimed, starting));
         };
-        let (stored, owner) = (store.stored_name(name), RunOwner::random());
+        let (stored, owner) = (store.stored_name(name), claim.owner);
         starting.claim = Some(AcceptedClaim {
             node: store.node().clone(),
             topic: stored.clone(),
             owner,
             is_kept: false,
         });
-        let claim = Claim {
-            owner,
-            starts,
-            resumes,
-        };
         let claimed = leases.claim(&stored, claim).await.map_err(|error| {
             tracing::warn!(name, %error, "failed to claim a run");
             HubError::Unavailable

@@ -11,12 +11,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Hub, HubError, Producer, Run};
+use super::{Hub, HubError, Producer, Run, claim::Starting};
 use crate::{
     generator::run_failure::Failure,
     topic::{
         Topic,
-        engine::{Claimed, RunLeases, Unreachable},
+        engine::{Claimed, RunLeases},
         hub::Inner,
         lease::Usage,
     },
@@ -39,9 +39,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         }
         slot.run = Run::Elsewhere { is_standby: false };
         drop(state);
-        if self.0.limits.abandon_after.is_some() {
-            self.follow(name, usage, None);
-        }
+        self.follow(name, usage, None);
     }
 
     /// Continues the run in this process if it is lost, unless an earlier call has already arranged
@@ -62,8 +60,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.follow(name, &usage, Some(producer));
     }
 
-    /// Starts a task that continues the run with `producer` if the run is lost. Without a producer,
-    /// the task tells the process that is executing the run whether this process has readers.
+    /// Starts a task that continues the run with `producer` if the run is lost. Without a producer, the
+    /// task ends the run in some cases in which no other process would end it.
     fn follow(&self, name: &str, usage: &Arc<Usage>, producer: Option<Producer<'static, T>>) {
         let Some(leases) = self.run_leases() else {
             return;
@@ -73,11 +71,11 @@ impl<T: Send + Sync + 'static> Hub<T> {
             name: name.to_owned(),
             usage: Arc::downgrade(usage),
         };
-        let every = leases.ttl() / 4;
+        let ttl = leases.ttl();
         Handle::current().spawn(async move {
             match producer {
-                Some(producer) => following.stand_by(producer, every).await,
-                None => following.report_readers(every).await,
+                Some(producer) => following.stand_by(producer, ttl / 4).await,
+                None => following.watch(ttl).await,
             }
         });
     }
@@ -103,7 +101,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             (Arc::clone(&slot.usage), Arc::clone(&slot.turn))
         };
         let turn = self.turn(turn, name).await?;
-        let claim = self.claim(&topic, name, usage, turn, false, false);
+        let claim = self.claim_to_abort(&topic, name, usage, turn);
         let (claimed, starting) = claim.await?;
         match claimed {
             Claimed::Held => {
@@ -149,47 +147,52 @@ impl<T: Send + Sync + 'static> Following<T> {
         Some((hub, topic, usage))
     }
 
-    async fn report_readers(self, every: Duration) {
-        while let Some((hub, topic, _)) = self.next(every).await {
-            if topic.backend.unread_since().is_some() {
-                continue;
-            }
-            if let Err(error) = self.report(&hub).await {
-                tracing::debug!(name = self.name, %error, "failed to report a run's readers");
-            }
-        }
+    /// Claims the run. If the engine has had no lease and no events for longer than a lease lasts, the
+    /// claim succeeds: the process that was executing the run would have created the lease again.
+    async fn claim(
+        &self,
+        hub: &Hub<T>,
+        topic: &Topic<T>,
+        usage: Arc<Usage>,
+        missing_since: &mut Option<Instant>,
+        resumes: bool,
+    ) -> Option<(Claimed, Starting)> {
+        let turn = {
+            let state = hub.0.state();
+            Arc::clone(&state.topics.get(&self.name)?.turn)
+        };
+        let turn = turn.lock_owned().await;
+        let ttl = hub.run_leases()?.ttl();
+        let starts = missing_since.is_some_and(|since| since.elapsed() > ttl);
+        let claim = hub.claim(topic, &self.name, usage, turn, starts, resumes);
+        let claimed = claim.await.ok();
+        *missing_since = match &claimed {
+            Some((Claimed::NoRun, _)) => missing_since.or_else(|| Some(Instant::now())),
+            _ => None,
+        };
+        claimed
     }
 
-    async fn report(&self, hub: &Hub<T>) -> Result<(), Unreachable> {
-        match (&hub.0.store, hub.run_leases()) {
-            (Some(store), Some(leases)) => {
-                leases.report_readers(&store.stored_name(&self.name)).await
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn stand_by(self, mut producer: Producer<'static, T>, every: Duration) {
-        let mut missing_since: Option<Instant> = None;
+    /// Ends the run if it is lost and no other process does. This is the case if the process that was
+    /// executing it has stopped before the first event, or if the engine has lost the lease.
+    async fn watch(self, every: Duration) {
+        let mut missing_since = None;
         while let Some((hub, topic, usage)) = self.next(every).await {
-            let turn = {
-                let state = hub.0.state();
-                let slot = state.topics.get(&self.name);
-                slot.map(|slot| Arc::clone(&slot.turn))
-            };
-            let Some(turn) = turn else { return };
-            let turn = turn.lock_owned().await;
-            // If the engine has lost the run, the process that is executing it creates the lease again.
-            let ttl = hub.run_leases().map_or(Duration::ZERO, RunLeases::ttl);
-            let starts = missing_since.is_some_and(|since| since.elapsed() > ttl);
-            let claim = hub.claim(&topic, &self.name, usage, turn, starts, true);
-            let claimed = claim.await;
-            missing_since = match &claimed {
-                Ok((Claimed::NoRun, _)) => missing_since.or_else(|| Some(Instant::now())),
-                _ => None,
-            };
-            match claimed {
-                Ok((Claimed::New | Claimed::TakenOver, starting)) => {
+            let claim = self.claim(&hub, &topic, usage, &mut missing_since, false);
+            if let Some((Claimed::New | Claimed::TakenOver, starting)) = claim.await {
+                // `end_lost` logs its errors. The next claim then tries again.
+                let _ = hub.end_lost(&topic, &self.name, starting.owner()).await;
+            }
+        }
+    }
+
+    /// Continues the run if it is lost.
+    async fn stand_by(self, mut producer: Producer<'static, T>, every: Duration) {
+        let mut missing_since = None;
+        while let Some((hub, topic, usage)) = self.next(every).await {
+            let claim = self.claim(&hub, &topic, usage, &mut missing_since, true);
+            match claim.await {
+                Some((Claimed::New | Claimed::TakenOver, starting)) => {
                     tracing::warn!(
                         name = self.name,
                         "continuing a run whose process has stopped"
@@ -198,8 +201,8 @@ impl<T: Send + Sync + 'static> Following<T> {
                     let Some(unused) = unused else { return };
                     producer = unused;
                 }
-                Ok((Claimed::Ended, _)) => return,
-                Ok(_) | Err(_) => {}
+                Some((Claimed::Ended, _)) => return,
+                _ => {}
             }
         }
     }

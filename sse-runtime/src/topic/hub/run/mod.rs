@@ -8,6 +8,7 @@
 
 mod claim;
 mod elsewhere;
+mod readers;
 mod spawn;
 mod task;
 

@@ -282,6 +282,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         if let Some(slot) = self.0.state().topics.get_mut(name) {
             match &slot.run {
                 Run::Started(run) if !run.is_taken_over() => return Ok(run.abort()),
+                // A producer that has panicked before it returned its future leaves this value.
+                Run::Starting if slot.topic.is_finished() => return Ok(false),
                 Run::Starting => {
                     slot.run = Run::Stopped;
                     return Ok(true);

@@ -158,7 +158,7 @@ impl HeldLease {
                 Ok(Renewed::Ended) => return pending().await,
                 Err(error) => {
                     let topic = &*self.topic;
-                    tracing::warn!(topic, %error, "failed to renew the lease of a run; trying again");
+                    tracing::debug!(topic, %error, "failed to renew the lease of a run; trying again");
                 }
             }
         }
