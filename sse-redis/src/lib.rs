@@ -49,8 +49,8 @@
 //!   this server fails.
 //! - The load on Redis depends on the number of events, topics and servers, but not on the number
 //!   of clients. A server reads a topic from Redis when the topic is opened and whenever it may
-//!   have missed an event. If clients send ids that the server has not received yet, it also reads
-//!   the topic, but at most ten times per second.
+//!   have missed an event. If clients send ids of events that the server has not received, it also
+//!   reads the topic, but at most ten times per second.
 //!
 //! # Durability
 //!
