@@ -26,6 +26,7 @@ mod publisher;
 mod redis_servers;
 mod replication;
 mod scenarios;
+mod verdict;
 
 use std::{
     env,
