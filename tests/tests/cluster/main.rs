@@ -81,6 +81,7 @@ scenarios! {
         failover in replicas,
         sentinel_failover in replicas,
         lost_tail in replicas,
+        lost_tail_with_a_retried_key in replicas,
         lost_topic in lost,
         evicted_topic in lost,
         trimmed_log in trimmed,

@@ -110,6 +110,31 @@ async fn client_may_know_of_a_loss_before_the_node_does() {
     assert_eq!(read(&mut updates), [Ok(1), Ok(3), Ok(4)]);
 }
 
+/// The engine has lost two events. The publisher of the second one repeats it, and it is stored under
+/// the same number as before, but another event precedes it.
+#[tokio::test]
+async fn repeated_event_does_not_hide_a_lost_one() {
+    let server = Server::new(1);
+    let (_node, topic) = open(&server).await;
+    publish(&server, &topic, 1).await;
+    publish(&server, &topic, 2).await;
+    let key = Key::from(7_u128);
+    let repeated = topic.publish_with_key(key, &3).await.unwrap();
+    server.deliver(0);
+    let mut live = topic.subscribe(repeated.clone());
+    server.set_cut(0, true);
+    server.lose(2);
+    server.append(4);
+    server.append_with(key, 3);
+    server.append(5);
+    server.reconnected(0);
+    let gap = live.recv().await.unwrap().unwrap_err();
+    assert_eq!(gap.reason(), GapReason::RolledBack);
+    let mut returning = topic.subscribe(repeated);
+    let gap = returning.recv().await.unwrap().unwrap_err();
+    assert_eq!(gap.reason(), GapReason::RolledBack);
+}
+
 /// Made-up ids trigger at most about one read every 100 ms.
 #[tokio::test(start_paused = true)]
 async fn made_up_ids_do_not_overload_the_engine() {

@@ -7,8 +7,11 @@ use tokio::time::timeout;
 use crate::{
     checker::Rules,
     client::Mode,
-    cluster::{Cluster, NODES, Run},
+    cluster::{Cluster, NODES, Run, TOPIC},
     history::Kind,
+    log::{Log, entries},
+    node::Publish,
+    publisher::Outcome,
     redis_servers::{
         proxy::Proxy,
         replication::replicated,
@@ -204,5 +207,41 @@ pub(crate) async fn lost_tail(run: Run) {
         let node = cluster.rng.usize(..NODES);
         newest = cluster.publish_stubbornly(node, value).await;
     }
+    reconnect(cluster, clients, &newest).await;
+}
+
+/// The last of the lost events is not confirmed, so its publisher publishes it again with the same
+/// key. It gets the same number as before, but follows another event.
+pub(crate) async fn lost_tail_with_a_retried_key(run: Run) {
+    let mut tail = Tail::start(run).await;
+    tail.cluster.publish_stubbornly(0, 100).await;
+    let before = entries(&tail.cluster.server, TOPIC).await;
+    tail.cluster.proxies[0].hold_replies(true);
+    let event = Publish {
+        value: 101,
+        key: Some(format!("{:032x}", tail.cluster.rng.u128(..))),
+        ..Publish::default()
+    };
+    let path = format!("/topics/{TOPIC}");
+    let attempt = tail.cluster.publishing.attempt(0, &path, &event);
+    let attempted = attempt.await;
+    assert!(
+        matches!(attempted, Some(Outcome::Unknown(_))),
+        "{attempted:?}"
+    );
+    assert_eq!(entries(&tail.cluster.server, TOPIC).await, before + 1);
+    tail.cluster.proxies[0].hold_replies(false);
+    let log = Log::read(&tail.cluster.server, TOPIC).await;
+    tail.receive_lost(log.newest().unwrap()).await;
+    let (mut cluster, clients) = tail.fail_over(200..201).await;
+    let retried = loop {
+        let retried = cluster.publish_event(1, 101, event.key.clone()).await;
+        if let Outcome::Ok(id) = retried {
+            break id;
+        }
+    };
+    let number = |id: &str| id.split_once('.').unwrap().0.to_owned();
+    assert_eq!(number(&retried), number(log.newest().unwrap()));
+    let newest = cluster.publish_stubbornly(1, 201).await;
     reconnect(cluster, clients, &newest).await;
 }
