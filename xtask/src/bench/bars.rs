@@ -2,11 +2,11 @@
 
 use super::{
     builds,
-    results::{Results, Spread},
-    scenario::{
+    entrant::{
         ACTIX, BY_HAND, FLOOR, FLOOR_EACH, FROM_DISK, FROM_MEMORY, NCHAN, OURS, OURS_EACH,
         OURS_LOG, OURS_TOPIC, PLAIN, PUBLISH, SYNC,
     },
+    results::{Results, Spread},
 };
 
 #[derive(Debug)]

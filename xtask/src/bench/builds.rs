@@ -4,8 +4,8 @@
 use std::{fmt::Write as _, fs, io, path::Path, process::Command, time::Instant};
 
 use super::{
+    entrant::{BY_HAND, OURS},
     results::{Measured, Sample},
-    scenario::{BY_HAND, OURS},
 };
 use crate::steps::{root, succeed};
 

@@ -9,8 +9,8 @@ use plotters::{
 };
 
 use super::{
+    entrant::{ACTIX, BY_HAND, FLOOR, NCHAN, OURS, PLAIN},
     results::Results,
-    scenario::{ACTIX, BY_HAND, FLOOR, NCHAN, OURS, PLAIN},
 };
 use crate::steps::root;
 

@@ -1,9 +1,9 @@
 //! Extrapolates the cost of a million streams from the results of a run.
 
 use super::{
+    entrant::{BY_HAND, OURS, PLAIN},
     report::number,
     results::Results,
-    scenario::{BY_HAND, OURS, PLAIN},
 };
 
 const MILLION: f64 = 1e6;

@@ -1,15 +1,17 @@
 //! `cargo xtask bench` measures this project and its peers, which take turns on the same core, and
 //! writes the results into `docs/performance.md`.
 //!
-//! `scenario` defines the measurements, and `bars` defines their targets. `rig` starts the servers
-//! and the load generator. `results` stores the measurements, and `report` and `graph` present
+//! `scenario` defines the measurements, `entrant` defines the programs to measure, and `bars` defines
+//! the targets. `rig` starts the servers and the load generator. `results` stores the measurements, and `report` and `graph` present
 //! them.
 
 mod bars;
 mod builds;
+mod entrant;
 mod graph;
 mod machine;
 mod million;
+mod process;
 mod report;
 mod results;
 mod rig;

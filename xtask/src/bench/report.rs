@@ -4,6 +4,7 @@ use std::{fmt::Write as _, fs, io};
 
 use super::{
     bars::{BARS, Bar, Limit},
+    entrant,
     results::{Results, Spread},
     scenario::{self, Size},
 };
@@ -84,8 +85,8 @@ fn what(bar: &Bar) -> String {
         _ => {}
     }
     match bar.ours {
-        scenario::PLAIN => what += ", under plain `axum::serve`",
-        scenario::OURS_LOG => what += ", with the topic stored by `sse-log`",
+        entrant::PLAIN => what += ", under plain `axum::serve`",
+        entrant::OURS_LOG => what += ", with the topic stored by `sse-log`",
         _ => {}
     }
     what

@@ -3,24 +3,21 @@
 use std::{
     fs::{self, File},
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use super::process::{Process, free_port, wait_for};
 use crate::steps::{root, succeed};
 
 /// The cores on which the server and the load generator run.
 const SERVER: &str = "0";
 const CLIENT: &str = "1";
-
-/// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program in the rig, and the arguments that follow the port argument.
 #[derive(Clone, Copy, Debug)]
@@ -157,10 +154,7 @@ impl Rig {
                 fs::write(&file, conf)?;
                 let mut nginx = self.pinned(SERVER, Path::new("nginx"))?;
                 nginx.arg("-c").arg(&file);
-                let nginx = Process {
-                    child: nginx.spawn()?,
-                    has_children: true,
-                };
+                let nginx = Process::with_children(&mut nginx)?;
                 wait_for(port)?;
                 let control = free_port()?;
                 let publisher = self.programs.join("nchan-publisher");
@@ -206,10 +200,7 @@ impl Rig {
         ]);
         strace.arg(&table).arg(self.programs.join(name));
         strace.arg(port.to_string()).args(words);
-        let strace = Process {
-            child: strace.spawn()?,
-            has_children: true,
-        };
+        let strace = Process::with_children(&mut strace)?;
         let server = Server::wait(port, port, strace, None)?;
         self.load(&server, path, streams, &Load::Open)?;
         drop(server);
@@ -244,7 +235,7 @@ impl Rig {
         let plan = serde_json::json!({
             "address": at(server.port),
             "control": at(server.control),
-            "pid": server.process.child.id(),
+            "pid": server.process.id(),
             "path": path,
             "streams": streams,
             "load": load,
@@ -289,66 +280,11 @@ impl Server {
     }
 }
 
-/// A process that is killed when this value is dropped.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    /// Whether the process has child processes. These exit if their parent is terminated by
-    /// SIGTERM, but not if it is killed by SIGKILL.
-    has_children: bool,
-}
-
-impl Process {
-    fn alone(command: &mut Command) -> io::Result<Self> {
-        Ok(Self {
-            child: command.spawn()?,
-            has_children: false,
-        })
-    }
-
-    fn has_exited(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.has_children {
-            let pid = self.child.id().to_string();
-            let _ = Command::new("kill").args(["-TERM", &pid]).status();
-            let limit = Instant::now() + PATIENCE;
-            while !self.has_exited() && Instant::now() < limit {
-                thread::sleep(Duration::from_millis(5));
-            }
-        }
-        // Ignore the error, because the process may have exited already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Returns the total number of system calls, which is in the last row of strace's table. The
 /// table's columns are `calls` and `name`.
 fn total_calls(table: &str) -> Option<u64> {
     let total = table.lines().find_map(|line| line.strip_suffix(" total"))?;
     total.trim().parse().ok()
-}
-
-/// Returns a port that was free when it was checked.
-fn free_port() -> io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
-}
-
-fn wait_for(port: u16) -> io::Result<()> {
-    let limit = Instant::now() + PATIENCE;
-    while let Err(error) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
-        if Instant::now() > limit {
-            return Err(error);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
