@@ -3,8 +3,9 @@
 use super::{
     builds,
     entrant::{
-        ACTIX, BY_HAND, FLOOR, FLOOR_EACH, FROM_DISK, FROM_MEMORY, NCHAN, OURS, OURS_EACH,
-        OURS_LOG, OURS_TOPIC, PLAIN, PUBLISH, SYNC,
+        ACTIX, BY_HAND, FLOOR, FLOOR_EACH, FROM_DISK, FROM_MEMORY, NCHAN, NCHAN_REDIS, OURS,
+        OURS_EACH, OURS_LOG, OURS_REDIS, OURS_TOPIC, PING, PIPELINE, PLAIN, PUBLISH, PUBLISH_ONE,
+        SCRIPT, SYNC,
     },
     results::{Results, Spread},
 };
@@ -15,12 +16,15 @@ pub(crate) struct Bar {
     pub(crate) scenario: &'static str,
     pub(crate) figure: &'static str,
     pub(crate) ours: &'static str,
+    /// A program whose figure is subtracted from ours before the comparison.
+    pub(crate) base: Option<&'static str>,
     /// The peers to compare with. If there are several, the best peer's figure is used.
     peers: &'static [&'static str],
     pub(crate) limit: Limit,
 }
 
-/// A limit for the ratio of our median to the peer's median.
+/// A limit for the ratio of our median, or of its distance from the base's median, to the peer's
+/// median.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     AtLeast(f64),
@@ -39,6 +43,7 @@ pub(crate) struct Verdict {
 
 const EVENTS: &str = "events/s";
 const CPU: &str = "cpu us/event";
+const P50: &str = "p50 us";
 const P99: &str = "p99 us";
 const MOST: &str = "deliveries/s";
 const FIRST: &str = "first event p50 us";
@@ -56,6 +61,7 @@ const fn bar(
         scenario,
         figure,
         ours,
+        base: None,
         peers,
         limit,
     }
@@ -162,6 +168,45 @@ pub(crate) const BARS: &[Bar] = &[
         AtLeast(0.3),
     ),
     bar(
+        "maximum deliveries, 1,000 subscribers on two servers that share a topic in Redis",
+        ("redis-most-1k", MOST),
+        OURS_REDIS,
+        &[OURS],
+        AtLeast(0.9),
+    ),
+    bar(
+        "publishing to Redis one event after another",
+        ("redis-publish-1", P50),
+        PUBLISH_ONE,
+        &[PIPELINE],
+        AtMost(1.5),
+    ),
+    bar(
+        "publishing to Redis, compared with calling only the script that stores an event",
+        ("redis-publish-256", "calls/s"),
+        PUBLISH,
+        &[SCRIPT],
+        AtLeast(0.8),
+    ),
+    Bar {
+        base: Some(OURS),
+        ..bar(
+            "time until a client of another server has received an event, minus the time with one \
+             server and a topic in memory, compared with a round trip to Redis",
+            ("redis-latency", P50),
+            OURS_REDIS,
+            &[PING],
+            AtMost(3.0),
+        )
+    },
+    bar(
+        "fan-out to 1,000 subscribers at 50 events/s, on two servers that share a topic in Redis",
+        ("redis-fan-1k", CPU),
+        OURS_REDIS,
+        &[NCHAN_REDIS],
+        AtMost(0.8),
+    ),
+    bar(
         "closing 200 quiet streams at the same time, until the last generator is dropped",
         ("leave", "left ms"),
         OURS,
@@ -227,6 +272,10 @@ impl Bar {
     /// Compares the measured ratio with the limit. Returns `None` if a measurement is missing.
     pub(crate) fn judge(&self, results: &Results) -> Option<Verdict> {
         let ours = results.spread(self.scenario, self.ours, self.figure)?;
+        let ours = match self.base {
+            Some(base) => ours.minus(results.spread(self.scenario, base, self.figure)?.median),
+            None => ours,
+        };
         let theirs = self.peers.iter().filter_map(|peer| {
             let spread = results.spread(self.scenario, peer, self.figure)?;
             Some((*peer, spread))
@@ -253,5 +302,26 @@ impl Bar {
     /// Returns the names of all peers, which the table shows if the bar was not measured.
     pub(crate) fn peers(&self) -> String {
         self.peers.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::results::{Measured, Sample};
+
+    #[test]
+    fn judge_subtracts_the_base() {
+        let sample = |p50| vec![Sample::from([(P50.to_owned(), p50)])];
+        let measured = [(OURS_REDIS, 250.0), (OURS, 100.0), (PING, 60.0)];
+        let measured = measured.map(|(name, p50)| (name.to_owned(), sample(p50)));
+        let mut results = Results::default();
+        let scenario = "redis-latency".to_owned();
+        results.scenarios.insert(scenario, Measured::from(measured));
+        let bar = BARS.iter().find(|bar| bar.scenario == "redis-latency");
+        let verdict = bar.and_then(|bar| bar.judge(&results));
+        let verdict = verdict.expect("all three programs were measured");
+        assert_eq!((verdict.ours.median, verdict.ratio), (150.0, 2.5));
+        assert!(verdict.is_met);
     }
 }

@@ -1,6 +1,6 @@
 //! An [`Entrant`] is a program to measure in a scenario.
 
-use super::rig::Program;
+use super::rig::{Core, Program};
 
 /// A program to measure, and the path that clients request.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,13 @@ pub(crate) const FROM_DISK: &str = "sse-endpoint, from disk";
 pub(crate) const FROM_MEMORY: &str = "sse-endpoint, from memory";
 pub(crate) const PUBLISH: &str = "`publish`, 256 in flight";
 pub(crate) const SYNC: &str = "`fdatasync`";
+pub(crate) const OURS_REDIS: &str = "sse-endpoint, sse-redis";
+pub(crate) const NCHAN_REDIS: &str = "nginx with Nchan, Redis";
+pub(crate) const PUBLISH_ONE: &str = "`publish`";
+pub(crate) const PIPELINE: &str = "`XADD` and `PUBLISH`";
+pub(crate) const SCRIPT: &str = "append script, 256 in flight";
+pub(crate) const PING: &str = "`PING`";
+const SCRIPT_ONE: &str = "append script";
 const PLAIN_TOPIC: &str = "sse-endpoint, topic, axum::serve";
 const PLAIN_EACH: &str = "sse-endpoint, flush each, axum::serve";
 
@@ -92,6 +99,47 @@ impl Entrant {
     pub(crate) fn disk() -> Vec<Self> {
         let entrant = |name, words| Self::new(name, Program::Own("disk", words), "");
         vec![entrant(PUBLISH, &["publish"]), entrant(SYNC, &["sync"])]
+    }
+
+    /// Returns two servers that share a topic in Redis, preceded by one server with a topic in
+    /// memory. The Redis server runs on the given core.
+    pub(crate) fn memory_and_redis(core: Core) -> Vec<Self> {
+        vec![
+            Self::new(OURS, SERVE, "/fanout"),
+            Self::new(OURS_REDIS, Program::OnRedis(core), "/fanout"),
+        ]
+    }
+
+    pub(crate) fn redis_and_nchan() -> Vec<Self> {
+        let ours = Program::OnRedis(Core::Server);
+        vec![
+            Self::new(OURS_REDIS, ours, "/fanout"),
+            Self::new(NCHAN_REDIS, Program::NchanOnRedis, "/fanout"),
+        ]
+    }
+
+    /// Returns the calls that are made one after another.
+    pub(crate) fn single_calls() -> Vec<Self> {
+        Self::calls(&[
+            (PUBLISH_ONE, &["publish", "1"]),
+            (PIPELINE, &["pipeline", "1"]),
+            (SCRIPT_ONE, &["script", "1"]),
+        ])
+    }
+
+    /// Returns the calls of which 256 are in flight.
+    pub(crate) fn concurrent_calls() -> Vec<Self> {
+        Self::calls(&[(PUBLISH, &["publish", "256"]), (SCRIPT, &["script", "256"])])
+    }
+
+    /// Returns `PING`, called 1,000 times per second.
+    pub(crate) fn pings() -> Vec<Self> {
+        Self::calls(&[(PING, &["ping", "1000"])])
+    }
+
+    fn calls(calls: &[(&'static str, &'static [&'static str])]) -> Vec<Self> {
+        let entrant = |(name, words)| Self::new(name, Program::RedisCalls(words), "");
+        calls.iter().copied().map(entrant).collect()
     }
 
     pub(crate) fn replays() -> Vec<Self> {

@@ -2,11 +2,11 @@
 
 use std::{fs, process::Command};
 
-use super::rig;
+use super::rig::{self, Tools};
 use crate::steps::root;
 
 /// Returns the facts that a reader needs to judge the results, one per line.
-pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
+pub(crate) fn describe(tools: Tools) -> Vec<String> {
     let processor = first_line("/proc/cpuinfo", "model name")
         .and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
         .unwrap_or_default();
@@ -45,20 +45,26 @@ pub(crate) fn describe(has_nchan: bool) -> Vec<String> {
             "actix-web",
             "actix-web-lab",
             "redb",
+            "redis",
         ]),
         format!(
             "logs are stored in `target/bench/scratch` ({})",
             file_system()
         ),
     ];
-    if has_nchan {
-        let format = "${Package} ${Version}, ";
-        let packages = ["-W", "-f", format, "nginx-core", "libnginx-mod-nchan"];
-        lines.push(
-            output("dpkg-query", &packages)
-                .trim_end_matches(',')
-                .to_owned(),
-        );
+    let nchan: &[_] = match tools.nchan {
+        true => &["nginx-core", "libnginx-mod-nchan"],
+        false => &[],
+    };
+    let redis: &[_] = match tools.redis {
+        true => &["redis-server"],
+        false => &[],
+    };
+    let packages = [nchan, redis].concat();
+    if !packages.is_empty() {
+        let query = ["-W", "-f", "${Package} ${Version}, "];
+        let versions = output("dpkg-query", &[&query[..], &packages].concat());
+        lines.push(versions.trim_end_matches(',').to_owned());
     }
     lines
 }

@@ -11,7 +11,9 @@ mod entrant;
 mod graph;
 mod machine;
 mod million;
+mod nchan;
 mod process;
+mod redis;
 mod report;
 mod results;
 mod rig;
@@ -92,6 +94,13 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
             false
         }
     };
+    let has_redis = match steps::install(&[("redis-server", "redis-server")]) {
+        Ok(()) => true,
+        Err(reason) => {
+            left_out.push(format!("topics in Redis: {reason}"));
+            false
+        }
+    };
     let has_strace = match steps::install(&[("strace", "strace")]) {
         Ok(()) => true,
         Err(reason) => {
@@ -101,11 +110,12 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
     };
     let tools = Tools {
         nchan: has_nchan,
+        redis: has_redis,
         strace: has_strace,
     };
     println!("building the rig");
     let rig = Rig::build()?;
-    results.machine = machine::describe(has_nchan);
+    results.machine = machine::describe(tools);
     results.left_out = left_out;
     let start = Instant::now();
     for scenario in scenario::all(&size) {
@@ -113,7 +123,7 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
             [] => !options.is_continued || !results.has(scenario.name),
             only => only.iter().any(|prefix| scenario.name.starts_with(prefix)),
         };
-        if !is_selected {
+        if !is_selected || scenario.needs_redis() && !tools.redis {
             continue;
         }
         println!("\n== {} ({} s)", scenario.name, start.elapsed().as_secs());

@@ -43,6 +43,15 @@ impl Spread {
         };
         Some(Self { min, median, max })
     }
+
+    /// Returns the spread of the values minus `base`.
+    pub(crate) fn minus(self, base: f64) -> Self {
+        Self {
+            min: self.min - base,
+            median: self.median - base,
+            max: self.max - base,
+        }
+    }
 }
 
 impl Results {

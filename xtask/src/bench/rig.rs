@@ -12,12 +12,31 @@ use std::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::process::{Process, free_port, wait_for};
+use super::{
+    nchan,
+    process::{Process, free_port, wait_for},
+    redis,
+};
 use crate::steps::{root, succeed};
 
-/// The cores on which the server and the load generator run.
-const SERVER: &str = "0";
-const CLIENT: &str = "1";
+/// A processor core to which programs are pinned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Core {
+    /// The core of the server that is measured.
+    Server,
+    /// The core of the load generator.
+    Client,
+}
+
+impl Core {
+    /// Returns the core as an argument of `taskset`.
+    fn list(self) -> &'static str {
+        match self {
+            Self::Server => "0",
+            Self::Client => "1",
+        }
+    }
+}
 
 /// A program in the rig, and the arguments that follow the port argument.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +44,27 @@ pub(crate) enum Program {
     Own(&'static str, &'static [&'static str]),
     /// nginx with Nchan, and a program that publishes events to Nchan.
     Nchan,
+    /// A Redis server on this core, and two `sse-endpoint` servers that share a topic in Redis.
+    OnRedis(Core),
+    /// A Redis server, two instances of nginx with Nchan that share a channel in Redis, and a
+    /// program that publishes events to one of them.
+    NchanOnRedis,
+    /// A Redis server, and the `redis-calls` program, which runs on the server's core. The words are
+    /// the call, and the number of calls in flight or per second.
+    RedisCalls(&'static [&'static str]),
+}
+
+impl Program {
+    pub(crate) fn needs_redis(self) -> bool {
+        match self {
+            Self::Own(..) | Self::Nchan => false,
+            Self::OnRedis(_) | Self::NchanOnRedis | Self::RedisCalls(_) => true,
+        }
+    }
+
+    pub(crate) fn needs_nchan(self) -> bool {
+        matches!(self, Self::Nchan | Self::NchanOnRedis)
+    }
 }
 
 /// The load to generate, serialized in the format that the load generator reads.
@@ -77,6 +117,7 @@ pub(crate) struct Outcome {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tools {
     pub(crate) nchan: bool,
+    pub(crate) redis: bool,
     pub(crate) strace: bool,
 }
 
@@ -120,13 +161,32 @@ impl Rig {
         })
     }
 
+    /// Returns the directory for logs and for files that the servers write.
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// Returns the path of one of the rig's programs.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// Returns a command that runs the program on one core and writes the output to a log named
     /// after the program.
-    fn pinned(&self, core: &str, program: &Path) -> io::Result<Command> {
-        let name = program.file_name().unwrap_or_default();
+    pub(crate) fn pinned(&self, core: Core, program: &Path) -> io::Result<Command> {
+        self.pinned_as(core, program, program.file_name().unwrap_or_default())
+    }
+
+    /// Like [`pinned`](Self::pinned), but with another name for the log.
+    pub(crate) fn pinned_as(
+        &self,
+        core: Core,
+        program: &Path,
+        name: impl AsRef<Path>,
+    ) -> io::Result<Command> {
         let log = File::create(self.scratch.join(name).with_extension("log"))?;
         let mut command = Command::new("taskset");
-        command.args(["--cpu-list", core]).arg(program);
+        command.args(["--cpu-list", core.list()]).arg(program);
         // Some programs store logs in the current directory.
         command.current_dir(&self.scratch);
         command
@@ -137,38 +197,24 @@ impl Rig {
     }
 
     pub(crate) fn start(&self, program: Program) -> io::Result<Server> {
-        let port = free_port()?;
         match program {
             Program::Own(name, words) => {
-                let mut command = self.pinned(SERVER, &self.programs.join(name))?;
+                let port = free_port()?;
+                let mut command = self.pinned(Core::Server, &self.program(name))?;
                 command.arg(port.to_string()).args(words);
                 let process = Process::alone(&mut command)?;
-                Server::wait(port, port, process, None)
+                Server::wait(vec![port], port, vec![process], None)
             }
-            Program::Nchan => {
-                let template = root().join("benches/rig/nchan/nginx.conf.in");
-                let conf = fs::read_to_string(template)?
-                    .replace("@DIRECTORY@", &self.scratch.to_string_lossy())
-                    .replace("@PORT@", &port.to_string());
-                let file = self.scratch.join("nginx.conf");
-                fs::write(&file, conf)?;
-                let mut nginx = self.pinned(SERVER, Path::new("nginx"))?;
-                nginx.arg("-c").arg(&file);
-                let nginx = Process::with_children(&mut nginx)?;
-                wait_for(port)?;
-                let control = free_port()?;
-                let publisher = self.programs.join("nchan-publisher");
-                let mut publisher = self.pinned(CLIENT, &publisher)?;
-                publisher.args([control.to_string(), port.to_string()]);
-                let publisher = Process::alone(&mut publisher)?;
-                Server::wait(port, control, nginx, Some(publisher))
-            }
+            Program::Nchan => nchan::start(self),
+            Program::OnRedis(core) => redis::start_nodes(self, core),
+            Program::NchanOnRedis => nchan::start_on_redis(self),
+            Program::RedisCalls(_) => Err(io::Error::other("`redis-calls` is not a server")),
         }
     }
 
     /// Runs the `disk` program on the server's core until it exits, and returns its output.
     pub(crate) fn run_disk(&self, words: &[&str]) -> io::Result<String> {
-        let mut command = self.pinned(SERVER, &self.programs.join("disk"))?;
+        let mut command = self.pinned(Core::Server, &self.programs.join("disk"))?;
         let output = command.args(words).stdout(Stdio::piped()).output()?;
         if !output.status.success() {
             let failed = format!("disk {}: {}", words.join(" "), output.status);
@@ -187,7 +233,7 @@ impl Rig {
     ) -> io::Result<u64> {
         let table = self.scratch.join("syscalls.txt");
         let port = free_port()?;
-        let mut strace = self.pinned(SERVER, Path::new("strace"))?;
+        let mut strace = self.pinned(Core::Server, Path::new("strace"))?;
         // With `-o`, strace ignores SIGTERM by default. With `--interruptible=waiting`, a SIGTERM
         // also terminates the server, and strace then writes its table.
         strace.args([
@@ -201,7 +247,7 @@ impl Rig {
         strace.arg(&table).arg(self.programs.join(name));
         strace.arg(port.to_string()).args(words);
         let strace = Process::with_children(&mut strace)?;
-        let server = Server::wait(port, port, strace, None)?;
+        let server = Server::wait(vec![port], port, vec![strace], None)?;
         self.load(&server, path, streams, &Load::Open)?;
         drop(server);
         let table = fs::read_to_string(table)?;
@@ -233,49 +279,50 @@ impl Rig {
     ) -> io::Result<Outcome> {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let plan = serde_json::json!({
-            "address": at(server.port),
+            "addresses": server.ports.iter().copied().map(at).collect::<Vec<_>>(),
             "control": at(server.control),
-            "pid": server.process.id(),
+            "pids": server.processes.iter().map(Process::id).collect::<Vec<_>>(),
             "path": path,
             "streams": streams,
             "load": load,
         });
         let mut command = Command::new("taskset");
-        command.args(["--cpu-list", CLIENT]);
-        command
-            .arg(self.programs.join("loadgen"))
-            .arg(plan.to_string());
+        command.args(["--cpu-list", Core::Client.list()]);
+        command.arg(self.program("loadgen")).arg(plan.to_string());
         let output = command.stderr(Stdio::inherit()).output()?;
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 }
 
-/// A running server, which is stopped when this value is dropped.
+/// One or more running servers, which are stopped when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    port: u16,
+    /// The ports that serve the streams, one per server.
+    ports: Vec<u16>,
     /// The port that serves `/rate`, which sets the publishing rate.
     control: u16,
-    /// Declared before `process`, because fields are dropped in the order of declaration and the
+    /// Declared before `processes`, because fields are dropped in the order of declaration and the
     /// publisher must be stopped before nginx.
     _publisher: Option<Process>,
-    process: Process,
+    /// The processes whose CPU time and memory are measured. They are stopped in this order.
+    processes: Vec<Process>,
 }
 
 impl Server {
-    fn wait(
-        port: u16,
+    pub(crate) fn wait(
+        ports: Vec<u16>,
         control: u16,
-        process: Process,
+        processes: Vec<Process>,
         publisher: Option<Process>,
     ) -> io::Result<Self> {
-        wait_for(port)?;
-        wait_for(control)?;
+        for port in ports.iter().chain([&control]) {
+            wait_for(*port)?;
+        }
         Ok(Self {
-            port,
+            ports,
             control,
             _publisher: publisher,
-            process,
+            processes,
         })
     }
 }

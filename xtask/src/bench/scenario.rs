@@ -6,8 +6,9 @@ use std::io;
 use super::{
     builds,
     entrant::{ACTIX, BY_HAND, Entrant, FLOOR, FROM_MEMORY, NCHAN, OURS, OURS_LOG, PLAIN},
+    redis,
     results::{Measured, Sample, Spread},
-    rig::{Load, Outcome, Program, Rig, Tools},
+    rig::{Core, Load, Outcome, Program, Rig, Tools},
     search,
 };
 
@@ -74,6 +75,8 @@ enum Kind {
     Replay,
     /// Runs the `disk` program instead of a server.
     Disk,
+    /// Runs the `redis-calls` program instead of a server.
+    RedisCalls,
     /// Compiles programs instead of starting servers.
     Builds,
 }
@@ -178,6 +181,7 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
         scenario("publish", 0, Kind::Disk, Entrant::disk(), turns),
         scenario("replay", 1, Kind::Replay, Entrant::replays(), turns),
     ];
+    all.extend(redis(size));
     if size.is_full {
         all.push(scenario(
             "most-10k",
@@ -202,7 +206,64 @@ pub(crate) fn all(size: &Size) -> Vec<Scenario> {
     all
 }
 
+/// Returns the scenarios that measure topics in Redis, or the calls that publish to them.
+fn redis(size: &Size) -> [Scenario; 5] {
+    let fan_out = |rate| Load::FanOut {
+        rate,
+        warm_up: 0.7,
+        seconds: size.seconds,
+    };
+    let scenario = |name, streams, kind, entrants| Scenario {
+        name,
+        streams,
+        kind,
+        entrants,
+        turns: size.turns,
+    };
+    [
+        Scenario {
+            turns: 1,
+            ..scenario(
+                "redis-most-1k",
+                1_000,
+                Kind::Search,
+                Entrant::memory_and_redis(Core::Server),
+            )
+        },
+        scenario(
+            "redis-publish-1",
+            0,
+            Kind::RedisCalls,
+            Entrant::single_calls(),
+        ),
+        scenario(
+            "redis-publish-256",
+            0,
+            Kind::RedisCalls,
+            Entrant::concurrent_calls(),
+        ),
+        scenario(
+            "redis-latency",
+            1,
+            Kind::Load(fan_out(1_000)),
+            [Entrant::memory_and_redis(Core::Client), Entrant::pings()].concat(),
+        ),
+        scenario(
+            "redis-fan-1k",
+            1_000,
+            Kind::Load(fan_out(50)),
+            Entrant::redis_and_nchan(),
+        ),
+    ]
+}
+
 impl Scenario {
+    /// Returns whether the scenario compares programs that need Redis.
+    pub(crate) fn needs_redis(&self) -> bool {
+        let mut programs = self.entrants.iter().map(|entrant| entrant.program);
+        programs.any(Program::needs_redis)
+    }
+
     /// Runs every program's turns. Reports a turn as failed and continues if a program fails twice
     /// in that turn.
     pub(crate) fn measure(
@@ -218,7 +279,7 @@ impl Scenario {
         let mut failed = Vec::new();
         for turn in 1..=self.turns {
             for entrant in &self.entrants {
-                if entrant.name == NCHAN && !tools.nchan {
+                if entrant.program.needs_nchan() && !tools.nchan {
                     continue;
                 }
                 let sample = self.sample(rig, size, entrant, tools);
@@ -249,13 +310,18 @@ impl Scenario {
         match self.kind {
             Kind::Replay => return replay(rig, entrant),
             Kind::Disk => return disk(rig, size, entrant),
-            Kind::Load(_) | Kind::Search | Kind::Builds => {}
+            Kind::Load(_) | Kind::Search | Kind::RedisCalls | Kind::Builds => {}
+        }
+        if let Program::RedisCalls(words) = entrant.program {
+            return redis::measure_calls(rig, words, size.seconds);
         }
         let server = rig.start(entrant.program)?;
         let load = match &self.kind {
             Kind::Load(load) => load,
             Kind::Search => return search::most(rig, &server, entrant.path, self.streams, size),
-            Kind::Replay | Kind::Disk | Kind::Builds => return Ok(Sample::new()),
+            Kind::Replay | Kind::Disk | Kind::RedisCalls | Kind::Builds => {
+                return Ok(Sample::new());
+            }
         };
         let mut path = entrant.path.to_owned();
         if let Load::Burst { .. } = load {

@@ -83,9 +83,9 @@ impl Clients {
         }
     }
 
-    /// Opens streams until `count` are open, and waits for their response heads. Returns how long
-    /// this took.
-    pub(crate) fn open(&mut self, count: usize, address: SocketAddr, path: &str) -> Duration {
+    /// Opens streams on these addresses in turn until `count` are open, and waits for their response
+    /// heads. Returns how long this took.
+    pub(crate) fn open(&mut self, count: usize, addresses: &[SocketAddr], path: &str) -> Duration {
         let start = Instant::now();
         let before = self.clients.len();
         let answered = |clients: &Self| {
@@ -97,6 +97,7 @@ impl Clients {
                 break;
             }
             if open < count && open < self.totals.ready + UNANSWERED {
+                let address = addresses[open % addresses.len()];
                 self.connect(address);
                 self.ask(open, address, path);
             } else {

@@ -3,7 +3,7 @@
 //! and prints an [`Outcome`] as JSON.
 //!
 //! ```sh
-//! loadgen '{"address":"127.0.0.1:3000","control":"127.0.0.1:3000","pid":4711,"path":"/fanout","streams":1000,
+//! loadgen '{"addresses":["127.0.0.1:3000"],"control":"127.0.0.1:3000","pids":[4711],"path":"/fanout","streams":1000,
 //!           "load":{"fan-out":{"rate":50,"warm_up":1.0,"seconds":4.0}}}'
 //! ```
 //!
@@ -32,11 +32,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[derive(serde::Deserialize)]
 struct Plan {
-    address: SocketAddr,
+    /// The addresses of the servers. The streams are distributed over them in turn.
+    addresses: Vec<SocketAddr>,
     /// The address that serves `/rate` and `/stats`.
     control: SocketAddr,
-    /// The server's process ID.
-    pid: u32,
+    /// The process IDs of the servers, and of any other processes whose CPU time and memory are
+    /// counted.
+    pids: Vec<u32>,
     path: String,
     streams: usize,
     load: Load,
@@ -79,7 +81,7 @@ struct Outcome {
     /// The size of the responses in bytes, including the chunk framing.
     bytes: u64,
     seconds: f64,
-    /// The server's CPU time during the measurement, in microseconds.
+    /// The CPU time of all servers during the measurement, in microseconds.
     cpu_us: f64,
     p50_us: f64,
     p99_us: f64,
@@ -123,8 +125,8 @@ struct Measured {
 impl Measured {
     fn start(plan: &Plan, totals: &Totals) -> Self {
         Self {
-            server: process::cpu(plan.pid),
-            own: process::cpu(std::process::id()),
+            server: process::cpu(&plan.pids),
+            own: process::cpu(&[std::process::id()]),
             events: totals.events,
             bytes: totals.bytes,
             start: Instant::now(),
@@ -133,8 +135,8 @@ impl Measured {
 
     fn end(self, plan: &Plan, totals: &Totals, outcome: &mut Outcome) {
         outcome.seconds = self.start.elapsed().as_secs_f64();
-        outcome.cpu_us = (process::cpu(plan.pid) - self.server) as f64 / 1e3;
-        let own = process::cpu(std::process::id()) - self.own;
+        outcome.cpu_us = (process::cpu(&plan.pids) - self.server) as f64 / 1e3;
+        let own = process::cpu(&[std::process::id()]) - self.own;
         outcome.own_core = own as f64 / 1e9 / outcome.seconds;
         outcome.events = totals.events - self.events;
         outcome.bytes = totals.bytes - self.bytes;
@@ -192,21 +194,26 @@ impl Plan {
         outcome
     }
 
+    /// Returns the address of the server that serves this stream.
+    fn address(&self, stream: usize) -> SocketAddr {
+        self.addresses[stream % self.addresses.len()]
+    }
+
     fn open(&self, clients: &mut Clients, outcome: &mut Outcome) {
-        let took = clients.open(self.streams, self.address, &self.path);
+        let took = clients.open(self.streams, &self.addresses, &self.path);
         outcome.opened_per_second = self.streams as f64 / took.as_secs_f64();
         // Wait so that the server has finished opening the streams before the measurement starts.
         clients.poll_for(Duration::from_millis(300));
     }
 
     fn burst(&self, clients: &mut Clients, seconds: f64, outcome: &mut Outcome) {
-        for _ in 0..self.streams {
-            clients.connect(self.address);
+        for index in 0..self.streams {
+            clients.connect(self.address(index));
         }
         let measured = Measured::start(self, &clients.totals);
         let limit = Instant::now() + Duration::from_secs_f64(seconds);
         for index in 0..clients.len() {
-            clients.ask(index, self.address, &self.path);
+            clients.ask(index, self.address(index), &self.path);
         }
         while clients.totals.ended < clients.len() && Instant::now() < limit {
             clients.poll(Duration::from_millis(50));
@@ -219,7 +226,7 @@ impl Plan {
     }
 
     fn burst_over_http2(&self, totals: &mut Totals, seconds: f64, outcome: &mut Outcome) {
-        let connection = match Http2::connect(self.address) {
+        let connection = match Http2::connect(self.address(0)) {
             Ok(connection) => connection,
             Err(error) => return totals.errors.push(format!("connect: {error}")),
         };
@@ -235,8 +242,8 @@ impl Plan {
         // This scenario records one latency per stream, so do not sample the latencies of events.
         clients.totals.sample_every = None;
         let measured = Measured::start(self, &clients.totals);
-        for _ in 0..self.streams {
-            match clients.first_event(self.address, &self.path) {
+        for index in 0..self.streams {
+            match clients.first_event(self.address(index), &self.path) {
                 Ok(took) => clients.totals.latency.add(took.as_nanos() as u64),
                 Err(error) => return clients.totals.errors.push(format!("open: {error}")),
             }
@@ -297,12 +304,12 @@ impl Plan {
     }
 
     fn idle(&self, clients: &mut Clients, steps: &[usize], outcome: &mut Outcome) {
-        outcome.resident.push((0, process::resident(self.pid)));
+        outcome.resident.push((0, process::resident(&self.pids)));
         let mut opening = Duration::ZERO;
         for step in steps.iter().chain([&self.streams]) {
-            opening += clients.open(*step, self.address, &self.path);
+            opening += clients.open(*step, &self.addresses, &self.path);
             clients.poll_for(Duration::from_millis(400));
-            let resident = process::resident(self.pid);
+            let resident = process::resident(&self.pids);
             outcome.resident.push((*step, resident));
         }
         outcome.opened_per_second = self.streams as f64 / opening.as_secs_f64();

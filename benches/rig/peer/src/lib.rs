@@ -192,3 +192,10 @@ pub fn port() -> u16 {
 pub fn has_flag(word: &str) -> bool {
     env::args().skip(2).any(|argument| argument == word)
 }
+
+/// Returns the argument that follows `word` among the arguments after the port.
+pub fn value_of(word: &str) -> Option<String> {
+    let mut arguments = env::args().skip(2);
+    arguments.find(|argument| argument == word)?;
+    arguments.next()
+}

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `plain` | the server calls `axum::serve` instead |
 //! | `log` | the topic of `/fanout` is stored in the file `fan-out.redb` |
+//! | `redis URL` | the topic of `/fanout` is stored in Redis |
 //! | `replay` | the file `replay.redb` contains the topic of `/replay` |
 
 use std::{fs, sync::Arc, time::Duration};
@@ -15,6 +16,7 @@ use axum::{
 };
 use peer::{Burst, Open, Rate, Tick};
 use sse_log::Log;
+use sse_redis::Redis;
 use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
 use tokio::{net::TcpListener, sync::OnceCell};
 
@@ -109,16 +111,21 @@ async fn main() -> std::io::Result<()> {
         true => Some(Log::open("replay.redb").await.expect("a log")),
         false => None,
     };
-    let is_stored = peer::has_flag("log");
+    let redis = peer::value_of("redis");
+    let is_stored = peer::has_flag("log") || redis.is_some();
     let topics = Topics {
-        live: match is_stored {
-            true => {
+        live: match redis {
+            Some(url) => {
+                let redis = Redis::open(&*url).await.expect("a Redis server");
+                Topic::open(&redis, "ticks").await.expect("a topic")
+            }
+            None if is_stored => {
                 // The file may not exist.
                 let _ = fs::remove_file("fan-out.redb");
                 let log = Log::open("fan-out.redb").await.expect("a log");
                 Topic::open(&log, "ticks").await.expect("a topic")
             }
-            false => Topic::in_memory(1024),
+            None => Topic::in_memory(1024),
         },
         held: Held(Topic::in_memory(10_000)),
         stored: Stored(replayed, Arc::default()),
@@ -135,7 +142,11 @@ async fn main() -> std::io::Result<()> {
         tokio::spawn(peer::publish_concurrently(move |seq| {
             let (live, tick) = (live.clone(), Tick::new(seq));
             async move {
-                live.publish(&tick).await.expect("an open topic");
+                // An event that is not stored is counted as not delivered. If the server is
+                // overloaded, Redis may not confirm an event in time.
+                if let Err(error) = live.publish(&tick).await {
+                    eprintln!("failed to publish: {error}");
+                }
             }
         }));
     } else {
