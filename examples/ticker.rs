@@ -10,8 +10,8 @@
 //! ```
 //!
 //! With Redis, every server publishes the prices, but each price is stored only once, because all
-//! servers give it the same key. `cargo xtask cluster` runs two servers, and shows what happens if one
-//! of them is killed.
+//! servers give it the same key. `cargo xtask cluster` runs two servers and prints how to kill one
+//! of them.
 #![allow(clippy::print_stdout, reason = "an example prints its address")]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -154,7 +154,7 @@ fn now() -> u64 {
     })
 }
 
-/// Publishes a price at every tick of the clock.
+/// Publishes one price per tick of the clock.
 async fn trade(market: Hub<Price>) {
     let mut tick = now() / TICK;
     loop {
@@ -169,9 +169,10 @@ async fn trade(market: Hub<Price>) {
 
 /// Publishes the price of this tick, which moves one of the symbols by a random amount.
 ///
-/// The number of the tick is the key of the price. If several servers publish the same tick, only the
-/// first price is stored, so the prices continue without a duplicate while any of the servers runs.
-/// The servers' clocks may differ, as long as the topic still holds the prices of the slowest clock.
+/// The tick's number is the price's key. If several servers publish the same tick, only the first
+/// price is stored, so the prices continue without duplicates as long as one server is running. The
+/// servers' clocks may differ, provided that the topic still holds the price of a tick when the
+/// server with the slowest clock publishes this tick.
 async fn publish_tick(market: &Hub<Price>, tick: u64) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(tick);
     let (symbol, initial) = SYMBOLS[random.usize(..SYMBOLS.len())];
@@ -194,7 +195,7 @@ async fn publish_tick(market: &Hub<Price>, tick: u64) -> Result<(), String> {
 /// Returns the newest price in the topic.
 async fn newest(topic: &Topic<Price>) -> Option<Price> {
     let mut held = topic.subscribe(Start::Latest(1));
-    // If there is no price yet, `recv` would wait, so limit its time to zero.
+    // If there is no price yet, `recv` would wait, so use a timeout of zero.
     match timeout(Duration::ZERO, held.recv()).await {
         Ok(Some(Ok(newest))) => Some((*newest).clone()),
         _ => None,

@@ -1,6 +1,6 @@
-//! Starts the programs of a cluster on this machine: Redis, Sentinel, HAProxy, and the examples
-//! that share a store. The program `cluster` lets a person watch what happens if one of them is
-//! killed, and the tests of `interop` and `examples` use the same programs.
+//! Starts the programs of a cluster on this machine: Redis, Sentinel, HAProxy, and examples that
+//! share a store. The binary `cluster` lets a person kill any of these programs and watch the
+//! effect. The tests in `interop` and `examples` use this crate as well.
 
 mod ports;
 mod process;

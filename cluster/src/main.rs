@@ -1,6 +1,7 @@
 //! Runs two servers of `ticker` and two of `chat`, with HAProxy in front of each pair. The servers
-//! share a Redis server, which has a replica and three sentinels. Prints how to kill each process,
-//! and starts a killed process again after five seconds. `cargo xtask cluster` runs this program.
+//! share a Redis server, which has a replica and three sentinels. Prints the command that kills
+//! each process, and restarts a killed process after five seconds. `cargo xtask cluster` runs this
+//! program.
 #![allow(clippy::print_stdout, reason = "the program reports what happens")]
 
 mod member;
@@ -17,18 +18,18 @@ use tokio::{
     time::sleep,
 };
 
-// Descriptions of the effects that a person sees if a process is killed.
-const REDIS: &str = "If you kill the master (redis 1 at first), the prices stop for two to four seconds, \
-    until the sentinels have promoted the replica. If you kill the replica, the pages do not notice";
+// Descriptions of the visible effects of killing a process.
+const REDIS: &str = "If you kill the master (initially redis 1), the prices stop for two to four seconds, \
+    until the sentinels have promoted the replica. If you kill the replica, the pages are not affected";
 const SENTINEL: &str =
-    "The pages do not notice, because two sentinels suffice to promote a replica";
+    "The pages are not affected, because two sentinels suffice to promote a replica";
 const TICKER: &str =
-    "The pages that show its name reconnect to the other server, and lose no price";
+    "The pages that show this server's name reconnect to the other server without losing a price";
 const CHAT: &str = "The pages reconnect to the other server. An answer that the killed server was writing \
     ends with a message after about ten seconds";
-const HAPROXY: &str = "The pages reconnect once it is running again";
+const HAPROXY: &str = "The pages reconnect once HAProxy is running again";
 
-/// Becomes `true` when the program has to stop.
+/// Becomes `true` when the program must stop.
 type Stop = watch::Receiver<bool>;
 
 #[tokio::main]
@@ -42,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         () = stopped(stop.clone()) => Ok(()),
     };
     // The directory can be removed only after all processes have exited. If one of the programs did
-    // not start, the members that did are killed when the set is dropped.
+    // not start, `shutdown` drops the other members, which kills their processes.
     if started.is_ok() {
         members.join_all().await;
     } else {
@@ -52,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     started
 }
 
-/// Returns a receiver that is notified by Ctrl-C and by SIGTERM.
+/// Returns a receiver that is notified on Ctrl-C and on SIGTERM.
 fn stop() -> io::Result<Stop> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -145,7 +146,7 @@ async fn start(
     println!("  chat    http://127.0.0.1:{chat}");
     println!(
         "\nKill any of these processes in another terminal, and watch the pages. A killed process is \
-         started again after {} s:\n",
+         restarted after {} s:\n",
         member::PAUSE.as_secs()
     );
     let mut effect = "";

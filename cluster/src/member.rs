@@ -1,4 +1,4 @@
-//! [`Member`]: a process that is started again after it has been killed.
+//! [`Member`]: a process that is restarted after it has been killed.
 
 use std::{
     sync::LazyLock,
@@ -10,24 +10,25 @@ use tokio::time::sleep;
 
 use crate::{Stop, stopped};
 
-/// The time after which a killed process is started again. The sentinels need about two seconds to
-/// promote a replica.
+/// The time after which a killed process is restarted. It is long enough for a failover, because
+/// the sentinels need about two seconds to promote a replica.
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Member {
     pub(crate) process: Process,
-    /// A description of the effect that a person sees if the process is killed.
+    /// A description of the visible effect of killing the process.
     pub(crate) effect: &'static str,
 }
 
 impl Member {
-    /// Returns the command that kills the process, and the name of the program.
+    /// Returns the command that kills the process, followed by the name of the program as a
+    /// comment.
     pub(crate) fn command(&self) -> String {
         let id = self.process.id().unwrap_or_default();
         format!("kill -9 {id:<8} # {}", self.process.program().name())
     }
 
-    /// Starts the process again whenever it exits. Kills it when the cluster is stopped.
+    /// Restarts the process whenever it exits. Kills the process when the cluster is stopped.
     pub(crate) async fn supervise(mut self, stop: Stop) {
         let name = self.process.program().name().to_owned();
         loop {
@@ -35,7 +36,7 @@ impl Member {
                 status = self.process.exited() => {
                     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
                     let pause = PAUSE.as_secs();
-                    report(&format!("{name} has exited ({status}) and is started again in {pause} s"));
+                    report(&format!("{name} has exited ({status}); restarting it in {pause} s"));
                 }
                 () = stopped(stop.clone()) => break,
             }

@@ -1,12 +1,12 @@
-//! [`free_ports`]: the ports that the programs listen on.
+//! [`free_ports`]: chooses the ports on which the programs listen.
 
 use std::{io, net::TcpListener};
 
-/// Returns different ports on which no process listens.
+/// Returns distinct ports on which no process listens.
 ///
 /// The ports are below the range from which the kernel chooses the ports of outgoing connections.
 /// Otherwise, a connection could take the port of a program that was killed, and the program could
-/// not be started again.
+/// not be restarted.
 ///
 /// # Errors
 ///

@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{Program, StartError};
 
-/// The time after which a program that does not respond counts as broken. This is much longer than
+/// The time within which a program must respond after it has been started. This is much longer than
 /// any of the programs takes to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -59,7 +59,7 @@ impl Process {
     ///
     /// # Cancel safety
     ///
-    /// The method can be called again if the future is dropped.
+    /// If the future is dropped, this method can be called again without losing the exit status.
     pub async fn exited(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }

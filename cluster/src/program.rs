@@ -17,13 +17,13 @@ use crate::request;
 /// The configuration from the "Running it in production" page.
 const HAPROXY: &str = include_str!("../../sse-runtime/docs/proxies/haproxy.cfg");
 
-/// The name under which the sentinels know the master.
+/// The master's name in the sentinels' configuration.
 const MASTER: &str = "main";
 
 /// The file name of the socket on which HAProxy reports the state of its servers.
 pub(crate) const SOCKET: &str = "socket";
 
-/// Determines to which server HAProxy sends a new stream.
+/// Selects the server to which HAProxy sends a new stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Balance {
     /// The server with the fewest streams.
@@ -60,8 +60,9 @@ enum Protocol {
 }
 
 impl Program {
-    /// A Redis server that appends its data to a file every second, in a subdirectory of
-    /// `directory`. If `master` is `Some`, the server is a replica of the server on that port.
+    /// Creates a Redis server whose append-only file is synced every second. Its files are stored
+    /// in a subdirectory of `directory`. If `master` is `Some`, the server is a replica of the
+    /// server on that port.
     ///
     /// # Errors
     ///
@@ -73,13 +74,14 @@ impl Program {
         if let Some(master) = master {
             config += &format!("replicaof 127.0.0.1 {master}\n");
         }
-        // The server is configured through a file, because the sentinels change its role, and the
-        // server writes its new role to the file.
+        // Configure the server with a file, because the sentinels change the server's role, and the
+        // server stores its new role in this file.
         Self::redis_server(name, directory, port, &config, &[])
     }
 
-    /// A sentinel that monitors a master and replaces it if it does not respond for a second. Two
-    /// sentinels must agree. Files are stored in a subdirectory of `directory`.
+    /// Creates a sentinel that monitors the master on the port `master`. If two sentinels agree
+    /// that the master has not responded for a second, a replica replaces it. The sentinel's files
+    /// are stored in a subdirectory of `directory`.
     ///
     /// # Errors
     ///
@@ -112,8 +114,8 @@ impl Program {
         })
     }
 
-    /// HAProxy in front of two servers, with the configuration from the docs. Files are stored in a
-    /// subdirectory of `directory`.
+    /// Creates an HAProxy in front of two servers, with the configuration from the docs. Its files
+    /// are stored in a subdirectory of `directory`.
     ///
     /// # Errors
     ///
@@ -121,8 +123,8 @@ impl Program {
     ///
     /// # Panics
     ///
-    /// Panics if the configuration in the docs has changed, and this function does not find the
-    /// lines that it replaces.
+    /// Panics if the configuration in the docs no longer contains one of the lines that this
+    /// function replaces.
     pub fn haproxy(
         name: &str,
         directory: &Path,
@@ -163,8 +165,9 @@ impl Program {
         })
     }
 
-    /// An example whose page shows `server` as the name of the server. The example must have been
-    /// built. Its output is stored in a subdirectory of `directory`.
+    /// Creates a server of an example. The example's page shows `server` as the name of the server.
+    /// The example must have been built in debug mode. Its output is stored in a subdirectory of
+    /// `directory`.
     ///
     /// # Errors
     ///

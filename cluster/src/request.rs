@@ -14,8 +14,8 @@ use crate::program::SOCKET;
 /// The time after which a request fails.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Sends a command to a Redis server or a sentinel, and returns the beginning of the response as it
-/// was received. The server sends a short response at once.
+/// Sends a command to a Redis server or a sentinel, and returns the bytes from the first read of
+/// the response, up to 1 KiB. A short response arrives in a single read.
 pub(crate) async fn redis(port: u16, command: &str) -> io::Result<String> {
     let request = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
@@ -46,7 +46,8 @@ pub async fn master_port(sentinel: u16) -> io::Result<u16> {
     port.ok_or_else(|| io::Error::other("the sentinel does not know the master"))
 }
 
-/// Returns whether a sentinel knows a replica and enough other sentinels to replace the master.
+/// Returns whether a sentinel knows both the replica and the other two sentinels, so that it can
+/// replace the master.
 ///
 /// # Cancel safety
 ///
@@ -58,8 +59,8 @@ pub async fn is_ready_to_fail_over(sentinel: u16) -> bool {
         && replicas.is_ok_and(|response| response.starts_with("*1\r\n"))
 }
 
-/// Returns the names of the servers (`a` and `b`) to which HAProxy sends no requests, because they
-/// failed the health check. `directory` is HAProxy's working directory.
+/// Returns the names (`a` or `b`) of the servers to which HAProxy sends no requests, because they
+/// have failed the health check. `directory` is HAProxy's working directory.
 ///
 /// # Errors
 ///

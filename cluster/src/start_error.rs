@@ -7,7 +7,7 @@ use std::io;
 #[non_exhaustive]
 pub enum StartError {
     /// The program could not be executed.
-    #[error("failed to execute {name}; is it installed?")]
+    #[error("failed to execute {name}; check that it is installed")]
     NotExecuted {
         /// The name of the program.
         name: String,

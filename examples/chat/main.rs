@@ -405,8 +405,8 @@ impl App {
 /// limit, a log would grow forever.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Creates the hub of the answers. In memory, an answer stays readable for five minutes after it has
-/// ended, which is the default for `idle`.
+/// Creates the hub for the answers. If answers are held in memory, each of them stays readable for
+/// five minutes after it has ended, which is the default of `idle`.
 fn answers(node: &Node) -> Hub<Piece> {
     let answers = Hub::builder(|| Topic::builder().keep(HELD).keep_for(KEPT_FOR));
     node.hub(answers, "answers")

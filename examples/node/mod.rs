@@ -48,7 +48,7 @@ impl Node {
         })
     }
 
-    /// Creates a hub whose topics are in the store.
+    /// Creates a hub that keeps its topics in the store.
     pub(crate) fn hub<T>(&self, hub: HubBuilder<T>, prefix: &str) -> Hub<T>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -60,8 +60,8 @@ impl Node {
         }
     }
 
-    /// Returns whether a load balancer should send new clients to this node. While Redis does not
-    /// respond, it should send them to a node that can still reach it.
+    /// Returns whether a load balancer should send new clients to this node. While this node cannot
+    /// reach Redis, the load balancer should choose a node that can.
     pub(crate) fn is_healthy(&self) -> bool {
         match &self.store {
             Store::Redis(redis) => redis.is_healthy(),

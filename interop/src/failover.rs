@@ -1,6 +1,6 @@
-//! Tests clients of two `ticker` servers after HAProxy. The servers share a Redis server. They are
-//! killed and restarted, first in turn and then both at once. Each client must receive every price
-//! exactly once and in order.
+//! Tests clients that read from two `ticker` servers through HAProxy. The servers share a Redis
+//! server. They are killed and restarted, first in turn and then both at once. Each client must
+//! receive every price exactly once and in order.
 
 use std::{
     collections::BTreeSet,
@@ -113,7 +113,7 @@ pub(crate) async fn test(programs: &Programs, scripts: &str) -> Result<Table, St
     Ok(table)
 }
 
-/// A client, and the events that it has received.
+/// A client and the events that it has received.
 struct Reader {
     column: Column,
     client: Client,
@@ -159,8 +159,8 @@ impl Reader {
     }
 }
 
-/// Checks that a client has received all prices since its first one, no gap, and the names of both
-/// servers.
+/// Checks that a client has received all prices since its first one, has not received a gap, and
+/// has been connected to both servers.
 fn check(events: &[Received], all: &[Price]) -> Result<(), String> {
     let (names, prices): (Vec<_>, Vec<_>) = events.iter().partition(|event| event.name == "server");
     let prices = prices.into_iter().map(|event| {
@@ -184,7 +184,7 @@ fn check(events: &[Received], all: &[Price]) -> Result<(), String> {
     }
 }
 
-/// Two servers after HAProxy, and a publisher and a reader that use Redis directly.
+/// HAProxy with two servers, and a publisher and a reader that use Redis directly.
 struct Servers {
     haproxy: Process,
     nodes: [Process; 2],
@@ -224,18 +224,18 @@ impl Servers {
         format!("http://127.0.0.1:{}", self.haproxy.program().port())
     }
 
-    /// Kills a server, and starts it again once the clients have had time to reconnect.
+    /// Kills a server, and restarts it once the clients have had time to reconnect.
     async fn kill_one(&mut self, node: usize) -> Result<(), String> {
         self.nodes[node].kill().await.map_err(to_text)?;
         self.wait_for_haproxy(|down| !down.is_empty()).await?;
-        // The clients wait for the second that `retry` specifies before they reconnect.
+        // The clients wait for one second before they reconnect, as specified by `retry`.
         sleep(Duration::from_millis(1_500)).await;
         self.nodes[node].restart().await.map_err(to_text)?;
         self.wait_for_haproxy(<[String]>::is_empty).await
     }
 
-    /// Kills both servers, and starts them again once the clients have tried to reconnect. Without a
-    /// running server, HAProxy has to respond in such a way that browsers go on reconnecting.
+    /// Kills both servers, and restarts them once the clients have tried to reconnect. While no
+    /// server is running, HAProxy must respond in such a way that browsers keep reconnecting.
     async fn kill_both(&mut self) -> Result<(), String> {
         for node in &mut self.nodes {
             node.kill().await.map_err(to_text)?;
@@ -276,7 +276,7 @@ impl Servers {
         numbers.pop();
         let expected: Vec<_> = (1..).take(numbers.len()).collect();
         same("stored prices", &numbers, &expected)?;
-        // Both servers publish a price at the same times, and only one of the two prices is stored.
+        // Both servers publish a price at each tick, and only one of the two prices is stored.
         let mut times = BTreeSet::new();
         let mut of_servers = all.iter().filter(|price| price.number().is_none());
         match of_servers.find(|price| !times.insert(price.at)) {

@@ -68,14 +68,15 @@ impl RedisBuilder {
     }
 
     /// Sets the time after which a [run](sse_runtime::Hub::spawn) is lost if the server that is
-    /// executing it does not respond. The default is 10 seconds. Another server then ends the run or,
-    /// with [`spawn_or_resume`](sse_runtime::Hub::spawn_or_resume), continues it. All servers that
-    /// share topics must use the same time.
+    /// executing it does not renew its lease. The default is 10 seconds. Another server then ends
+    /// the run or, with [`spawn_or_resume`](sse_runtime::Hub::spawn_or_resume), continues it. All
+    /// servers that share topics must use the same value.
     ///
-    /// A server may need 2 seconds to reconnect to Redis, so a time below 5 seconds may end runs whose
-    /// servers are healthy. A server checks for lost runs every quarter of this time. It considers a run lost only after
-    /// its own connection to Redis has existed for this time, so that runs survive an outage of
-    /// Redis.
+    /// A server may take 2 seconds to reconnect to Redis, so a value below 5 seconds may end runs
+    /// whose servers are healthy. Each server checks for lost runs at intervals of at most a
+    /// quarter of this time. It considers a run lost only if, for at least this time, the server
+    /// itself has been connected to Redis and Redis has accepted writes. Runs therefore survive an
+    /// outage of Redis.
     ///
     /// # Panics
     ///
@@ -103,9 +104,10 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the user and the password for the sentinels, if they require them. The user and the
-    /// password in the URL are those of the master. If `user` is `None`, the sentinels'
-    /// `requirepass` applies. If the URL contains no sentinels, this setting has no effect.
+    /// Sets the user and the password for the sentinels. By default, the crate does not
+    /// authenticate with the sentinels, because the user and the password in the URL are those of
+    /// the master. If `user` is `None`, the password is the one that the sentinels set with
+    /// `requirepass`. This setting has no effect unless the URL contains sentinels.
     ///
     /// ```no_run
     /// # async fn open() -> Result<(), sse_redis::RedisError> {
@@ -120,8 +122,9 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the root certificate with which the certificates of the server and of the sentinels are
-    /// verified, in PEM format. By default, the operating system's root certificates are used.
+    /// Sets the root certificate, in PEM format, that verifies the certificates of the server and
+    /// of the sentinels. By default, the operating system's root certificates are used. If the
+    /// certificate is not valid, [`open`](Self::open) returns [`RedisError::InvalidCertificate`].
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {

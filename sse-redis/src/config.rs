@@ -99,8 +99,8 @@ impl Config {
         Ok(server)
     }
 
-    /// Waits until the sentinels name another server than `address` as the master, and returns the
-    /// reason for which the connections to `address` must be closed.
+    /// Waits until the sentinels name a server other than `address` as the master, and returns the
+    /// reason why the connections to `address` must be closed. Never completes without sentinels.
     pub(crate) async fn replaced(&self, address: &str) -> String {
         match &self.location {
             Location::Server(_) => std::future::pending().await,
@@ -136,17 +136,18 @@ impl Config {
         format!("{}keys:{topic}", self.prefix)
     }
 
-    /// Returns the key of the run that publishes to a topic.
+    /// Returns the key that contains the owner of the run that publishes to a topic.
     pub(crate) fn run(&self, topic: &str) -> String {
         format!("{}run:{topic}", self.prefix)
     }
 
-    /// Returns the key of the expiry times of all leases.
+    /// Returns the key that contains the expiry times of all leases.
     pub(crate) fn leases(&self) -> String {
         format!("{}leases", self.prefix)
     }
 
-    /// Returns the key of the members of a presence, whose changes are stored as this topic.
+    /// Returns the key that contains the members of a presence. `topic` is the topic that contains
+    /// the presence's changes.
     pub(crate) fn members(&self, topic: &str) -> String {
         format!("{}members:{topic}", self.prefix)
     }

@@ -33,8 +33,8 @@ pub(crate) struct Opened {
     pub(crate) messages: PubSubStream,
 }
 
-/// Opens the connections, and checks the server's version and role. If the sentinels name another
-/// server in the meantime, connects to that server instead.
+/// Opens the connections, and checks the server's version and role. If the sentinels name a
+/// different master in the meantime, connects to that server instead.
 pub(crate) async fn connect(config: &Config) -> Result<Opened, RedisError> {
     in_time(config, async {
         loop {

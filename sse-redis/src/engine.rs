@@ -98,7 +98,8 @@ impl RedisEngine {
             .append_on(&mut appends, &connections, topic, record, keep, owner)
             .await?;
         let waiting = self.wait_for_replicas(&mut appends, &connections, topic);
-        // The record is stored, so even an error that the server returns does not mean otherwise.
+        // The record is already stored, so no error, not even one that the server returns, means
+        // that it was not stored.
         let unknown = |failure| AppendError::Unknown(Box::new(failure));
         waiting.await.map_err(unknown)?;
         Ok(appended)

@@ -17,7 +17,8 @@ pub enum RedisError {
     /// The certificate passed to `RedisBuilder::root_certificate` is not valid.
     #[error("the root certificate is not valid; pass one or more certificates in the PEM format")]
     InvalidCertificate,
-    /// The URL begins with `rediss://`, `rediss+sentinel://` or `valkeys://`, but the `tls` feature is not enabled.
+    /// The URL begins with `rediss://`, `rediss+sentinel://` or `valkeys://`, but the `tls` feature
+    /// is not enabled.
     #[error("the URL requires TLS; enable the `tls` feature of sse-redis")]
     TlsNotEnabled,
     /// The server could not be reached, did not respond in time, or has a certificate that is not
@@ -88,7 +89,7 @@ pub enum RedisError {
         /// The server's address.
         address: String,
     },
-    /// None of the sentinels could be reached, or none responded in time.
+    /// None of the sentinels could be reached, or none of them responded in time.
     #[error(
         "failed to reach any sentinel ({message}); check that the sentinels are running and that \
          their hosts and ports are correct"
@@ -99,7 +100,7 @@ pub enum RedisError {
         message: String,
     },
     /// A sentinel returned an error, and no other sentinel named a master. The sentinel may require
-    /// a user and a password, or not be a sentinel.
+    /// a user and a password, or the server at this address may not be a sentinel.
     #[error(
         "the sentinel at {address} returned an error: {message}; check that it is a sentinel, and \
          pass its user and password to `RedisBuilder::sentinel_auth` if it requires them"
@@ -111,9 +112,9 @@ pub enum RedisError {
         /// The sentinel's message.
         message: String,
     },
-    /// The sentinels do not know the master's name.
+    /// The sentinels do not monitor a master with this name.
     #[error(
-        "the sentinels at {sentinels} do not know a master with the name {name}; check the name in \
+        "the sentinels at {sentinels} do not monitor a master named {name}; check the name in \
          the URL, and `sentinel monitor` in the sentinels' configuration"
     )]
     #[non_exhaustive]
@@ -123,10 +124,10 @@ pub enum RedisError {
         /// The addresses of the sentinels.
         sentinels: String,
     },
-    /// The sentinels name different servers as the master, or a server that is a replica. Both are
-    /// the case for a short time during a failover.
+    /// The sentinels name different servers as the master, or they name a server that is a replica.
+    /// Both can happen briefly during a failover.
     #[error(
-        "there is no master with the name {name}: {message}; try again after the failover, and if \
+        "failed to find the master named {name}: {message}; try again after the failover, and if \
          the error persists, check the sentinels' logs"
     )]
     #[non_exhaustive]

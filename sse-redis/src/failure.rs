@@ -105,12 +105,12 @@ pub(crate) fn is_reply(error: &redis::RedisError) -> bool {
 /// Returns whether the error means that another server may have become the master.
 pub(crate) fn is_demoted(error: &redis::RedisError) -> bool {
     let message = error.to_string();
-    // `UNBLOCKED` is the reply to a `WAIT` during which the server has become a replica.
+    // A `WAIT` fails with `UNBLOCKED` if the server becomes a replica in the meantime.
     let known = ["READONLY", "MASTERDOWN", "UNBLOCKED"];
     known.iter().any(|known| message.contains(known))
 }
 
-/// Returns whether the error means that the server rejects all writes at present.
+/// Returns whether the error means that the server currently rejects all writes.
 pub(crate) fn rejects_writes(error: &redis::RedisError) -> bool {
     let message = error.to_string();
     let known = ["OOM", "MISCONF", "NOREPLICAS"];

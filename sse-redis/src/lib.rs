@@ -29,8 +29,8 @@
 //! [`Presence::open`](sse_runtime::topic::Presence::open) opens a presence that contains the members
 //! of all servers.
 //!
-//! The page [Running on several machines](several_machines) describes how to move a program from memory
-//! to Redis, and which events can be lost with which configuration.
+//! The page [Running on several machines](several_machines) describes how to move a program from
+//! memory to Redis, and which events each configuration of Redis can lose.
 //!
 //! # Guarantees
 //!
@@ -46,7 +46,7 @@
 //!   keeps the first copy.
 //! - A [presence](sse_runtime::topic::Presence#several-servers) publishes one `joined` event when a
 //!   member joins its first server, and one `left` event when the member leaves its last server or
-//!   this server fails.
+//!   that server fails.
 //! - The load on Redis depends on the number of events, topics and servers, but not on the number
 //!   of clients. A server reads a topic from Redis when the topic is opened and whenever it may
 //!   have missed an event. If clients send ids of events that the server has not received, it also
@@ -72,23 +72,30 @@
 //! servers receive a request for it. The clients of all servers read the run, and
 //! [`Hub::abort`](sse_runtime::Hub::abort) stops it from any server.
 //!
-//! The server that executes a run renews a lease in Redis. If the server stops, or if it does not reach
-//! Redis for [10 seconds](RedisBuilder::run_ttl), the run is lost. Another server then ends the run
-//! within 5 more seconds. Its clients receive the events that were published, followed by a `close` event
-//! with the reason `producer_lost`. If the run was started by
-//! [`Hub::spawn_or_resume`](sse_runtime::Hub::spawn_or_resume), another server continues it instead,
-//! and the clients' streams stay open.
+//! The server that is executing a run renews a lease in Redis. If the server stops, or if it cannot
+//! reach Redis for [10 seconds](RedisBuilder::run_ttl), the run is lost. Another server then ends
+//! the run within 5 more seconds. The run's clients receive the events that were published,
+//! followed by a `close` event with the reason `producer_lost`. If the run was started by
+//! [`Hub::spawn_or_resume`](sse_runtime::Hub::spawn_or_resume), another server continues it
+//! instead, and the clients' streams stay open.
 //!
 //! A run cannot publish anything after another server has ended or continued it, because the script
 //! that stores an event also checks the owner of the run. For example, if a server was suspended, its
 //! next call to `publish` returns [`Fenced`](sse_runtime::topic::PublishError::Fenced) or
 //! [`Finished`](sse_runtime::topic::PublishError::Finished), and its run is stopped.
 //!
-//! If Redis is not available, runs go on, but they cannot publish. When Redis is available again, the
-//! servers first renew their leases, so an outage does not end any runs.
+//! During an outage of Redis, runs continue, but they cannot publish. After the outage, all servers
+//! have time to renew their leases before any run is considered lost, so an outage does not end any
+//! runs.
 //!
-//! The events of a presence do not wait for replicas. If Redis loses the members of a presence, the
-//! servers report them again within about 3 seconds.
+//! # Presences
+//!
+//! Each server renews its lease for a presence every 3 seconds. The lease is valid for 10 seconds
+//! according to the clock of the Redis server. After an outage of Redis, the servers wait for 10
+//! seconds before they remove the members of servers that have not renewed their leases.
+//!
+//! The events of a presence are published without waiting for [replicas](RedisBuilder::replicas).
+//! If Redis loses the members of a presence, the servers report them again within about 3 seconds.
 //!
 //! # Errors
 //!
@@ -122,8 +129,8 @@
 //!
 //! # Sentinel
 //!
-//! To follow failovers, pass the addresses of the sentinels and the name by which they know the
-//! master, as in `sentinel monitor`:
+//! To follow failovers, pass the addresses of the sentinels and the name of the master, as
+//! configured by `sentinel monitor`:
 //!
 //! ```no_run
 //! # use sse_redis::Redis;
@@ -139,8 +146,8 @@
 //! sentinels and to the master use TLS. The certificates must then be valid for the addresses that
 //! the sentinels announce.
 //!
-//! Whenever it connects, the crate asks all sentinels for the master's address, and connects to the
-//! server that most of them name. Every server that runs this crate must be able to reach the
+//! Whenever the crate connects, it asks all sentinels for the master's address, and connects to the
+//! server that most of them name. Every machine that runs this crate must be able to reach the
 //! addresses that the sentinels announce. The following rule grants all permissions that the crate
 //! needs on the sentinels:
 //!
@@ -148,21 +155,22 @@
 //! ACL SETUSER app on >sentinel-secret -@all +sentinel|get-master-addr-by-name
 //! ```
 //!
-//! In a failover, the streams stay open. Until another master has been promoted, `publish` fails as
+//! During a failover, the streams stay open. Until a replica has been promoted, `publish` fails as
 //! described under [Errors](#errors). Once the crate has connected to the new master, the clients
-//! receive the events that were published in the meantime. The sentinels are asked once per second,
-//! so the crate also leaves a master that still responds but that more than half of the sentinels in
-//! the URL have replaced. Sentinels that cannot be reached do not affect the connection to the
-//! master.
+//! receive the events that were published in the meantime. The crate asks the sentinels once per
+//! second. If more than half of the sentinels in the URL name a different master, the crate
+//! disconnects from the old master, even if the old master still responds. If sentinels cannot be
+//! reached, the crate stays connected to the master.
 //!
 //! Replication is asynchronous, so a failover may lose events, even if `publish` has returned `Ok`.
-//! Clients that received a lost event get a gap with the reason `rolled_back`. The other clients get
-//! no gap. To lose fewer events, set `min-replicas-to-write 1` on the master and on the replicas.
-//! A master that has been cut off from its replicas then rejects events after about ten seconds
-//! (`min-replicas-max-lag`), and `publish` returns
-//! [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). Without this setting, it accepts
-//! events that are lost when it becomes a replica. [`replicas(1)`](RedisBuilder::replicas) waits for
-//! a replica before `publish` returns `Ok`.
+//! Clients that received a lost event get a gap with the reason `rolled_back`. The other clients
+//! get no gap. To lose fewer events, set `min-replicas-to-write 1` on the master and on the
+//! replicas. A master that has been cut off from its replicas then rejects events after about ten
+//! seconds (`min-replicas-max-lag`), and `publish` returns
+//! [`Unavailable`](sse_runtime::topic::PublishError::Unavailable). Without this setting, such a
+//! master continues to accept events, which are lost when it becomes a replica. With
+//! [`replicas(1)`](RedisBuilder::replicas), `publish` returns `Ok` only after a replica has
+//! received the event.
 //!
 //! # Keys
 //!
@@ -172,12 +180,12 @@
 //! | `sse:keys:prices` | hash | an index of these events, which is used to recognize events that are published again. If it is missing, it is recreated from the stream |
 //! | `sse:feed:0:prices` | channel | new events of the topic `prices` in database 0 |
 //! | `sse:run:prices` | hash | the owner of the [run](#runs) that publishes to the topic `prices`. It is deleted when the run ends |
-//! | `sse:leases` | sorted set | the times at which the leases of all runs expire |
-//! | `sse:members:presence:lobby` | hash | the members of the presence `lobby`, each with the servers at which it is present, and the leases of the servers. The changes are stored as the topic `presence:lobby` |
+//! | `sse:leases` | sorted set | the time at which the lease of each run expires |
+//! | `sse:members:presence:lobby` | hash | the members of the presence `lobby`, each with the servers at which it is present, and the servers' leases. The changes are stored in the topic `presence:lobby` |
 //!
-//! To delete a topic, delete the first two keys. If the topic is open, its clients get a gap. To delete a
-//! presence, delete all three of its keys. Servers that have the presence open report their members
-//! again.
+//! To delete a topic, delete the first two keys. If the topic is open, its clients get a gap. To
+//! delete a presence, delete `sse:members:presence:lobby` and the two keys of the topic
+//! `presence:lobby`. Servers that have the presence open report their members again.
 //!
 //! Other programs must not write to these keys. If another program adds entries to a stream, they
 //! are skipped with a warning, and the next event that is published removes those that are newer
@@ -189,15 +197,17 @@
 //!
 //! A topic keeps the events within its [limits](sse_runtime::topic::TopicBuilder), plus the event
 //! before them. Older events are removed whenever an event is published. If
-//! [`keep_for`](sse_runtime::topic::TopicBuilder::keep_for) is set, Redis removes the whole topic one
-//! hour after its newest event has become too old, unless a server has the topic open. Without
-//! `keep_for`, a topic is never removed, so set it for topics whose names do not recur, such as runs.
+//! [`keep_for`](sse_runtime::topic::TopicBuilder::keep_for) is set, Redis removes the entire topic
+//! one hour after its newest event has become too old, unless a server has the topic open. Without
+//! `keep_for`, a topic is never removed, so set `keep_for` for topics whose names do not recur,
+//! such as those of runs.
 //! Events larger than 16 KiB are not sent through the channel. The servers read them from the stream.
 //!
 //! # TLS
 //!
 //! With the `tls` feature, connections to `rediss://` and `rediss+sentinel://` URLs are encrypted
-//! with rustls. The Redis server's certificate is verified with the operating system's root certificates, or with
+//! with rustls. The certificates are verified with the operating system's root certificates, or
+//! with
 #![cfg_attr(feature = "tls", doc = "[`RedisBuilder::root_certificate`].")]
 #![cfg_attr(not(feature = "tls"), doc = "`RedisBuilder::root_certificate`.")]
 //! If the application has not installed a default `CryptoProvider`, this crate installs the one
@@ -205,18 +215,15 @@
 //!
 //! # Limits
 //!
-//! Each server renews its lease on a presence every 3 seconds, and the lease is valid for 10 seconds
-//! according to the clock of the Redis server. After an outage of Redis, the servers wait for 10
-//! seconds before they remove the members of servers that have not returned. A server reads all
-//! members of a presence in one request when it opens the presence, and whenever it has missed one of
-//! its events. Redis processes no other commands during this request, which takes between 0.1 and 0.2
-//! seconds for 100,000 members.
+//! A server reads all members of a presence in one request when it opens the presence, and whenever
+//! it may have missed one of the presence's events. While Redis executes this request, it does not
+//! process any other commands. For 100,000 members, the request takes between 0.1 and 0.2 seconds.
 //!
 //! The crate supports a single master (Redis 6.2 or later, or Valkey 7.2 or later) with any number
 //! of replicas, with or without Sentinel. It does not support Redis Cluster. Without Sentinel, the
-//! host in the URL must lead to the new master after a failover, for example through DNS or a proxy.
-//! If the master becomes a replica, the crate disconnects from it within about a second and connects
-//! again.
+//! host in the URL must refer to the new master after a failover, for example through DNS or a
+//! proxy. If the master becomes a replica, the crate disconnects from it within about a second and
+//! reconnects.
 //!
 
 #[cfg(any(doc, doctest))]

@@ -17,8 +17,8 @@ use crate::{
     wire,
 };
 
-/// The number of members that one call of the script `members_sweep` checks. Meanwhile, the server
-/// processes no other commands.
+/// The number of members that one call of the script `members_sweep` checks. The server processes
+/// no other commands during the call, so this number is small.
 const PAGE: u64 = 200;
 
 impl RedisEngine {
@@ -46,7 +46,7 @@ impl RedisEngine {
         })
     }
 
-    /// Returns the arguments of a script that may append events.
+    /// Returns the arguments that the scripts `members_update` and `members_sweep` have in common.
     fn arguments(&self, topic: &str, keep: Keep) -> Vec<Bytes> {
         let [events, bytes, age] = limits(keep);
         let (joined, left) = (EventTemplate::JOINED, EventTemplate::LEFT);

@@ -55,15 +55,16 @@ impl Redis {
     /// feature, and `redis+unix:///path/to/socket` for a Unix domain socket.
     ///
     /// If sentinels monitor the server, pass their addresses and the master's name, as in
-    /// `redis+sentinel://user:password@host:port,host:port/master-name/database`. Only the hosts and
-    /// the name are required. See [Sentinel](crate#sentinel).
+    /// `redis+sentinel://user:password@host:port,host:port/master-name/database`. Only the hosts
+    /// and the master's name are required. See [Sentinel](crate#sentinel).
     ///
     /// # Errors
     ///
     /// Returns an error if the URL is not valid, if the server cannot be reached within 5 seconds,
     /// rejects the password, is too old, belongs to a cluster or is a replica, or if the user is not
-    /// allowed to call a command that the engine needs. With sentinels, also returns an error if
-    /// they cannot be reached, do not know the master's name, or disagree. See [`RedisError`].
+    /// allowed to call a command that the engine needs. If the URL names sentinels, also returns an
+    /// error if the sentinels cannot be reached, do not know the master's name, or disagree. See
+    /// [`RedisError`].
     ///
     /// # Panics
     ///

@@ -19,11 +19,12 @@ use crate::{
 /// The time limit for each request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The time for which a run that can be continued is not ended after its lease has expired.
+/// The time after the expiry of its lease during which a resumable run can be continued, but not
+/// ended.
 const RESUME_TIME: Duration = Duration::from_secs(60);
 
 impl RedisEngine {
-    /// Runs a script for the keys that belong to the run of a topic.
+    /// Runs a script. The first of `keys` is reported in errors.
     async fn run_script<T>(
         &self,
         script: &Script,
@@ -90,10 +91,11 @@ impl RunLeases for RedisEngine {
                 self.run_script(script, &keys, &arguments, wire::claim_reply)
                     .await
             };
-            // No lease can be renewed while the server is not available or rejects all writes. After an
-            // outage, the owners must have time to renew their leases before other processes take their
-            // runs over. If the server is suspended, it may execute a request much later, so ask whether
-            // the lease has expired before the run is taken over.
+            // While the server is unavailable or rejects all writes, no lease can be renewed. After
+            // such an outage, the owners must have time to renew their leases before other
+            // processes take over their runs. A suspended server may execute a request much later,
+            // so first ask whether the lease has expired, and take over the run only if the server
+            // has replied in time.
             if let Some(claimed) = claiming(false).await? {
                 return Ok(claimed);
             }
@@ -144,7 +146,8 @@ impl RunLeases for RedisEngine {
             let expired = self
                 .run_script(script, &keys, &arguments, wire::expired_reply)
                 .await?;
-            // See `claim`. The script is run in any case, because it notices that writes are rejected.
+            // See `claim`. The script runs in any case, because it also detects that writes are
+            // rejected.
             let can_expire = self.shared.is_writable_for(self.shared.config.run_ttl);
             Ok(if can_expire { expired } else { Vec::new() })
         })

@@ -25,7 +25,8 @@ impl Scripts {
         const APPEND: &str = include_str!("scripts/append.lua");
         const MEMBERS: &str = include_str!("scripts/members.lua");
         let script = |code: &str| Script::new([SHARED, code].concat());
-        // The script `append` as a function, whose parameters replace the script's own arguments.
+        // Wrap the script `append` in a function whose parameters shadow the globals `KEYS` and
+        // `ARGV`.
         let append = ["local function append(KEYS, ARGV)\n", APPEND, "end\n"].concat();
         let members = |code: &str| script(&[&append, MEMBERS, code].concat());
         Self {

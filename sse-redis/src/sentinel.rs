@@ -28,11 +28,11 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The interval at which the sentinels are asked whether there is another master.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// The number of checks that must fail in succession before a warning is logged. During a failover,
-/// the sentinels disagree for a moment.
+/// The number of consecutive checks that must fail before a warning is logged. During a failover,
+/// the sentinels disagree briefly.
 const FAILED_CHECKS: u32 = 3;
 
-/// The sentinels that know the master's address.
+/// The sentinels that monitor the master.
 pub(crate) struct Sentinels {
     sentinels: Vec<Arc<Sentinel>>,
     master: Box<str>,
@@ -48,7 +48,7 @@ struct Sentinel {
     connection: Mutex<Option<MultiplexedConnection>>,
 }
 
-/// A sentinel's answer to the question of which server is the master.
+/// A sentinel's answer when it is asked for the master's address.
 enum Answer {
     Master(ConnectionAddr),
     /// The sentinel does not know the master's name.
@@ -100,8 +100,8 @@ impl Sentinels {
         addresses.collect::<Vec<_>>().join(",")
     }
 
-    /// Returns the server that the sentinels name as the master. If they disagree, returns the one
-    /// that most of them name.
+    /// Returns the server that the sentinels name as the master. If they disagree, returns the
+    /// server that most of them name, or an error if there is a tie.
     pub(crate) async fn find_master(&self, config: &Config) -> Result<Server, RedisError> {
         let mut answers = self.ask().await;
         answers.named.sort_by_key(|(_, count)| Reverse(*count));
@@ -130,7 +130,7 @@ impl Sentinels {
         }
     }
 
-    /// Returns the error for the case that no sentinel names a server.
+    /// Returns the error if no sentinel names a server.
     fn unanswered(&self, config: &Config, answers: Answers) -> RedisError {
         match answers.refused {
             _ if answers.is_unknown => RedisError::UnknownMaster {
@@ -147,10 +147,9 @@ impl Sentinels {
         }
     }
 
-    /// Waits until a majority of the sentinels names another server than `address` as the master,
-    /// and returns the reason for which the connections to `address` must be closed. A minority
-    /// does not suffice, because it may have been cut off from the other sentinels before the
-    /// failover.
+    /// Waits until a majority of the sentinels names a server other than `address` as the master,
+    /// and returns the reason why the connections to `address` must be closed. A minority does not
+    /// suffice, because it may have been cut off from the other sentinels before the failover.
     pub(crate) async fn replaced(&self, address: &str) -> String {
         let mut failed_checks = 0;
         loop {
@@ -162,8 +161,8 @@ impl Sentinels {
                     tracing::warn!(
                         master = &*self.master,
                         sentinels = self.addresses(),
-                        "there is no majority of sentinels that agree on the master, so a failover \
-                         may be noticed late"
+                        "no majority of sentinels agrees on the master, so a failover may be \
+                         noticed late; check that the sentinels are running and reachable"
                     );
                 }
                 continue;
@@ -193,7 +192,8 @@ impl Sentinels {
                 break;
             }
         }
-        // Connections to slower sentinels are kept as well.
+        // Let the requests to slower sentinels continue, so that their connections are kept as
+        // well.
         asking.detach_all();
         answers
     }
@@ -225,7 +225,8 @@ impl Sentinel {
         }
     }
 
-    /// Asks on the kept connection. If there is none, or if it has been lost, opens another one.
+    /// Sends the query on the kept connection. If there is none, or if it has been lost, opens a
+    /// new connection.
     async fn query(&self, master: &str) -> RedisResult<Option<(String, u16)>> {
         let mut query = cmd("SENTINEL");
         query.arg("GET-MASTER-ADDR-BY-NAME").arg(master);

@@ -9,8 +9,8 @@ use crate::RedisError;
 /// The clients that open the connections to a server.
 #[derive(Clone)]
 pub(crate) struct Server {
-    /// Opens the connections for commands. They use RESP3, because only then does the client report
-    /// a lost connection immediately.
+    /// Opens the connections for commands. They use RESP3, because the client reports a lost
+    /// connection immediately only with this protocol.
     pub(crate) commands: Client,
     /// Opens the pub/sub connection.
     pub(crate) pubsub: Client,
@@ -32,8 +32,8 @@ impl Server {
     }
 }
 
-/// Returns a client that sends no command other than those that the access control list must allow
-/// anyway.
+/// Returns a client that does not send `CLIENT SETINFO`, so that the access control list need not
+/// allow this command.
 pub(crate) fn client(
     info: &ConnectionInfo,
     protocol: ProtocolVersion,
@@ -41,8 +41,11 @@ pub(crate) fn client(
 ) -> Result<Client, RedisError> {
     let redis = info.redis_settings().clone();
     let redis = redis.set_skip_set_lib_name().set_protocol(protocol);
-    let info = info.clone().set_redis_settings(redis);
-    // The URL has been parsed, so only the certificate can be the cause if there is one.
+    // With Nagle's algorithm, a request would wait until Redis has acknowledged the previous one.
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    let info = info.clone().set_redis_settings(redis).set_tcp_settings(tcp);
+    // The URL has already been parsed. If a certificate was passed, only the certificate can be the
+    // cause.
     create(info, root_certificate).map_err(|_| match root_certificate {
         Some(_) => RedisError::InvalidCertificate,
         None => RedisError::InvalidUrl,

@@ -20,8 +20,8 @@ pub(crate) struct Shared {
     pub(crate) scripts: Scripts,
     /// The open connections, or `None` while the session is reconnecting.
     connections: watch::Sender<Option<Connections>>,
-    /// The time at which the connections were opened, or at which the server last rejected all writes,
-    /// whichever is later. `None` while the session is reconnecting.
+    /// The latest of these times: when the connections were opened, when the server last rejected
+    /// all writes, and when it last replied late. `None` while the session is reconnecting.
     writable_since: Mutex<Option<Instant>>,
     /// The time at which the last session began, or at which the server last replied to a
     /// heartbeat, whichever is later.
@@ -73,7 +73,7 @@ impl Shared {
         self.connections.send_replace(connections);
     }
 
-    /// Records that the server rejects all writes at present.
+    /// Records that the server currently rejects all writes, or replies too late to renew leases.
     pub(crate) fn set_not_writable(&self) {
         if let Some(since) = &mut *self.writable_since() {
             *since = Instant::now();

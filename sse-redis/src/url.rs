@@ -8,7 +8,7 @@ pub(crate) enum Url {
     Server(ConnectionInfo),
     Sentinels {
         sentinels: Vec<ConnectionInfo>,
-        /// The name by which the sentinels know the master.
+        /// The master's name in the sentinels' configuration.
         master: String,
         /// The settings of the connections to the master. The address is a placeholder.
         server: ConnectionInfo,
@@ -33,7 +33,7 @@ impl Url {
 /// Parses `[user:password@]host:port,host:port/master-name[/database]`.
 fn sentinels(scheme: &str, rest: &str) -> Option<Url> {
     let (authority, path) = rest.split_once('/')?;
-    // A parser of URLs would regard one of these characters as the end of the host.
+    // A URL parser would treat any of these characters as the end of the host.
     if authority.contains(['?', '#', '\\']) {
         return None;
     }
@@ -59,8 +59,8 @@ fn sentinels(scheme: &str, rest: &str) -> Option<Url> {
     })
 }
 
-/// Appends the default port of sentinels if the host has no port. An IPv6 address is enclosed in
-/// brackets and contains colons.
+/// Appends the default port of sentinels if the host has no port. An IPv6 address contains colons
+/// and is enclosed in brackets, so a colon inside the brackets does not precede a port.
 fn with_port(host: &str) -> String {
     let (_, end) = host.rsplit_once(']').unwrap_or(("", host));
     match end.split_once(':') {

@@ -16,8 +16,8 @@ async fn open(redis: &Redis, builder: TopicBuilder<u64>) -> Topic<u64> {
     builder.open(redis, "numbers").await.unwrap()
 }
 
-/// Returns the times in milliseconds after which the keys of the topic expire, or -1 for a key that
-/// does not expire.
+/// Returns the remaining times of the topic's keys until they expire, in milliseconds, or -1 for a
+/// key that does not expire.
 async fn expiry(server: &Server) -> [i64; 2] {
     [
         server.run(&["PTTL", "sse:log:numbers"]).await,

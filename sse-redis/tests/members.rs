@@ -1,4 +1,4 @@
-//! Tests the updates and sweeps from which presences are built, one request at a time.
+//! Tests the updates and sweeps on which presences are based, one request at a time.
 
 #![allow(clippy::unwrap_used)]
 
@@ -128,7 +128,7 @@ async fn unknown_node_is_rejected() {
     let ada = [("ada", true)];
     assert_eq!(lobby.update("one", 2, LONG, &ada).await, NodeLease::Lost);
     assert_eq!(lobby.update("one", 1, LONG, &[]).await, valid(&[]));
-    // The server has lost the second update, or the second update is late.
+    // The server has lost the second update, or has not received it yet.
     assert_eq!(lobby.update("one", 3, LONG, &ada).await, NodeLease::Lost);
     assert_eq!(lobby.update("one", 1, LONG, &ada).await, NodeLease::Lost);
     assert_eq!(lobby.list().await, (vec![], 0));
@@ -168,7 +168,7 @@ async fn node_cannot_return_during_a_sweep() {
     assert!(after.len() > 1 && after.len() < 2_000, "{}", after.len());
     assert_eq!(lobby.update("one", 2, LONG, &[]).await, NodeLease::Lost);
     assert_eq!(lobby.update("one", 1, LONG, &[]).await, NodeLease::Lost);
-    // The node that began the sweep fails, too. Two others repeat it.
+    // The node that began the sweep fails as well. Two other nodes repeat the sweep.
     drop(rest);
     number += 1;
     let lease = lobby.update("observer", number, LONG, &[]).await;
@@ -192,7 +192,7 @@ async fn node_cannot_return_during_a_sweep() {
     assert_eq!(len, 2);
 }
 
-/// An event that cannot be stored is stored later.
+/// If an event cannot be stored, the change is undone, and both succeed later.
 #[tokio::test]
 async fn change_without_its_event_is_undone() {
     let lobby = Lobby::open().await;

@@ -59,7 +59,7 @@ async fn engine_reports_metrics() {
     assert_eq!(value(&metrics, lost), 1.0);
     assert!(get("sse_engine_repairs") > before);
 
-    // The feed is stalled, so the node falls behind until a check notices.
+    // The feed's messages are dropped, so the node falls behind until it compares positions.
     proxy.drop_messages(true);
     {
         // While this connection is open, it reports its own lag.

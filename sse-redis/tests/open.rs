@@ -127,7 +127,7 @@ async fn documented_rule_is_sufficient_and_necessary() {
     numbers.publish_with_key(7, &3).await.unwrap();
     numbers.finish().await.unwrap();
     assert_eq!(take(&mut reader, 4).await, [0, 1, 2, 3]);
-    // The members of a node that fails are removed as well.
+    // The scripts that remove a failed node's members must be allowed as well.
     let (failing, guard) = join_in_runtime(url.clone(), vec!["ada".to_owned()]).await;
     let presence = open_brief(&url).await;
     until_members(&presence, &["ada"]).await;

@@ -133,7 +133,7 @@ async fn client_resumes_changes_at_another_node() {
     }
 }
 
-/// A subscriber that reads the members after it has subscribed misses no change.
+/// A subscriber that reads the members after it has subscribed does not miss any changes.
 #[tokio::test]
 async fn members_include_changes_before_subscription() {
     let server = Server::in_memory().await;
@@ -207,7 +207,8 @@ async fn members_wait_while_the_server_is_away() {
     until_members(&two, &["ada", "cyd"]).await;
     let log = history(&one).await;
     check(&log);
-    // Visitors that came and went meanwhile are forgotten, except those of the pending request.
+    // Visitors that came and went during the outage are not reported, except those in the pending
+    // request.
     assert!(log.len() <= 4 + 400, "{}", log.len());
     let left = times_left(&log);
     assert_eq!((left.get("ada"), left.get("bob")), (None, Some(&1)));
@@ -260,7 +261,7 @@ async fn random_changes_converge_on_all_nodes() {
     }
 }
 
-/// A request that the server receives late must not undo the requests after it.
+/// A request that the server receives late must not undo later requests.
 #[tokio::test]
 async fn delayed_update_is_ignored() {
     let server = Server::in_memory().await;
@@ -273,7 +274,7 @@ async fn delayed_update_is_ignored() {
     until_members(&one, &["bob"]).await;
     proxy.stall();
     let ada = join(&two, "ada");
-    // The request is on its way. The node then replaces its connections, and repeats it.
+    // The request has been sent. The node then replaces its connections and repeats the request.
     sleep(Duration::from_millis(200)).await;
     let _: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     until_members(&one, &["ada", "bob"]).await;

@@ -31,7 +31,7 @@ fn join(presence: &Presence<String>, who: &str) -> PresenceGuard<String> {
     presence.join(who.to_owned())
 }
 
-/// A node that fails has no chance to report anything.
+/// A failed node cannot report that its members have left, so the other nodes remove them.
 #[tokio::test]
 async fn members_of_a_failed_node_leave_once() {
     let server = Server::in_memory().await;
@@ -40,7 +40,7 @@ async fn members_of_a_failed_node_leave_once() {
         open_brief(&server.url()).await,
     );
     let _stays = join(&one, "elsewhere too");
-    // More members than one sweep request checks, and more changes than a topic keeps.
+    // There are more members than one sweep request checks, and more changes than a topic keeps.
     let mut members: Vec<_> = (0..1_500).map(|n| format!("user {n}")).collect();
     members.push("elsewhere too".to_owned());
     let mut reader = two.changes(Start::Now);
@@ -63,7 +63,7 @@ async fn members_of_a_failed_node_leave_once() {
     for node in [&one, &two] {
         until_members(node, &["elsewhere too"]).await;
     }
-    // Both nodes would repeat the removal now.
+    // If the removal were not complete, both nodes would repeat it within this time.
     sleep(LEASE).await;
     assert_eq!(check(&seen), BTreeSet::from(["elsewhere too".to_owned()]));
     let times = times_left(&seen);
@@ -88,7 +88,7 @@ async fn process_to_kill() {
     std::future::pending::<()>().await;
 }
 
-/// With the default lease of 10 seconds.
+/// This test uses the default lease of 10 seconds.
 #[tokio::test]
 async fn killed_process_leaves_within_15_seconds() {
     let server = Server::in_memory().await;
@@ -102,7 +102,8 @@ async fn killed_process_leaves_within_15_seconds() {
         .spawn()
         .unwrap();
     until_members(&one, &["ada", "bob"]).await;
-    // The other node's leases are trusted only after the engine has been available for a while.
+    // A node removes the members of other nodes only after the engine has been available for the
+    // duration of a lease.
     sleep(Duration::from_secs(10)).await;
     child.kill().await.unwrap();
     let killed = Instant::now();
@@ -173,7 +174,7 @@ async fn restarted_server_causes_no_events() {
     assert_eq!(check(&history(&nodes[0]).await), BTreeSet::new());
 }
 
-/// Members that were stored by nodes which no longer exist.
+/// The members were stored by nodes that no longer exist.
 #[tokio::test]
 async fn members_from_before_a_restart_leave() {
     let server = Server::in_memory().await;
@@ -244,7 +245,7 @@ async fn restart_without_aof_restores_the_members() {
     }
 }
 
-/// A failover to a replica that has not received the newest updates loses them.
+/// A failover loses the updates that the replica has not received.
 #[tokio::test]
 async fn lost_updates_are_reported_again() {
     let server = Server::in_memory().await;

@@ -108,7 +108,7 @@ async fn publish_is_unknown_without_replicas() {
         .await
         .unwrap();
     let numbers = open_topic(&redis, "numbers").await;
-    // On a busy machine, even a replica that works may take longer than the timeout.
+    // On a busy machine, even a healthy replica may take longer than the timeout.
     for value in 0..10 {
         publish_stubbornly(&numbers, value.into(), value).await;
     }

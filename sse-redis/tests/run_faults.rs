@@ -39,7 +39,7 @@ struct Node {
 struct Counts {
     started: AtomicUsize,
     running: AtomicUsize,
-    /// The number of permits for events.
+    /// Each permit allows a run to publish an event.
     events: Events,
 }
 
@@ -241,7 +241,7 @@ async fn run_survives_the_loss_of_a_connection() {
     drop(one.spawn("a").await);
     let mut there = other.spawn("a").await;
     proxy.stall();
-    // The lease would have expired by then.
+    // Without the renewal, the lease would expire within this time.
     let is_over = timeout(TTL * 12, there.recv()).await.is_ok();
     assert!(!is_over, "the run has ended");
     one.allow(1);
@@ -278,8 +278,8 @@ async fn runs_survive_while_redis_rejects_writes() {
     }
 }
 
-/// Entries that belong to no run must not hide lost runs, and many lost runs must not take longer than
-/// one.
+/// Entries that do not belong to any run must not hide lost runs. Ending many lost runs must not
+/// take longer than ending one.
 #[tokio::test]
 async fn many_lost_runs_are_ended_in_time() {
     let server = Server::in_memory().await;
@@ -342,7 +342,7 @@ async fn outage_does_not_count_as_abandoned() {
     until("the run is abandoned", async || one.running() == 0).await;
 }
 
-/// The process that continues a run must try again if it cannot read the run's events.
+/// If a process that continues a run cannot read the run's events, it must try again.
 #[tokio::test]
 async fn run_is_continued_once_its_events_are_read() {
     let server = Server::in_memory().await;
@@ -412,7 +412,8 @@ async fn runs_survive_while_redis_is_suspended() {
     }
 }
 
-/// The former owner finds out only after the run has ended.
+/// The former owner learns only after the run has ended that another process had taken over the
+/// run.
 #[tokio::test]
 async fn former_owner_stops_after_the_run_has_ended() {
     let server = Server::in_memory().await;

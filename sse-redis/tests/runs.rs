@@ -25,8 +25,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// The time after which a lost run is ended or continued. It must be longer than the delay after which
-/// a node reconnects to Redis.
+/// The time after which a lost run is ended or continued. It must be longer than a node takes to
+/// reconnect to Redis.
 const TTL: Duration = Duration::from_secs(3);
 
 /// One of several servers that execute runs.
@@ -87,8 +87,8 @@ impl Node {
         }
     }
 
-    /// Returns a producer that publishes a number for each permit. Numbers of 100 and more end the
-    /// run.
+    /// Returns a producer that publishes a number for each permit. The run ends
+    /// after the number 99.
     fn producer(&self) -> impl FnOnce(Topic<u64>, u64) -> RunFuture + Send + 'static {
         let (started, running) = (Arc::clone(&self.started), Arc::clone(&self.running));
         let (events, errors) = (Arc::clone(&self.events), self.error.clone());
@@ -138,7 +138,7 @@ impl Node {
 
 type RunFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Reads a run to its end. Returns whether the run was lost, stopped or has failed.
+/// Checks that a run ends without further events.
 async fn ends(reader: &mut Subscription<u64>) {
     assert!(recv(reader).await.is_none(), "the run should have ended");
 }
@@ -258,7 +258,7 @@ async fn run_of_a_lost_node_is_ended() {
     one.events.add_permits(2);
     assert_eq!(take(&mut reader, 2).await, [0, 1]);
     assert_eq!(take(&mut there, 2).await, [0, 1]);
-    // The other node has no readers for this run, which has not published anything.
+    // This run has not published anything, and the other node has no readers for it.
     let mut unread = one.spawn("unread").await;
     proxy.black_hole();
     let lost = Instant::now();
@@ -441,7 +441,8 @@ async fn readers_of_other_nodes_keep_a_run_alive() {
     until("the run is abandoned", async || one.running() == 0).await;
 }
 
-/// However a page is reloaded, the producer of its answer, which may be expensive, is called only once.
+/// A producer may be expensive, for example a language model. It must be called only once, no
+/// matter when and how a page is reloaded.
 #[tokio::test]
 async fn reloads_never_pay_twice() {
     let server = Server::in_memory().await;
@@ -450,8 +451,8 @@ async fn reloads_never_pay_twice() {
     let one = Node::with(&proxy.url(), |hub| hub.idle(idle)).await;
     let other = Node::with(&server.url(), |hub| hub.idle(idle)).await;
     let started = || one.started() + other.started();
-    // Each kind of client requests the run: without an id, with the id of the last event, and with an
-    // id from before the first event.
+    // Requests the run as each kind of client does: without an id, with an id from before the first
+    // event, and with the id of the last event.
     let reload = async |node: &Node, ids: &[EventId], published: u32| {
         let mut fresh = node.spawn("a").await;
         assert!(
@@ -471,13 +472,13 @@ async fn reloads_never_pay_twice() {
     one.events.add_permits(3);
     assert_eq!(take(&mut reader, 3).await, [0, 1, 2]);
     let ids = [start, reader.position()];
-    // While the run is in progress, on both nodes.
+    // Reload on both nodes while the run is in progress.
     reload(&one, &ids, 3).await;
     reload(&other, &ids, 3).await;
-    // After the other node has dropped the topic, because no client was reading it.
+    // Reload after the other node has dropped the topic, because no client was reading it.
     until("the topic is dropped", async || other.runs.is_empty()).await;
     reload(&other, &ids, 3).await;
-    // After the death of the node that was executing the run.
+    // Reload after the node that was executing the run has been cut off.
     proxy.black_hole();
     let mut there = other.spawn("a").await;
     assert_eq!(take(&mut there, 3).await, [0, 1, 2]);
@@ -489,7 +490,7 @@ async fn reloads_never_pay_twice() {
     reload(&other, &ids, 3).await;
     assert_eq!(started(), 1);
 
-    // After the run has finished and both nodes have dropped its topic.
+    // Reload after the run has finished and the node has dropped its topic.
     proxy.heal();
     other.events.add_permits(100);
     let mut reader = other.spawn("b").await;

@@ -24,7 +24,7 @@ use support::{
 
 const PASSWORD: &str = "hunter2-and-more";
 
-/// Waits until the connection leads to the server on a port.
+/// Waits until the node is connected to the server on this port.
 async fn connected_to(redis: &Redis, port: u16) {
     let address = format!("\"127.0.0.1:{port}\"");
     until("the node is connected to the new master", async || {
@@ -36,7 +36,7 @@ async fn connected_to(redis: &Redis, port: u16) {
 /// The value that is published last.
 const LAST: u64 = u64::MAX;
 
-/// Reads up to the last value. Returns the events between the gaps.
+/// Reads up to the last value. Returns the events, divided at the gaps.
 async fn read_until_last(mut reader: Subscription<u64>) -> Vec<Vec<(EventId, u64)>> {
     let mut parts = vec![Vec::new()];
     loop {
@@ -147,7 +147,8 @@ async fn requested_failover_is_followed() {
         begun.is_ok()
     })
     .await;
-    // Until the nodes have left the old master, it may accept events that it then loses.
+    // Until the nodes have disconnected from the old master, it may accept events that it then
+    // loses.
     connected_to(&redis, replica.port()).await;
     connected_to(&other, replica.port()).await;
     for value in 10..20 {
@@ -218,8 +219,8 @@ async fn lost_events_are_rolled_back() {
     const LOST: u64 = 3;
     let mut master = master().await;
     let (replica, replication) = proxied_replica_of(&master).await;
-    // Within the time limit, the sentinel does not connect the replica to the master directly. If
-    // there is only one sentinel, its failover does not need the votes of others.
+    // Because of this timeout, the sentinel does not connect the replica to the master directly. A
+    // single sentinel can start a failover without the votes of other sentinels.
     let settings = Settings {
         count: 1,
         failover_timeout: 60_000,

@@ -1,5 +1,5 @@
-//! `cargo xtask cluster` runs the examples on several servers, so that a person can kill one of them
-//! and watch what happens.
+//! Implements `cargo xtask cluster`, which runs several servers of the examples, so that a person
+//! can kill any of the processes and watch the effect.
 
 use std::{
     os::unix::process::CommandExt as _,
@@ -18,8 +18,8 @@ pub(crate) fn run() -> ExitCode {
         println!("{reason}");
         return ExitCode::FAILURE;
     }
-    // The cluster replaces this process. Otherwise, Ctrl-C would end this process, and return to the
-    // shell, while the cluster is still stopping.
+    // The cluster replaces this process. Otherwise, Ctrl-C would end this process, and the shell
+    // would prompt while the cluster is still stopping.
     let error = Command::new("cargo")
         .args(["run", "--quiet", "--locked", "--package", "cluster"])
         .current_dir(root())

@@ -1,6 +1,7 @@
-//! `cargo xtask peers` kills nodes and Redis servers under this project and under other programs
-//! that deliver events through Redis, and prints what their clients lost. The scenarios are in
-//! `benches/peers`. CI does not run this task, because it takes minutes and its results vary.
+//! Implements `cargo xtask peers`, which compares this project with other programs that deliver
+//! events through Redis. The task kills nodes and Redis servers, and prints how many events the
+//! clients lost. The scenarios are in `benches/peers`. CI does not run this task, because it takes
+//! minutes and its results vary.
 
 use std::{
     env, fs, io,
@@ -23,7 +24,7 @@ const NEEDS: [(&str, &str); 4] = [
     ("npm", "npm"),
 ];
 
-/// Runs the scenarios for the peers whose names contain `only`.
+/// Runs the scenarios with the peers whose names contain `only`.
 pub(crate) fn run(only: &str) -> ExitCode {
     let result = install(&NEEDS)
         .map_err(io::Error::other)

@@ -62,7 +62,8 @@ local function trim(total, now)
   local events, bytes, age = math.max(tonumber(ARGV[5]), 1), tonumber(ARGV[6]), tonumber(ARGV[7])
   for _ = 1, 100 do
     local stored = redis.call('XLEN', log) - ending
-    if stored <= 2 then
+    local can_exceed = stored - 1 > events or total > bytes or age
+    if stored <= 2 or not can_exceed then
       return
     end
     local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 2)
@@ -92,8 +93,8 @@ elseif #foreign > 0 then
   return not_a_log()
 end
 
--- If the server has lost the lease, no other owner has taken the run over. The owner creates the
--- lease again when it renews it.
+-- If no owner is stored, the server has lost it, and no other owner has taken over the run. The
+-- owner is stored again when it renews its lease.
 if owner ~= '' then
   local current, failed = call_for_run('HGET', run, 'owner')
   if failed then
@@ -153,7 +154,7 @@ pcall(function()
     local time = string.format('%.0f', tonumber(ARGV[7]) + SPARE_TIME)
     redis.call('PEXPIRE', log, time)
     redis.call('PEXPIRE', index, time)
-  elseif redis.call('PTTL', log) >= 0 or redis.call('PTTL', index) >= 0 then
+  elseif redis.call('PTTL', log) >= 0 then
     redis.call('PERSIST', log)
     redis.call('PERSIST', index)
   end

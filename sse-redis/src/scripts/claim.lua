@@ -1,9 +1,9 @@
 -- Claims the run of a topic.
 -- KEYS: the log, the run, the leases
--- ARGV: the topic, the new owner, the milliseconds until the lease expires, '1' if a run that does not
---   exist is started, '1' if the new owner continues a run that is lost, '1' if a run whose lease has
---   expired is taken over, the milliseconds that other processes have for continuing a run before it
---   is ended, '1' if a topic that has records but no owner is treated as a lost run
+-- ARGV: the topic, the new owner, the milliseconds until the lease expires, '1' to start a run that
+--   does not exist, '1' to continue a lost run rather than end it, '1' to take over a run whose lease
+--   has expired, the milliseconds after the expiry during which a resumable run can be continued but
+--   not ended, '1' to treat a topic that has records but no owner as a lost run
 -- Returns 'new', 'taken over', 'held', 'expired', 'ended' or 'no run'.
 
 local log, run, leases = KEYS[1], KEYS[2], KEYS[3]
@@ -35,7 +35,8 @@ end
 if current[1] or has_records then
   local expiry = tonumber(score or '')
   if not expiry then
-    -- The server may have lost the lease of an owner that is still alive. Give it time to renew.
+    -- The server may have lost the lease of an owner that is still alive. Give the owner time to
+    -- renew it.
     redis.call('ZADD', leases, now + ttl, topic)
     return 'held'
   end

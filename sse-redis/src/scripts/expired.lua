@@ -2,11 +2,11 @@
 -- KEYS: the leases
 -- ARGV: the milliseconds until a new lease expires, the number of topics to skip
 
--- This changes nothing, but returns an error if the server rejects all writes.
+-- This command changes nothing, but fails if the server rejects all writes.
 redis.call('ZADD', KEYS[1], 'XX', 0, '')
 local now, ttl = now_in_ms(), tonumber(ARGV[1])
--- If the server's clock was set back, or if another server with a slower clock has become the master,
--- the leases would expire much too late.
+-- If the server's clock was set back, or if a server whose clock is slow has become the master, some
+-- leases would expire much too late. Shorten these leases.
 local far = redis.call('ZRANGEBYSCORE', KEYS[1], now + 10 * ttl, '+inf', 'LIMIT', 0, 100)
 for _, topic in ipairs(far) do
   redis.call('ZADD', KEYS[1], now + ttl, topic)

@@ -1,15 +1,15 @@
 -- Functions shared by the scripts members_update and members_sweep, which follow this file. The
--- function `append` contains the script append.
+-- script append is available as the function `append`.
 -- KEYS: the members of a presence, the log of its changes, the index of the log's keys
 -- ARGV: the epoch of a new log, the number of events to keep, the bytes to keep, the milliseconds to
 --   keep or '', the log's channel, the largest body that is sent to the channel, the frame and the
---   value of the event of a member that has joined, and of one that has left, a random string
+--   value of the event if a member joins, the frame and the value if it leaves, a random string
 --
 -- The members are a hash:
 --   'nodes' -> a line '<node> <expiry> <number>' for each node. The expiry is the time in ms at which
 --     its lease expires, or 0 if the node is being removed. The number is that of its last update.
 --   any other field is a member, as JSON -> the nodes at which it is present, separated by spaces
--- Because they are in one key, the leases cannot be lost without the members.
+-- The leases and the members are in one key, so neither can be lost without the other.
 
 local members = KEYS[1]
 local JOINED = {ARGV[7], ARGV[8]}

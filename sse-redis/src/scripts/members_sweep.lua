@@ -12,8 +12,8 @@ local time = now_in_ms()
 for at = 14, #ARGV do
   local node = ARGV[at]
   local lease = nodes[node]
-  -- A node may have renewed its lease before the sweep began. From then on, the expiry is 0, so the
-  -- node needs a new id.
+  -- Skip nodes that have renewed their leases in the meantime. The expiry of the others is set to 0,
+  -- so that they cannot renew their leases during the sweep and need new ids.
   if lease and lease.expiry <= time then
     lease.expiry = 0
     gone[node] = true

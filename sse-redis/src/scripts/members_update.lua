@@ -1,7 +1,7 @@
--- Renews the lease of a node, and applies changes of its members.
+-- Renews the lease of a node, and applies the changes to its members.
 -- ARGV[12]..: the node, the number of this update, the number of the last update that was confirmed,
---   the duration of the lease in ms, '1' if it ends, and then each member that has changed, followed by
---   '1' if it has joined or '0' if it has left
+--   the duration of the lease in ms, '1' to remove the lease afterwards, and then each member that
+--   has changed, followed by '1' if it has joined or '0' if it has left
 -- Returns {'valid', other nodes whose leases have expired...} or {'lost'}.
 
 local node, number, confirmed = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
@@ -9,9 +9,9 @@ local nodes, failed = read_nodes()
 if failed then
   return failed
 end
--- If the number is too small, the lease has been removed, or the server has lost the updates after
--- this one, for example in a failover. If it is too large, this update was delayed, and the server
--- has already received a newer one.
+-- If the lease's number is too small, the lease has been removed, or the server has lost updates that
+-- it had confirmed, for example in a failover. If the number is too large, this update was delayed,
+-- and the server has already received a newer one.
 local lease = nodes[node] or {number = 0}
 if lease.expiry == 0 or lease.number < confirmed or lease.number >= number then
   return {'lost'}

@@ -1,5 +1,5 @@
--- Withdraws a claim. If the topic has records, the lease expires at once. Otherwise, the run does not
--- exist afterwards.
+-- Withdraws a claim. If the topic has records, the lease expires at once. Otherwise, the run is
+-- removed.
 -- KEYS: the log, the run, the leases
 -- ARGV: the topic, the owner
 

@@ -9,8 +9,8 @@
 local MAX_FOREIGN = 10000
 
 -- The time in ms for which a topic that is not open is kept after its newest event has become too
--- old, or after the topic was opened for the last time if it has no events. While a topic is open,
--- the nodes extend this time whenever they compare positions.
+-- old or, if the topic has no events, after it was last opened. While a topic is open, the nodes
+-- extend this time whenever they compare positions.
 local SPARE_TIME = 60 * 60 * 1000
 
 local function is_own(entry)

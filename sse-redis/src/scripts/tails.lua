@@ -1,5 +1,5 @@
 -- Returns {id, key} of each log's newest record, or {} if the key does not contain a log.
--- Also ensures that these logs do not expire soon, because they are open.
+-- The topics are open, so this script also postpones the expiry of their logs.
 -- KEYS: the logs
 
 local tails = {}

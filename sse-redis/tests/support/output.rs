@@ -26,8 +26,8 @@ impl Drop for Collecting {
 impl Output {
     /// Collects the output of this thread until the guard is dropped.
     pub fn collect() -> (Self, Collecting) {
-        // All threads share one subscriber. If each had its own, an event that another thread without
-        // a subscriber has logged first could remain disabled.
+        // All threads share one subscriber. If each thread had its own, an event could remain
+        // disabled because a thread without a subscriber was the first to log it.
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| {
             let subscriber = tracing_subscriber::fmt().with_ansi(false);

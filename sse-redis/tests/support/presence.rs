@@ -24,7 +24,8 @@ pub const LEASE: Duration = Duration::from_secs(2);
 
 pub type Change = PresenceEvent<String>;
 
-/// Opens the presence `lobby` with its own connection, so that it behaves like another server.
+/// Opens the presence `lobby` on a new connection, so that it behaves like the presence of another
+/// server.
 pub async fn open_lobby(url: &str) -> Presence<String> {
     let redis = Redis::open(url).await.unwrap();
     Presence::open(&redis, "lobby", GRACE).await.unwrap()
@@ -118,7 +119,7 @@ pub fn times_left(history: &[(EventId, Change)]) -> BTreeMap<String, usize> {
     times
 }
 
-/// Opens the presence in another runtime, and adds members.
+/// Opens the presence in a separate runtime, and adds members.
 pub async fn join_in_runtime(
     url: String,
     members: Vec<String>,

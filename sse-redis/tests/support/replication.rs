@@ -6,7 +6,8 @@ use super::{
     until,
 };
 
-/// Starts a server that sends its data to a replica without waiting for further replicas.
+/// Starts a server that sends its data to a new replica immediately, without waiting for other
+/// replicas.
 pub async fn master() -> Server {
     Server::start(&[IN_MEMORY, &["--repl-diskless-sync-delay", "0"]].concat()).await
 }

@@ -15,8 +15,8 @@ pub struct Settings {
     pub count: usize,
     /// The number of replicas that the sentinels must find before a test begins.
     pub replicas: usize,
-    /// The time in milliseconds after which the sentinels redirect a replica whose master has
-    /// another address than the one that they know. They repeat a failed failover after twice this
+    /// The time in milliseconds after which the sentinels reconfigure a replica that replicates
+    /// from an address other than the master's. They repeat a failed failover after twice this
     /// time.
     pub failover_timeout: u32,
 }
@@ -79,9 +79,9 @@ impl Sentinels {
 }
 
 impl Server {
-    /// Shortens the intervals of a sentinel, which are otherwise between one and ten seconds.
+    /// Shortens the sentinels' intervals, which are otherwise between one and ten seconds.
     /// Sentinels before version 7.0 ignore this. Sentinels demote an unexpected master after four
-    /// publish periods, so they must be able to complete a failover in this time.
+    /// publish periods, so this time must suffice for a failover.
     pub async fn hurry(&self) {
         for (period, milliseconds) in [
             ("INFO-PERIOD", "200"),

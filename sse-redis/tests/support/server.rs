@@ -122,7 +122,8 @@ impl Server {
 
     /// Sends a signal, such as `STOP`.
     pub async fn signal(&self, name: &str) {
-        // The shell's own command, because not every system has a program for this.
+        // Use the `kill` that is built into the shell, because not every system has a `kill`
+        // program.
         let command = format!("kill -s {name} {}", self.child.id().unwrap());
         let sent = Command::new("sh").args(["-c", &command]).status();
         let sent = sent.await.unwrap();
@@ -158,7 +159,7 @@ impl Server {
         false
     }
 
-    /// Connects to the server. The connection and each reply may take `limit`.
+    /// Connects to the server. The connection attempt and each reply may take up to `limit`.
     async fn connect(&self, limit: Duration) -> redis::RedisResult<MultiplexedConnection> {
         let client = redis::Client::open(self.url())?;
         let settings = AsyncConnectionConfig::new()
@@ -189,7 +190,7 @@ impl Server {
         cmd(name).arg(arguments).query_async(&mut admin).await
     }
 
-    /// Replaces a key by a copy that `DUMP` has returned.
+    /// Replaces a key with a copy that `DUMP` has returned.
     pub async fn restore(&self, key: &str, copy: &[u8]) {
         let mut admin = self.connect(PATIENCE).await.unwrap();
         let mut restore = cmd("RESTORE");

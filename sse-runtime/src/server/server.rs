@@ -294,8 +294,9 @@ impl Server {
     }
 
     /// Like [`readiness_path`](Self::readiness_path), but the probe also responds with `503` while
-    /// `is_healthy` returns `false`. The load balancer then sends new clients to other servers. `is_healthy`
-    /// is called for each request to the probe and must not block.
+    /// `is_healthy` returns `false`, so that the load balancer sends new clients to other servers.
+    /// Open streams continue. `is_healthy` is called for each request to the probe and must not
+    /// block.
     ///
     /// ```
     /// # struct Redis;

@@ -40,8 +40,8 @@ pub(crate) struct Encoded<T> {
     pub(crate) frame: BytesMut,
     /// The key set by the publisher, if any. The topic stores at most one event per key.
     pub(crate) key: Option<Key>,
-    /// The owner of the run that publishes the event, if an engine shared by several processes stores
-    /// the topic.
+    /// The owner of the run that publishes the event, if the topic is stored by an engine that
+    /// several processes share.
     pub(crate) owner: Option<RunOwner>,
 }
 
@@ -336,8 +336,8 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// Returns whether the back end still holds every event that was published to the topic.
     fn holds_everything(&self) -> bool;
 
-    /// Completes once another process has ended the topic's run. Never completes for a topic that
-    /// only this process can end.
+    /// Completes once another process has ended the topic's run. Never completes if only this
+    /// process can end the topic.
     fn ended_elsewhere(&self) -> BoxFuture<'_, ()> {
         Box::pin(pending())
     }

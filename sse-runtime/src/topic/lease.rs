@@ -32,8 +32,8 @@ pub(crate) struct Lease(Arc<Usage>);
 pub(crate) struct InUse<T> {
     backend: Arc<dyn Backend<T>>,
     _lease: Lease,
-    /// The owner of the run to which the handle was passed, if an engine shared by several processes
-    /// stores the topic.
+    /// The owner of the run to which the handle was passed, if the topic is stored by an engine
+    /// that several processes share.
     owner: Option<RunOwner>,
 }
 

@@ -46,7 +46,7 @@ mod installed {
     impl EngineInstruments {
         pub(crate) fn new(engine: &'static str) -> Self {
             describe();
-            // Export the gaps as zero before the first one, as a rate needs a first value.
+            // Export a value of zero before the first gap, because a rate needs an initial value.
             for reason in GapReason::ALL {
                 counter!("sse.topic.gaps", "reason" => reason.as_str()).increment(0);
             }
@@ -89,8 +89,8 @@ mod installed {
             self.lost_runs.increment(1);
         }
 
-        /// Records how many of the log's events this process lacks, in the topic in which it lacks
-        /// most.
+        /// Records how many stored events this process has not received, for the topic for which
+        /// this number is the largest.
         pub(crate) fn feed_lag(&self, events: u64) {
             #[expect(clippy::cast_precision_loss, reason = "the metric is an estimate")]
             self.feed_lag.set(events as f64);
@@ -125,22 +125,22 @@ mod installed {
             describe_counter!(
                 "sse.engine.repairs",
                 Unit::Count,
-                "Topics that were read from the engine, because they were opened or their feed may have skipped events."
+                "Reads of a topic from the engine, because the topic was opened or its feed may have skipped events."
             );
             describe_counter!(
                 "sse.engine.failed_reads",
                 Unit::Count,
-                "Attempts to read a topic from the engine that have failed."
+                "Failed attempts to read a topic from the engine."
             );
             describe_counter!(
                 "sse.engine.lost_runs",
                 Unit::Count,
-                "Runs that this process has ended because the process that was executing them has stopped."
+                "Lost runs that the periodic check of this process has ended."
             );
             describe_gauge!(
                 "sse.engine.feed_lag",
                 Unit::Count,
-                "Number of stored events that this process has not received, in the topic in which it lacks most."
+                "Stored events that this process has not received, for the topic with the most such events."
             );
             describe_histogram!(
                 "sse.engine.publish_duration",
@@ -150,7 +150,7 @@ mod installed {
             describe_counter!(
                 "sse.engine.failed_publishes",
                 Unit::Count,
-                "Events that the engine has not confirmed."
+                "Attempts to publish an event that have failed."
             );
         });
     }

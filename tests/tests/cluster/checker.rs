@@ -1,20 +1,21 @@
-//! Compares every client's history, and the outcome of every attempt to publish, with the log.
+//! Compares every client's history and the outcome of every attempt to publish with the log.
 //!
 //! | invariant | condition |
 //! | --- | --- |
 //! | I1 | the events of a client follow each other as in the log, and all clients see the same order |
 //! | I2 | no event between two events of a client is missing, unless the client has received a gap |
-//! | I3 | no event arrives twice, unless a gap in between says that the client's id cannot be resumed |
-//! | I4 | a confirmed event is in the log, unless the faults of the scenario may lose it. In that case, every client that has received it gets a gap, and no other client gets one |
-//! | I5 | an event that was rejected is neither in the log nor at any client |
+//! | I3 | no event arrives twice, unless a gap in between means that the client's id cannot be resumed |
+//! | I4 | a confirmed event is in the log, unless the scenario's faults can cause its loss. In that case, every client that has received the event gets a gap, and no other client gets one |
+//! | I5 | an event that was rejected is not in the log, and no client has received it |
 //! | I6 | no key and no value is stored twice |
 //! | I7 | if the scenario loses nothing, every event that a client has received is in the log |
-//! | I8 | an id belongs to the same bytes at all clients, and to those in the log |
-//! | I9 | a gap states the number of missed events correctly, and is not repeated for its own id |
+//! | I8 | all clients have received the same bytes for an id, and the log contains these bytes |
+//! | I9 | a gap states the correct number of missed events, and a client that reconnects with the gap's id does not receive another one |
 //! | I10 | every open client has read the log to its end |
 //! | I12 | nothing follows the end of a topic |
 //!
-//! The scenarios check I11, the number of the engine's commands, themselves.
+//! The invariant I11, which limits the number of the engine's commands, is checked by the
+//! scenarios.
 
 use std::{collections::HashMap, fmt::Write as _};
 

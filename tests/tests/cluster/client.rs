@@ -1,9 +1,9 @@
 //! [`Client`]: reads a topic, reconnects to random nodes, and records everything that it receives.
 //!
-//! There are two kinds of clients. Most of them read the bytes of the response, so that the bytes of
-//! an event can be compared with those at other nodes. The others use `eventsource-client`, which
-//! reconnects on its own. They reach the nodes through proxies, which forward each connection to a
-//! random node.
+//! There are two kinds of clients. Most of them read the bytes of the response, so that the bytes
+//! of an event can be compared with those from other nodes. The others use `eventsource-client`,
+//! which reconnects automatically. These clients reach the nodes through proxies that forward each
+//! connection to a random node.
 
 use std::{
     future::poll_fn,
@@ -36,12 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The addresses of the nodes that are running.
 pub(crate) type Addresses = Arc<Mutex<Vec<Option<SocketAddr>>>>;
 
-/// The node to which a client connects, and when it disconnects.
+/// Determines the node to which a client connects, and when the client disconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Connects to random nodes, and disconnects after a random time.
     Roam,
-    /// Stays connected to any node.
+    /// Stays connected to a random node.
     Stay,
     /// Stays connected to this node.
     At(usize),
@@ -117,7 +117,7 @@ struct Reader {
     history: History,
     rng: Rng,
     mode: watch::Receiver<Mode>,
-    /// How long the client waits before it connects again.
+    /// The time for which the client waits before it reconnects.
     pause: Duration,
 }
 
@@ -148,7 +148,7 @@ impl Reader {
         }
     }
 
-    /// Reads from a node until the connection is closed, or until the client has to leave.
+    /// Reads from a node until the connection is closed, or until the client must disconnect.
     async fn read(&mut self, node: usize, address: SocketAddr) {
         let last = self.history.last_id();
         let url = format!("http://{address}{}", self.path);

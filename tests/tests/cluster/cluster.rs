@@ -42,7 +42,7 @@ pub(crate) struct Cluster {
     pub(crate) run: Run,
     pub(crate) rng: Rng,
     start: Instant,
-    /// The server to which the proxies lead.
+    /// The server to which the proxies forward connections.
     pub(crate) server: Server,
     /// The proxy between each node and the server.
     pub(crate) proxies: Vec<Proxy>,
@@ -144,7 +144,7 @@ impl Cluster {
 
     pub(crate) fn kill_node(&mut self, number: usize) {
         self.addresses.lock().unwrap()[number] = None;
-        // Another process may be assigned the node's port.
+        // The operating system may assign the node's port to another process.
         self.balance();
         // Dropping the node kills it.
         self.nodes[number] = None;
@@ -186,7 +186,7 @@ impl Cluster {
         index
     }
 
-    /// Starts `count` clients that visit random nodes, and a fourth as many that use
+    /// Starts `count` clients that connect to random nodes, and a quarter as many clients that use
     /// `eventsource-client`.
     pub(crate) async fn add_crowd(&mut self, count: usize) {
         for index in 0..count {
@@ -295,7 +295,7 @@ impl Cluster {
         }
     }
 
-    /// Publishes values to a server in this process.
+    /// Publishes values from this process, directly to a server.
     pub(crate) async fn publish_elsewhere(&self, server: &Server, values: Range<u64>) {
         if values.is_empty() {
             return;
@@ -316,7 +316,7 @@ impl Cluster {
         }
     }
 
-    /// Lets the publishers and clients work until `count` more events have been confirmed.
+    /// Waits until the publishers have received confirmations for `count` more events.
     pub(crate) async fn confirmed(&mut self, count: usize) {
         let wanted = self.publishing.confirmed() + count;
         let publishing = self.publishing.clone();

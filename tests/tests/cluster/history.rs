@@ -1,4 +1,4 @@
-//! The items that a client receives, with the time and the node of each.
+//! [`History`]: the items that a client receives, with the time and the node of each item.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-/// Something that a client has received, or a change of its connection.
+/// Data that a client has received, or a change in the state of its connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) at: Duration,

@@ -1,4 +1,4 @@
-//! The log of a topic, read directly from the server.
+//! [`Log`]: the events of a topic, read directly from the server.
 
 use bytes::Bytes;
 use redis::Value;
@@ -15,7 +15,7 @@ use crate::{
 /// An event in the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    /// The event's id at the clients.
+    /// The event's id, as clients receive it.
     pub(crate) id: String,
     pub(crate) number: u64,
     pub(crate) key: Key,

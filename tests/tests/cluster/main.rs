@@ -1,14 +1,14 @@
 //! Tests several servers that share their topics, while servers and connections fail.
 //!
-//! Each scenario starts Redis, three nodes and many clients. Each node is a process of its own, which
+//! Each scenario starts Redis, three nodes and many clients. Each node is a separate process, which
 //! reaches Redis through a proxy that injects faults. The clients and the publishers use random
-//! nodes, and record everything that they receive. At the end, the `checker` compares all of these
-//! histories with the log.
+//! nodes, and record everything that they receive. At the end, the `checker` module compares all of
+//! these histories with the log.
 //!
 //! | variable | meaning |
 //! | --- | --- |
-//! | `CLUSTER_SEED` | the seed of the random choices. If a scenario fails, it prints its seed |
-//! | `CLUSTER_SECONDS` | how long `random_scenarios` repeats the scenarios |
+//! | `CLUSTER_SEED` | the seed of the random choices. Each scenario prints its seed |
+//! | `CLUSTER_SECONDS` | the time in seconds for which `random_scenarios` repeats the scenarios |
 //! | `REDIS_SERVER` | the path of the server, which is `redis-server` by default |
 #![allow(
     clippy::unwrap_used,

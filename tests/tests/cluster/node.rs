@@ -1,4 +1,4 @@
-//! The server that runs in each node's process, and [`Node`], which starts and kills it.
+//! The server that runs in each node's process, and [`Node`], which starts and kills this process.
 
 use std::{
     env,
@@ -233,7 +233,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts a node. Returns the reason if it cannot connect to its engine.
+    /// Starts a node. If the node cannot connect to its engine, returns the reason.
     pub(crate) async fn start(
         settings: &Settings,
         environment: &[(String, String)],

@@ -116,8 +116,8 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Starts to publish the values `first`, `first + step` and so on, at most one per `pace`. Each
-    /// value is published until it is confirmed.
+    /// Starts a task that publishes the values `first`, `first + step` and so on. Each value is
+    /// published until it is confirmed. The pause between two values is `pace` on average.
     pub(crate) fn start(
         publishing: Publishing,
         path: &str,
@@ -161,7 +161,7 @@ impl Publisher {
         }
     }
 
-    /// Waits until the current attempt has ended, and stops.
+    /// Stops the task once its current attempt has ended.
     pub(crate) async fn stop(self) {
         self.is_over.send_replace(true);
         self.task.await.unwrap();

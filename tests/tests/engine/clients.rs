@@ -90,8 +90,8 @@ async fn thousand_clients_that_are_ahead_share_a_repair() {
     assert!(server.reads(0) <= 3, "{} reads", server.reads(0));
 }
 
-/// The engine has lost an event and stored another one under its number. The client comes from a node
-/// that has already noticed, so it misses nothing at this node.
+/// The engine has lost an event and stored another one under its number. The client was connected
+/// to a node that has already noticed the loss, so it must not receive a gap from this node.
 #[tokio::test]
 async fn client_may_know_of_a_loss_before_the_node_does() {
     let server = Server::new(1);

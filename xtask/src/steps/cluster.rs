@@ -21,7 +21,7 @@ pub(crate) fn on_valkey() -> Step {
     step("cluster-valkey", "on_valkey::").tool(VALKEY)
 }
 
-/// `filter` selects the tests.
+/// Returns a step that runs the tests whose names match `filter`.
 fn step(name: &'static str, filter: &str) -> Step {
     let args = [
         "test",

@@ -14,14 +14,15 @@ use super::{
 pub(super) async fn end_lost_runs(node: Weak<Inner>) {
     loop {
         let Some(ttl) = ttl(&node) else { return };
-        // Processes that check at different times rarely compete for the same run.
+        // The delay is random, because processes that check at different times rarely compete for
+        // the same run.
         sleep((ttl / 4).mul_f64(0.75 + fastrand::f64() / 4.0)).await;
         let Some(inner) = node.upgrade() else { return };
         let engine = &*inner.engine;
         let Some(leases) = engine.run_leases() else {
             return;
         };
-        // The runs that cannot be ended yet must not hide the others.
+        // Skip the runs that cannot be ended yet, so that they do not hide the others.
         let mut skipped = 0;
         loop {
             let topics = match leases.expired(skipped).await {

@@ -4,24 +4,29 @@ use std::{fmt, time::Duration};
 
 use super::{BoxFuture, Keep, Tail, Unreachable};
 
-/// The members of each presence, and the nodes at which they are present. A member is present as
-/// long as it is present at one node or more.
+/// Stores the members of each presence, and the nodes at which they are present. A member is
+/// present as long as it is present at one or more nodes.
 ///
-/// A presence publishes its changes to a topic, whose name identifies the presence. If a member joins
-/// its first node or leaves its last one, the engine appends the event to this topic in the same
-/// atomic step, with the number of members that are then present. See [`EventTemplate`].
+/// A presence publishes its changes to a topic, whose name identifies the presence. If a member
+/// joins its first node or leaves its last one, the engine appends the event to this topic in the
+/// same atomic step. The event contains the number of members that are then present. See
+/// [`EventTemplate`].
 ///
-/// Each node has a lease, and only the nodes renew it, not the members. If a lease expires, the other
-/// nodes remove the node from all members. A node whose lease has been removed uses a new id, so the
-/// removal of the old id cannot affect it.
+/// The nodes have leases and the members do not, so a node renews a single lease for all of its
+/// members. If a lease expires, the other nodes remove the node from all members. A node whose
+/// lease has been removed uses a new id, so the removal of the old id cannot affect it.
 pub trait Members: Send + Sync {
-    /// Renews a node's lease and applies its changes. If a change is already in effect, it is
-    /// ignored.
+    /// Renews a node's lease and applies the node's changes. Ignores changes that are already in
+    /// effect.
     ///
     /// # Errors
     ///
     /// Returns an error if the engine cannot be reached or rejects the update. The changes may or
     /// may not have been applied.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the changes may or may not be applied.
     fn update<'a>(
         &'a self,
         topic: &'a str,
@@ -32,7 +37,7 @@ pub trait Members: Send + Sync {
     /// members, call this method with the returned value until the result is `None`.
     ///
     /// A node that has renewed its lease in the meantime is not removed. Several nodes may sweep at
-    /// the same time, and a sweep that is never completed can be started again.
+    /// the same time, and a sweep that was not completed can be repeated.
     ///
     /// # Errors
     ///
@@ -44,7 +49,7 @@ pub trait Members: Send + Sync {
         keep: Keep,
     ) -> BoxFuture<'a, Result<Option<Sweep>, Unreachable>>;
 
-    /// Returns the members that are present at any node.
+    /// Returns the members that are present at one or more nodes.
     ///
     /// # Errors
     ///
@@ -59,18 +64,18 @@ pub struct MembersUpdate<'a> {
     pub node: &'a str,
     /// Whether to remove the node's lease afterwards. The node must not have any members left.
     pub is_last: bool,
-    /// The number of this update. Each update of a node has a greater number than the one before. The
-    /// engine rejects updates that arrive out of order, because an update that was delayed would
-    /// otherwise undo a later one.
+    /// The number of this update, which is greater than the number of the node's previous update.
+    /// The engine rejects updates that arrive out of order, because an update that was delayed
+    /// would otherwise undo a later one.
     pub number: u64,
-    /// The number of the node's last update that the engine has confirmed. If it is 0, the engine
-    /// creates the lease. Otherwise, if the engine does not have that update, the lease is lost.
+    /// The number of the node's last update that the engine has confirmed. If this is 0, the engine
+    /// creates the lease. Otherwise, the lease is lost if the engine does not have that update.
     pub confirmed: u64,
     /// The duration of the lease.
     pub ttl: Duration,
     /// The members that have joined (`true`) or left (`false`) this node, as JSON on a single line.
     pub changes: &'a [(String, bool)],
-    /// The limits on the changes that the engine keeps.
+    /// The limits on the events that the engine keeps in the presence's topic.
     pub keep: Keep,
 }
 
@@ -93,17 +98,17 @@ pub enum NodeLease {
         /// The other nodes whose leases have expired.
         expired: Vec<String>,
     },
-    /// The engine does not know the node or has lost an update, so no change has been applied. The
-    /// node must report all of its members under a new id.
+    /// The engine does not know the node, has lost an update, or has already received a later one,
+    /// so no change has been applied. The node must report all of its members under a new id.
     Lost,
 }
 
-/// A removal of nodes from all members.
+/// The removal of nodes from all members, in several steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sweep {
     /// The nodes to remove.
     pub nodes: Vec<String>,
-    /// The engine's cursor, or `None` at the beginning.
+    /// The engine's cursor, or `None` for the first step.
     pub cursor: Option<String>,
 }
 
@@ -117,11 +122,13 @@ pub struct MemberList {
     pub members: Vec<Vec<u8>>,
 }
 
-/// The body of the event that an engine appends if a member joins or leaves. The body consists of
-/// the byte 1, the length of the frame as a big-endian `u32`, the frame and the value.
+/// A template for the body of the event that an engine appends if a member joins or leaves. The
+/// body consists of the byte 1, the length of the frame in bytes as a big-endian `u32`, the frame
+/// and the value.
 ///
 /// In both parts, the engine replaces [`MEMBER`](Self::MEMBER) with the member's JSON and
-/// [`COUNT`](Self::COUNT) with the number of members present. Neither character can occur in JSON.
+/// [`COUNT`](Self::COUNT) with the number of members present. Neither of these two characters can
+/// occur in JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct EventTemplate {
     /// The event's frame.

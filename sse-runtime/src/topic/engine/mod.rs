@@ -51,7 +51,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// repeat, delay or reorder records on the way, because the node repairs its copy of the topic.
     fn start(&self, feed: Feed);
 
-    /// Returns the engine's name, which is used as a label of metrics.
+    /// Returns the engine's name, which is the value of the metrics' `engine` label.
     fn name(&self) -> &'static str;
 
     /// Returns the leases that determine which process executes a run, or `None` if only one process
@@ -79,8 +79,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Appends a record and returns its position. If the topic already contains a record with the
     /// same key, returns the position of that record instead.
     ///
-    /// `owner` is the owner of the run that appends the record, if any. If the topic has another
-    /// owner, the record is rejected.
+    /// `owner` is the owner of the run that appends the record, if any. If the topic's run has
+    /// another owner, the engine rejects the record.
     ///
     /// The engine removes the oldest records that exceed `keep`, except the newest of these
     /// records. A client that has just read that record can therefore still resume.

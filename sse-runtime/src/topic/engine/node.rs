@@ -262,7 +262,7 @@ async fn check(node: Weak<Inner>, is_feed_intact: bool) {
     inner.instruments.feed_lag(lag);
 }
 
-/// Returns the number of records that a ring lacks.
+/// Returns the number of records in the log that the ring does not contain.
 fn missing(ring: Option<Tail>, log: Tail) -> u64 {
     match ring {
         Some(ring) if ring.epoch == log.epoch => {

@@ -7,12 +7,12 @@ use super::{BoxFuture, Unreachable};
 /// Stores which process owns the run of a topic.
 ///
 /// Each run has one owner, which renews its lease at regular intervals. If the lease expires,
-/// another owner may take the run over. The engine compares the owner of each append with the
-/// stored one in the same atomic step in which it stores the record. A process that was suspended
-/// can therefore not append to a run that was taken over in the meantime.
+/// another owner may take over the run. The engine compares the owner of each append with the
+/// stored owner in the same atomic step in which it stores the record. Therefore, a process that
+/// was suspended cannot append to a run that was taken over in the meantime.
 ///
-/// An owner is compared for equality only. If the engine loses its newest data in a failover, a
-/// number that must grow could go backwards, whereas a random owner never occurs twice.
+/// Owners are random and are compared only for equality. An increasing number would not be safe,
+/// because the number could repeat if the engine loses its newest data in a failover.
 pub trait RunLeases: Send + Sync {
     /// Returns the time after which a lease expires unless it is renewed.
     fn ttl(&self) -> Duration;
@@ -21,8 +21,12 @@ pub trait RunLeases: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Returns an error if the engine did not confirm the claim. It may nevertheless have been
-    /// accepted. Use [`release`](Self::release) to withdraw it.
+    /// Returns an error if the engine did not confirm the claim. The claim may nevertheless have
+    /// been accepted. Use [`release`](Self::release) to withdraw it.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the claim may or may not be accepted.
     fn claim<'a>(
         &'a self,
         topic: &'a str,
@@ -33,7 +37,7 @@ pub trait RunLeases: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Returns an error if the engine cannot be reached.
+    /// Returns an error if the engine cannot be reached or rejects the renewal.
     fn renew<'a>(
         &'a self,
         topic: &'a str,
@@ -52,15 +56,16 @@ pub trait RunLeases: Send + Sync {
         owner: RunOwner,
     ) -> BoxFuture<'a, Result<(), Unreachable>>;
 
-    /// Returns some of the topics whose leases have expired, in the order of their expiry, without the
-    /// first `skipped` of them. Returns an empty list only if there are no more.
+    /// Skips the first `skipped` topics whose leases have expired, in the order of their expiry,
+    /// and returns some of the others. Returns an empty list if there are no others, or if the
+    /// owners still need time to renew their leases after an outage.
     ///
     /// # Errors
     ///
     /// Returns an error if the engine cannot be reached.
     fn expired(&self, skipped: usize) -> BoxFuture<'_, Result<Vec<String>, Unreachable>>;
 
-    /// Records that these topics have readers at present. Ignores topics without an owner.
+    /// Records that these topics currently have readers. Ignores topics whose runs have no owner.
     ///
     /// # Errors
     ///
@@ -91,18 +96,20 @@ impl fmt::Debug for RunOwner {
     }
 }
 
-/// A claim to the run of a topic.
+/// A claim to be the owner of a topic's run.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
     /// The new owner.
     pub owner: RunOwner,
     /// Whether the claim starts a run if the topic has none.
     pub starts: bool,
-    /// Whether a topic that has records but no owner is treated as a lost run. The engine then creates a
-    /// lease without an owner, so that an owner that is alive can renew it.
+    /// Whether a topic that has records but no owner is treated as a lost run. If so, the engine
+    /// first creates a lease without an owner, to give an owner that is still alive time to renew
+    /// the lease.
     pub adopts: bool,
     /// Whether the new owner continues a run whose lease has expired. Otherwise, the new owner ends
-    /// the run. A run that can be continued is given more time before another owner may end it.
+    /// the run. A run that can be continued must have been lost for longer before another owner may
+    /// end it.
     pub resumes: bool,
 }
 
@@ -111,10 +118,11 @@ pub struct Claim {
 pub enum Claimed {
     /// The claim was accepted. The topic had neither an owner nor records.
     New,
-    /// The claim was accepted. The topic has records, but the lease of its previous owner has
-    /// expired, or the topic had no owner.
+    /// The claim was accepted. The lease of the previous owner had expired.
     TakenOver,
-    /// The topic has another owner.
+    /// The claim was rejected, because the lease of another owner is valid. If the engine has lost
+    /// the lease of a run that has records, it also rejects the claim, so that the owner has time
+    /// to renew the lease.
     Held,
     /// The topic has ended.
     Ended,

@@ -141,10 +141,11 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// abandoned run is stopped at its next `.await` and counts as failed. A client that reconnects
     /// later receives the events published by the run, followed by an error without details.
     ///
-    /// If several processes share the [engine](Self::engine), the readers of all processes count. They
-    /// are reported only from time to time, so a run continues for at least the time after which the
-    /// engine considers a run lost (10 seconds for `sse-redis`). Set this on the hubs of all
-    /// processes, because only these hubs report their readers.
+    /// If several processes share the [engine](Self::engine), the readers of all processes count.
+    /// Because the other processes report their readers only at intervals, a run without readers
+    /// continues for at least the time after which the engine considers a run lost (10 seconds by
+    /// default for `sse-redis`). Set this on the hubs of all processes, because a hub without this
+    /// setting does not report its readers.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self

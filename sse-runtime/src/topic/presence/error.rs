@@ -10,11 +10,11 @@ use crate::topic::OpenError;
 /// The error returned if a presence could not be opened.
 ///
 /// [`NotShared`](Self::NotShared) is logged and converted into a `500` response.
-/// [`Open`](Self::Open) is converted like the [`OpenError`] that it contains.
+/// [`Open`](Self::Open) is converted into the same response as the [`OpenError`] that it contains.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PresenceError {
-    /// Only one process at a time can use the engine, so it cannot share a presence.
+    /// Only one process at a time can use the engine, so the engine cannot share a presence.
     #[error(
         "the engine cannot share a presence, because only one process at a time can use it; create \
          the presence with `Presence::new`"

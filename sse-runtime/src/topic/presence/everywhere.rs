@@ -14,9 +14,9 @@ use crate::topic::{
 
 /// Applies the events of a presence's topic to a list of members that was read from the engine.
 ///
-/// The list and the position at which the engine read it belong together, so events up to this
-/// position are skipped. If an event is missing, the list must be read again. Until then, no events
-/// are applied, because the events after the list must be applied after it.
+/// The list reflects all events up to the position at which the engine read it, so these events are
+/// skipped. If an event is missing, the list must be read again. Until then, no events are applied,
+/// because the later events must be applied to the new list.
 pub(super) struct Everywhere<K> {
     changes: Box<dyn Reader<PresenceEvent<K>>>,
     /// The position at which the list was read.
@@ -27,7 +27,7 @@ pub(super) struct Everywhere<K> {
 }
 
 impl<K: Hash + Eq + Clone> Everywhere<K> {
-    /// `changes` must start before the list is read.
+    /// Creates an empty list. `changes` must start before the list is read from the engine.
     pub(super) fn new(
         changes: Box<dyn Reader<PresenceEvent<K>>>,
         decode: fn(&[u8]) -> serde_json::Result<K>,
@@ -58,7 +58,7 @@ impl<K: Hash + Eq + Clone> Everywhere<K> {
 
     /// Applies the events that have arrived.
     pub(super) fn catch_up(&mut self, present: &mut HashMap<K, Present>) {
-        // The presence's task has its own reader, which wakes it.
+        // This call does not need to be woken, because the presence's task has its own reader.
         let mut cx = Context::from_waker(Waker::noop());
         while !self.is_stale {
             match self.changes.poll_read(&mut cx) {
@@ -78,8 +78,8 @@ impl<K: Hash + Eq + Clone> Everywhere<K> {
         let position = delivery.entry.position();
         let is_listed =
             |tail: Tail| position.epoch == tail.epoch && position.number() <= tail.newest.number;
-        // Once an event of a batch cannot be decoded, the rest of the batch is skipped. All of its
-        // events are older than the list that will be read.
+        // If an event of a batch cannot be decoded, the rest of the batch is skipped. All events of
+        // the batch are older than the list that will be read.
         if self.is_stale || self.listed.is_some_and(is_listed) {
             return;
         }
@@ -152,7 +152,7 @@ mod tests {
         // An event that arrives while the list is being read must wait for it.
         topic.try_publish(&joined("ada")).unwrap();
         expect(&mut everywhere, &[], None);
-        // The list already contains the next event as well, by which Ada has left.
+        // The list already reflects the next event as well, with which Ada leaves.
         let first = list(&topic, 2, &["cyd"]);
         expect(&mut everywhere, &["cyd"], Some(first));
         topic.try_publish(&left("ada")).unwrap();

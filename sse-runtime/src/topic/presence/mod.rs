@@ -73,37 +73,39 @@ pub use guard::PresenceGuard;
 /// # Ok(()) }
 /// ```
 ///
-/// - A member that is present at several servers is counted only once. If a member moves to another
+/// - A member that is present on several servers is counted only once. If a member moves to another
 ///   server within the grace time, no events are published.
 /// - The events have the same order and the same ids on all servers, so a client that reconnects to
 ///   another server receives the changes that it missed. The engine keeps the newest 1024 changes.
 /// - [`members`](Self::members) and [`count`](Self::count) include the members of all servers. A
-///   member that joins at this server is included at once. All other changes are included as soon as
-///   [`changes`](Self::changes) can deliver them, which usually takes a few milliseconds.
-/// - If this server cannot reach the engine, `members` and `count` return the last known members and
-///   those that have joined at this server. Its own changes are reported once the connection has been
-///   restored.
+///   member that joins on this server is included immediately. All other changes are included as
+///   soon as [`changes`](Self::changes) can deliver them, which usually takes a few milliseconds.
+/// - If this server cannot reach the engine, `members` and `count` include the last known members
+///   and those that have joined on this server since then. This server reports its own changes once
+///   the connection has been restored.
 /// - If a server stops without warning, the other servers remove its members within 15 seconds, and
-///   exactly one `left` event is published for each member that is not present elsewhere. The members
-///   of a server that was only cut off, or paused, for more than 10 seconds also leave. They join
-///   again when the server is back. After an outage of the engine, and after their own start, the
-///   other servers wait for 10 more seconds, because they cannot tell why a server has not responded.
+///   exactly one `left` event is published for each member that is not present elsewhere. The
+///   members also leave if their server cannot reach the engine, or is suspended, for more than 10
+///   seconds. They join again once the server has reconnected. After an outage of the engine, and
+///   after their own start, the other servers wait for 10 more seconds, because the failed server
+///   may only need time to reconnect.
 /// - If the engine loses data, the servers report their members again. The `changes` then contain a
 ///   [gap](super::Gap), because the events may be incomplete.
 ///
-/// The servers identify a member by its JSON, so equal members must have equal JSON. For example, do
-/// not use a type that contains a `HashMap`.
+/// The servers identify a member by its JSON, so equal members must be serialized to the same JSON.
+/// For example, do not use a type that contains a `HashMap`.
 pub struct Presence<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
     grace: Duration,
     changes: Topic<PresenceEvent<K>>,
     state: Mutex<State<K>>,
-    /// The members to report to the engine, or `None` if the presence is held in memory.
+    /// The changes to report to the engine, or `None` if the presence is held in memory.
     reports: Option<Reports<K>>,
 }
 
-/// The members to report to an engine. When this is dropped, all of this node's members leave.
+/// The changes to report to an engine. When this value is dropped, all of this node's members
+/// leave.
 struct Reports<K> {
     outbox: Arc<Outbox<K>>,
     /// [`Outbox::close`], which cannot be named here without bounds on `K`.
@@ -112,7 +114,7 @@ struct Reports<K> {
 
 struct State<K> {
     present: HashMap<K, Present>,
-    /// The number of times that members have left so far.
+    /// The number of times that any member has left so far.
     left: u64,
     /// The source of `Present::is_stored`, or `None` if the presence is held in memory.
     everywhere: Option<Everywhere<K>>,
@@ -144,18 +146,18 @@ fn keep() -> Keep {
     }
 }
 
-/// The duration of a node's lease. The node renews it after 3 of these seconds.
+/// The duration of a node's lease, which the node renews every 3 seconds.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// The maximum time that opening a presence waits for its members.
+/// The maximum time for which opening a presence waits for the list of members.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<K> Presence<K>
 where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
 {
-    /// Creates a presence without members, which is held in memory. A member that returns within the
-    /// `grace` time is not considered to have left.
+    /// Creates an empty presence, which is held in memory. A member that returns within the `grace`
+    /// time is not considered to have left.
     pub fn new(grace: Duration) -> Self {
         Self(Arc::new(Inner {
             grace,
@@ -173,15 +175,16 @@ where
     /// presence with this name should use the same `grace` time. A member that returns to any server
     /// within this time is not considered to have left. See [Several servers](#several-servers).
     ///
-    /// The changes are stored as the topic `presence:{name}`. Each server sends one request every 3
-    /// seconds for each of its open presences, and one request for each change of its own members.
-    /// Once all clones and all guards have been dropped, this server's members leave.
+    /// The changes are stored in the topic `presence:{name}`. Each server sends one request every 3
+    /// seconds for each of its open presences, and at most one request for each change of its own
+    /// members. Once all clones and all guards have been dropped, this server's members leave.
     ///
     /// # Errors
     ///
-    /// Returns an error if only one process at a time can use the engine
-    /// ([`PresenceError::NotShared`]), if it does not respond within 5 seconds, or if
-    /// `presence:{name}` is not a valid name for a topic. See [`TopicBuilder::open`](super::TopicBuilder::open).
+    /// Returns [`PresenceError::NotShared`] if only one process at a time can use the engine.
+    /// Returns [`PresenceError::Open`] if the engine does not respond within 5 seconds, or if
+    /// `presence:{name}` is not a valid name for a topic. See
+    /// [`TopicBuilder::open`](super::TopicBuilder::open).
     ///
     /// # Panics
     ///
@@ -201,8 +204,8 @@ where
         Self::open_with_lease(engine, name, grace, LEASE).await
     }
 
-    /// Like [`open`](Self::open), but with another duration of this server's lease. If the server
-    /// stops without warning, the other servers remove its members after about this time.
+    /// Like [`open`](Self::open), but sets the duration of this server's lease. If the server stops
+    /// without warning, the other servers remove its members after about this time.
     ///
     /// # Errors
     ///
@@ -224,9 +227,9 @@ where
         let topic: Arc<str> = format!("presence:{name}").into();
         let changes: Topic<PresenceEvent<K>> =
             Topic::builder().keep(CHANGES).open(node, &topic).await?;
-        // The readers must start before the members are listed, so that they miss no change. They are
-        // not `Subscription`s, because those would belong to the endpoint's stream if this method is
-        // called in an endpoint.
+        // The readers must start before the members are listed, so that they do not miss a change.
+        // They are not `Subscription`s, because a `Subscription` created in an endpoint belongs to
+        // the endpoint's stream.
         let reader = || Arc::clone(&changes.backend).subscribe(StartAt::Start(Start::Now));
         let mut everywhere = Everywhere::new(reader(), |json| serde_json::from_slice(json));
         let waking = reader();
@@ -345,8 +348,8 @@ where
         guard
     }
 
-    /// Applies all events that have arrived. Returns whether the members of all nodes must be listed
-    /// again, which is always the case if the engine has lost members.
+    /// Applies all events that have arrived. Returns whether the members of all nodes must be read
+    /// from the engine again. `has_lost` means that the engine has lost members, so they must be.
     fn is_stale(&self, has_lost: bool) -> bool {
         let mut state = self.current_state();
         let Some(everywhere) = &mut state.everywhere else {
@@ -356,7 +359,7 @@ where
         everywhere.is_stale
     }
 
-    /// Sets the members of all nodes.
+    /// Replaces the members of all nodes with those in the list.
     fn set_everywhere(&self, list: MemberList) {
         let mut guard = self.state();
         let state = &mut *guard;

@@ -8,11 +8,11 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// The maximum number of changes per update. It limits the time that the engine needs for an update.
+/// The maximum number of changes per update, which limits the time that the engine needs for one.
 const CHANGES: usize = 200;
 
 /// The changes to report to the engine. This is the difference between two sets of members, not a
-/// queue, so it stays small if the engine cannot be reached for a long time.
+/// queue, so it stays small even if the engine cannot be reached for a long time.
 pub(super) struct Outbox<K> {
     state: Mutex<State<K>>,
     /// Notified if there are changes to report, or if the node's lease must be checked.

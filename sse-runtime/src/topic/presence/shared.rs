@@ -1,12 +1,12 @@
-//! [`Task`]: keeps a presence equal to the members that an engine stores.
+//! [`Task`]: synchronizes a presence with the members that an engine stores.
 //!
 //! ```text
 //! join, leave ──> Outbox ──> Reporter ──update──> engine ──changes──> Everywhere ──> members()
 //!                                                   └───────list──────────^
 //! ```
 //!
-//! The reporter sends this node's changes and renews its lease. The follower waits for changes of all
-//! nodes, and reads the list of the members again if it may have missed any.
+//! The reporter sends this node's changes and renews the node's lease. The follower waits for
+//! changes on all nodes, and reads the list of members again if it may have missed any changes.
 
 use std::{
     future::{pending, poll_fn},
@@ -87,7 +87,7 @@ impl Store {
             match in_time(members.sweep(topic, sweep, keep())).await {
                 Ok(rest) => next = rest,
                 Err(error) => {
-                    // The nodes are reported as expired again.
+                    // The engine's next reply lists the nodes as expired again.
                     tracing::debug!(topic, %error, "failed to remove a node from a presence");
                     return;
                 }
@@ -96,7 +96,8 @@ impl Store {
     }
 }
 
-/// Presences are opened only if the engine supports them.
+/// Returns the error if the engine does not store presences. This cannot happen, because opening a
+/// presence then fails.
 fn unsupported() -> Unreachable {
     Unreachable("the engine does not store presences".into())
 }
@@ -128,7 +129,7 @@ where
     }
 }
 
-/// Follows the changes of all nodes.
+/// Follows the changes on all nodes.
 async fn follow<K>(
     presence: &Weak<Inner<K>>,
     outbox: &Outbox<K>,
@@ -148,7 +149,7 @@ async fn follow<K>(
         };
         let is_stale = match presence.upgrade() {
             Some(presence) => presence.is_stale(is_lost),
-            // The reporter ends the task.
+            // The presence has been dropped. The task ends when the reporter does.
             None => return pending().await,
         };
         if !is_stale {
@@ -196,7 +197,7 @@ struct Reporter<K> {
     is_reported: bool,
 }
 
-/// The node's lease on the engine.
+/// The node's lease in the engine.
 struct Lease {
     /// The node's id. Whenever the lease is lost, the node gets a new one.
     node: String,
@@ -248,13 +249,13 @@ where
                     }
                     Instant::now() + interval
                 }
-                // Once the lease has expired, other nodes remove the members.
+                // The lease has expired, so other nodes remove the members.
                 Err(_) if is_closed && self.has_expired() => return,
                 Err(error) => {
                     self.has_failed(&error);
                     let next = Instant::now() + jittered(delay);
                     delay = longest.min(delay * 2);
-                    // Changes wait for the next attempt, which reports them as well.
+                    // New changes do not end this delay. The next attempt reports them as well.
                     sleep_until(next).await;
                     continue;
                 }
@@ -318,7 +319,7 @@ where
             let topic = &*self.store.topic;
             tracing::info!(topic, "reported the members of a presence again");
         }
-        // This process, or the machine, may have been paused.
+        // The process or the machine may have been suspended.
         if self.has_expired() {
             self.steady_since = None;
         }

@@ -11,7 +11,7 @@
 //! | stage | a read returns | next stage |
 //! | --- | --- | --- |
 //! | `Gap` | the gap, because the client's id cannot be resumed | `Following` |
-//! | `Ahead` | nothing until the ring has caught up with the client's id, which comes from another node that has newer events or has already noticed that the engine has lost some | `Resuming`, or `Following` after a gap (`rolled_back`) |
+//! | `Ahead` | nothing until the ring has caught up with the client's id, which another node has sent. That node has newer events, or has already noticed that the engine has lost some | `Resuming`, or `Following` after a gap (`rolled_back`) |
 //! | `Resuming` | the same as in `Following`, but a gap has the reason `too_old` | `Following` |
 //! | `Following` | the next events, or a gap (`overtaken`) if they are no longer held | `Following`, or `Newest` after a gap with `latest_by` |
 //! | `Newest` | the newest event of each key | `Following` |
@@ -254,8 +254,9 @@ impl Jump {
     }
 }
 
-/// Checks whether the ring has caught up with the id of a client that was ahead of it, or whose event
-/// differed from the ring's. Returns the sequence number after which to resume, or a [`Jump`] if the id cannot be resumed.
+/// Checks whether the ring has caught up with the id of a client that was ahead of the ring, or
+/// whose event differed from the ring's event. Returns the sequence number after which to resume,
+/// or a [`Jump`] if the id cannot be resumed.
 #[cold]
 fn catch_up<T>(state: &State<T>, place: Place, repair: u64) -> Poll<Result<u64, Jump>> {
     let reason = match state.locate(place) {

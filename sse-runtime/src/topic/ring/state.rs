@@ -95,8 +95,8 @@ pub(crate) enum Located {
     At(u64),
     /// After the newest event.
     Ahead,
-    /// At an event other than the one that the ring holds under this number. The engine has lost
-    /// one of the two events, and the ring may not have been repaired yet.
+    /// At an event that differs from the ring's event with this number. The engine has lost one of
+    /// the two events, and the ring may not have been repaired yet.
     Differs,
     /// The id cannot be resumed.
     Nowhere(GapReason),

@@ -54,7 +54,8 @@ pub(crate) async fn thousand_clients_reconnect(run: Run) {
     publish(&cluster, EVENTS).await;
     all_have(&cluster, events + 1).await;
     let commands = after - before;
-    // One subscription and one read per topic, and the checks of the nodes every two seconds.
+    // The node needs one subscription and one read per topic. In addition, all nodes compare
+    // positions every two seconds.
     assert!(commands <= 3 * TOPICS as u64, "{commands} commands");
     for client in 0..CLIENTS {
         let values = cluster.items(client).into_iter();

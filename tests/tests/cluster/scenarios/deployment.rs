@@ -8,8 +8,8 @@ use crate::{
     redis_servers::server::{IN_MEMORY, Program, Server},
 };
 
-/// The new version publishes a variant that the old version cannot decode. Readers at old nodes that
-/// need the value get a gap, and all others get the event.
+/// The new version publishes a variant that the old version cannot decode. Readers that decode
+/// values get a gap at old nodes. All other readers get the event.
 pub(crate) async fn rolling_deployment(run: Run) {
     let server = Server::start_program(&Program::new(&*run.server), IN_MEMORY).await;
     let mut cluster = Cluster::without_nodes(run, server, 100_000).await;

@@ -69,7 +69,7 @@ pub(crate) async fn engine_is_down(run: Run) {
         }
         sizes.push(cluster.nodes[0].as_ref().unwrap().resident_kib());
     }
-    // The events of the last nine rounds have 172,800 KB.
+    // The events of the last nine rounds add up to 172,800 KB.
     assert!(sizes[9] < sizes[0] + 100_000, "{sizes:?} KiB");
 
     cluster.server.restart().await;
@@ -77,7 +77,7 @@ pub(crate) async fn engine_is_down(run: Run) {
     cluster.finish(Rules::default()).await;
 }
 
-/// The server stops for longer than a publisher waits.
+/// The server is suspended for longer than a publisher waits.
 pub(crate) async fn slow_engine(run: Run) {
     let mut cluster = Cluster::start(run, IN_MEMORY).await;
     cluster.add_crowd(48).await;

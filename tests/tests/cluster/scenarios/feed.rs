@@ -11,8 +11,8 @@ use crate::{
     redis_servers::server::IN_MEMORY,
 };
 
-/// The feed loses events in several ways, and no further event follows. All clients still receive
-/// them.
+/// The feed loses events in several ways, and no further events follow that would reveal the loss.
+/// All clients still receive the lost events.
 pub(crate) async fn feed_is_cut(run: Run) {
     let mut cluster = Cluster::start(run, IN_MEMORY).await;
     // A client that arrived from another node would make the node read the log.

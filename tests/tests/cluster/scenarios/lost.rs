@@ -1,4 +1,4 @@
-//! Servers that lose a topic entirely.
+//! Servers that lose an entire topic.
 
 use std::time::Duration;
 

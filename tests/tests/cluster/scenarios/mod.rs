@@ -1,4 +1,4 @@
-//! The scenarios. Each of them checks all invariants at its end.
+//! The scenarios. Each scenario checks all invariants at its end.
 
 pub(crate) mod clocks;
 pub(crate) mod crowd;

@@ -44,8 +44,8 @@ async fn fail_over(cluster: &mut Cluster, replica: Server, values: Range<u64>) {
     cluster.server = replica;
 }
 
-/// The master is killed while the replication is healthy or has stopped for a moment. Only the clients that have received an
-/// event that the replica had not received get a gap.
+/// The master is killed while the replication is healthy or has briefly stopped. A client gets a
+/// gap only if it has received an event that the replica had not received.
 pub(crate) async fn failover(run: Run) {
     let program = run.server.clone();
     let mut cluster = Cluster::start_on(run, start_master(&program).await, 100_000).await;
@@ -69,7 +69,8 @@ pub(crate) async fn failover(run: Run) {
 pub(crate) async fn sentinel_failover(run: Run) {
     let program = run.server.clone();
     let master = start_master(&program).await;
-    // The sentinels must learn the replica's own address, so nothing is in between.
+    // The sentinels must learn the replica's own address, so the replica connects to the master
+    // without a proxy.
     let (replica, replication) = start_replica(&program, &master).await;
     let port = master.port().to_string();
     let () = replica.run(&["REPLICAOF", "127.0.0.1", &port]).await;
@@ -191,8 +192,9 @@ async fn reconnect(mut cluster: Cluster, clients: [Vec<usize>; 3], newest: &str)
     }
 }
 
-/// The master confirms events that the replica has not received, and is killed. Before the nodes
-/// reach the replica, more events than those are published there, so only the marks reveal the loss.
+/// The master confirms events that the replica has not received, and is then killed. Before the
+/// nodes reach the replica, a greater number of other events is published there, so only the marks
+/// reveal the loss.
 pub(crate) async fn lost_tail(run: Run) {
     let mut tail = Tail::start(run).await;
     let lost = tail.cluster.rng.u64(1..8);

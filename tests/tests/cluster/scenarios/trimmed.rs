@@ -1,4 +1,4 @@
-//! Logs that are trimmed below the position of a client.
+//! Logs from which events are removed that a client has not read yet.
 
 use crate::{
     checker::Rules,
@@ -38,7 +38,7 @@ pub(crate) async fn trimmed_log(run: Run) {
     for client in &away {
         cluster.clients[*client].set_mode(Mode::Away);
     }
-    // Far more than the buffers of a connection can hold.
+    // These are far more events than the buffers of a connection can hold.
     for value in 2..260 {
         let event = Publish {
             value,

@@ -91,8 +91,8 @@ struct State {
     newest: Option<Tail>,
     /// The place of the record that ended the topic, if any.
     end: Option<Place>,
-    /// Whether the run that published to the topic must stop, if the topic has ended. Another process,
-    /// or another hub of this process, has then ended the topic.
+    /// Whether the topic's run must stop, because another process, or another hub of this process,
+    /// has ended the topic.
     is_run_over: bool,
     /// Whether this process is finishing the topic.
     is_finishing: bool,

@@ -79,7 +79,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
 }
 
 impl<T: Send + Sync + 'static> Follower<T> {
-    /// Waits for the engine, but at most for [`OPEN_TIMEOUT`].
+    /// Waits for the engine, but not longer than [`OPEN_TIMEOUT`].
     async fn in_time(&self, waiting: impl Future<Output = ()>) -> Result<(), OpenError> {
         timeout(OPEN_TIMEOUT, waiting).await.map_err(|_| {
             let error = self.state().error.clone();

@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
-/// The maximum time that a request waits for other requests that are claiming the same run.
+/// The maximum time for which a request waits for other requests that are claiming the same run.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The response to a request for a run.
+/// The decision on a request for a run.
 pub(in crate::topic::hub) enum Decision {
     /// Start or continue the run.
     Start(Starting),
@@ -36,7 +36,7 @@ pub(in crate::topic::hub) enum Decision {
 /// claim to the run is withdrawn.
 pub(in crate::topic::hub) struct Starting {
     usage: Arc<Usage>,
-    /// Whether the run is a lost run.
+    /// Whether a lost run is continued. Otherwise, a new run is started.
     continues: bool,
     claim: Option<AcceptedClaim>,
     /// Held until the run has started. Meanwhile, other requests for the run wait.
@@ -93,7 +93,7 @@ impl Drop for AcceptedClaim {
         if self.is_kept {
             return;
         }
-        // Outside of a runtime, the lease expires.
+        // Outside of a runtime, the claim cannot be withdrawn, and its lease expires instead.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -104,16 +104,16 @@ impl Drop for AcceptedClaim {
                 return;
             };
             if let Err(error) = leases.release(&topic, owner).await {
-                tracing::debug!(topic, %error, "failed to release a run; its lease expires");
+                tracing::debug!(topic, %error, "failed to release a run before its lease expires");
             }
         });
     }
 }
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// Decides whether to start or continue a run whose topic is stored by an engine. Ends the run if
-    /// it is lost and must not be continued. `starts` is `false` if a run that does not exist must
-    /// not be started.
+    /// Decides whether to start or continue a run whose topic is stored by an engine. Ends the run
+    /// if it is lost and must not be continued. If `starts` is `false`, a run that does not exist
+    /// is not started.
     ///
     /// # Cancel safety
     ///
@@ -130,7 +130,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
             let slot = self.slot(&mut state, name)?;
             (Arc::clone(&slot.usage), Arc::clone(&slot.turn))
         };
-        // Each run is claimed by one request at a time. The others then find the result in the slot.
+        // Each run is claimed by one request at a time. The other requests then find the result in
+        // the slot.
         let turn = self.turn(turn, name).await?;
         if topic.is_finished() || self.is_known(topic, name) {
             return Ok(Decision::Join);
@@ -252,12 +253,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Ok((claimed, starting))
     }
 
-    /// Returns whether the slot already tells that the run is in progress or has ended.
+    /// Returns whether the slot already shows that the run is in progress or has ended.
     fn is_known(&self, topic: &Topic<T>, name: &str) -> bool {
         let state = self.0.state();
         match state.topics.get(name).map(|slot| &slot.run) {
             None | Some(Run::None) => false,
-            // If the engine has lost everything, it has lost the lease as well.
+            // If the engine has lost the topic, it has lost the lease as well.
             Some(Run::Elsewhere { .. }) => !topic.backend.is_new(),
             Some(Run::Started(run)) => {
                 let is_lost = run.is_finished() && topic.backend.is_new();
@@ -290,8 +291,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Returns the events that a lost run has published, or an empty list for a new run. Returns
-    /// `None` if the run has ended, or if the topic no longer holds all of them. The run cannot be
-    /// continued then, and this method ends it.
+    /// `None` if the run has ended. If the topic no longer holds all of the events, or if some of
+    /// them cannot be decoded, the run cannot be continued. In that case, ends the run and returns
+    /// `None`.
     pub(super) async fn so_far(
         &self,
         topic: &Topic<T>,

@@ -42,8 +42,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.follow(name, usage, None);
     }
 
-    /// Continues the run in this process if it is lost, unless an earlier call has already arranged
-    /// this. Does nothing if no other process is executing the run.
+    /// Arranges that this process continues the run if it is lost, unless an earlier call has
+    /// already done so. Does nothing if no other process is executing the run.
     pub(in crate::topic::hub) fn stand_by(&self, name: &str, producer: Producer<'static, T>) {
         let mut state = self.0.state();
         let Some(slot) = state.topics.get_mut(name) else {
@@ -60,8 +60,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
         self.follow(name, &usage, Some(producer));
     }
 
-    /// Starts a task that continues the run with `producer` if the run is lost. Without a producer, the
-    /// task ends the run in some cases in which no other process would end it.
+    /// Starts a task that continues the run with `producer` if the run is lost. Without a producer,
+    /// the task ends a lost run that no other process would end (see `watch`).
     fn follow(&self, name: &str, usage: &Arc<Usage>, producer: Option<Producer<'static, T>>) {
         let Some(leases) = self.run_leases() else {
             return;
@@ -147,8 +147,9 @@ impl<T: Send + Sync + 'static> Following<T> {
         Some((hub, topic, usage))
     }
 
-    /// Claims the run. If the engine has had no lease and no events for longer than a lease lasts, the
-    /// claim succeeds: the process that was executing the run would have created the lease again.
+    /// Claims the run. If the engine has had neither a lease nor events for longer than the
+    /// duration of a lease, the claim succeeds, because a process that was still executing the run
+    /// would have created the lease again.
     async fn claim(
         &self,
         hub: &Hub<T>,
@@ -173,8 +174,9 @@ impl<T: Send + Sync + 'static> Following<T> {
         claimed
     }
 
-    /// Ends the run if it is lost and no other process does. This is the case if the process that was
-    /// executing it has stopped before the first event, or if the engine has lost the lease.
+    /// Ends the run if it is lost and no other process ends it. No other process does so if the
+    /// process that was executing the run has stopped before the first event, or if the engine has
+    /// lost the lease.
     async fn watch(self, every: Duration) {
         let mut missing_since = None;
         while let Some((hub, topic, usage)) = self.next(every).await {

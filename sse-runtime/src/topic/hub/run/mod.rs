@@ -41,11 +41,11 @@ pub(super) enum Again {
     Resume,
 }
 
-/// Starts a run. The second argument contains the events that have been published by a lost run
-/// that is continued.
+/// Starts a run. If a lost run is continued, the second argument contains the events that it has
+/// published.
 pub(super) type Producer<'a, T> = Box<dyn FnOnce(Topic<T>, Vec<Update<T>>) -> Outcome + Send + 'a>;
 
-/// A run, which completes with its result.
+/// A run. The future completes with the run's result.
 pub(super) type Outcome = BoxFuture<'static, Result<(), RunError>>;
 
 #[derive(Default)]
@@ -88,14 +88,15 @@ impl Started {
         self.task.is_finished()
     }
 
-    /// Returns whether another process has taken the run over.
+    /// Returns whether another process has taken over the run.
     fn is_taken_over(&self) -> bool {
         self.is_taken_over.load(Ordering::Relaxed)
     }
 }
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// Subscribes to a run, and starts it if necessary. Returns the producer if it was not used.
+    /// Subscribes to a run, and starts it if necessary. Also returns the producer if it was not
+    /// used.
     pub(super) async fn run<'p>(
         &self,
         name: &str,

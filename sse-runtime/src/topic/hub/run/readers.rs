@@ -1,4 +1,4 @@
-//! Reports which topics have readers to the processes that are executing runs.
+//! Reports to the engine which topics have readers in this process.
 
 use std::{
     sync::{Arc, Weak},
@@ -17,9 +17,9 @@ use crate::topic::{
 const TOPICS_PER_REPORT: usize = 500;
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// Starts a task that reports the readers of this process for as long as the hub has topics. Other
-    /// processes need to know them before they abandon a run. Does nothing if such a task is already
-    /// running, or if runs are never abandoned.
+    /// Starts a task that reports the readers of this process for as long as the hub has topics, so
+    /// that other processes do not abandon a run that has readers here. Does nothing if such a task
+    /// is already running, or if runs are never abandoned.
     pub(in crate::topic::hub) fn keep_reporting(&self, state: &mut State<T>) {
         if self.0.limits.abandon_after.is_none() {
             return;

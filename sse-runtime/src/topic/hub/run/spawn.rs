@@ -51,10 +51,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// [`ProducerLost`](crate::CloseReason::ProducerLost). To continue the run instead, use
     /// [`spawn_or_resume`](Self::spawn_or_resume).
     ///
-    /// If several processes share the engine, a run is started only once in all processes together. If
-    /// the process that is executing the run stops or cannot reach the engine, another process ends
-    /// the run after some time (10 to 15 seconds for `sse-redis`), and all readers receive the `close`
-    /// event.
+    /// If several processes share the engine, a run is started only once across all of them. If the
+    /// process that is executing the run stops or cannot reach the engine, another process ends the
+    /// run after some time (10 to 15 seconds by default for `sse-redis`), and all readers receive
+    /// the `close` event.
     ///
     /// Do not start a run on a topic that other code also publishes to, such as a chat room,
     /// because the topic is finished when the run ends. Use a separate hub for runs.
@@ -149,26 +149,27 @@ impl<T: Send + Sync + 'static> Hub<T> {
     }
 
     /// Like [`spawn`](Self::spawn), but continues a run if the process that was executing it has
-    /// stopped. Use this method if the producer can continue from the events that it has already
+    /// stopped. Use this method if a producer can continue from the events that have already been
     /// published. For example, an import can continue after the last imported line.
     ///
-    /// The second argument of `producer` contains all events that the run has published so far. It is
-    /// empty if the run is new. If the topic no longer holds all of these events, the run cannot be
-    /// continued and ends in the same way as a run that was started by `spawn`, so give the topic
+    /// The second argument of `producer` contains all events that the run has published so far. It
+    /// is empty if the run is new. If the topic no longer holds all of these events, the run cannot
+    /// be continued and ends in the same way as a run that was started by `spawn`. Give the topic
     /// enough capacity for a whole run.
     ///
-    /// If several processes share the engine, each process that calls this method keeps its `producer`
-    /// until the run has ended, or until the hub drops the topic because it has been unused in this
-    /// process for the [`idle`](crate::topic::HubBuilder::idle) time. If the process that is executing the run stops, one of the others
-    /// continues it. Until then, the streams of all clients stay open. If this does not happen within
-    /// a minute after the lease has expired, for example because no other process has called this
-    /// method, the run is ended.
+    /// If several processes share the engine, each process that calls this method keeps its
+    /// `producer` until the run has ended, or until the hub drops the topic because it has been
+    /// unused in this process for the [`idle`](crate::topic::HubBuilder::idle) time. If the process
+    /// that is executing the run stops, one of the other processes continues the run. Until then,
+    /// the streams of all clients stay open. If no process continues the run within a minute after
+    /// its lease has expired, for example because no other process has called this method, the run
+    /// is ended.
     ///
-    /// If only one process can use the engine, the run is continued by the first call after a restart.
-    /// Without an engine, this method is the same as `spawn`, because an in-memory run cannot outlive
+    /// If only one process can use the engine, the first call after a restart continues the run.
+    /// Without an engine, this method behaves like `spawn`, because an in-memory run cannot outlive
     /// its process.
     ///
-    /// A client with an id never starts a run, but such a client's request may continue one.
+    /// The request of a client that has an id never starts a run, but it may continue one.
     ///
     /// ```
     /// use axum::extract::{Path, State};
@@ -193,8 +194,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// }
     /// ```
     ///
-    /// A run may be stopped after it has done its work for an event, but before it has published the
-    /// event. The process that continues the run then does this work again.
+    /// A process may stop after the producer has done the work for an event, but before it has
+    /// published the event. The process that continues the run then repeats this work, so the work
+    /// should be idempotent.
     ///
     /// # Errors
     ///
@@ -219,7 +221,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         Kind: 'static,
     {
         let cursor = cursor.into();
-        // See `spawn` for the reason why the future is boxed.
+        // See `spawn` for why the future is boxed.
         Box::pin(async move {
             let producer = Box::new(|topic, so_far| -> Outcome {
                 let run = producer(topic, so_far);
@@ -264,9 +266,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// that the handler yields afterwards are not sent. [`Subscription::has_failed`] still returns
     /// `false`.
     ///
-    /// If several processes share an engine that stores the topics, this method also stops runs that
-    /// other processes are executing. In that case, it returns as soon as the engine has stored the end
-    /// of the run. The process that is executing the run stops it when it receives the end.
+    /// If several processes share the engine that stores the topics, this method also stops runs
+    /// that other processes are executing. In that case, this method returns as soon as the engine
+    /// has stored the end of the run. The process that is executing the run stops it shortly
+    /// afterwards.
     ///
     /// # Errors
     ///

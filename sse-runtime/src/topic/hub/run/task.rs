@@ -54,14 +54,14 @@ async fn abandoned<T: Send + Sync + 'static>(end: &EndOnDrop<T>, after: Option<D
     };
     let mut pause = Duration::ZERO;
     if let Some(lease) = &end.lease {
-        // The readers of other processes are reported only from time to time.
+        // Other processes report their readers only at intervals.
         after = after.max(lease.ttl());
         pause = lease.ttl() / 10;
     }
     loop {
         let mut left = after;
         if let Some(since) = end.topic.backend.unread_since() {
-            // Until the lease is renewed, the readers of other processes are not known.
+            // The readers of other processes are known only up to the last renewal of the lease.
             let (now, read) = match &end.lease {
                 Some(lease) => lease.renewal(),
                 None => (Instant::now(), since),
@@ -75,7 +75,7 @@ async fn abandoned<T: Send + Sync + 'static>(end: &EndOnDrop<T>, after: Option<D
     }
 }
 
-/// Completes once another process has ended a run or taken it over.
+/// Completes once another process has ended or taken over a run.
 async fn taken_away<T: Send + Sync + 'static>(end: &EndOnDrop<T>) {
     let lost = async {
         match &end.lease {
@@ -102,8 +102,8 @@ pub(super) struct HeldLease {
     topic: String,
     owner: RunOwner,
     is_resumable: bool,
-    /// The time at which the lease was last renewed, and the last time at which another process had
-    /// readers, as far as this process knows.
+    /// The time at which the lease was last renewed, and the last time at which, as far as this
+    /// process knows, another process had readers.
     renewal: Mutex<(Instant, Instant)>,
 }
 
@@ -138,13 +138,14 @@ impl HeldLease {
         *self.renewal.lock().unwrap_or_else(PoisonError::into_inner) = renewal;
     }
 
-    /// Renews the lease until another owner takes the run over.
+    /// Renews the lease until another owner takes over the run.
     async fn renew(&self) {
         let Some(leases) = self.node.run_leases() else {
             return pending().await;
         };
-        // Two attempts may fail before the lease expires. An attempt may also take longer than this, for
-        // example because a connection has failed silently. The next attempt then follows at once.
+        // Two attempts may fail before the lease expires. If an attempt takes longer than this
+        // interval, for example because a connection has failed silently, the next attempt follows
+        // immediately.
         let every = leases.ttl().mul_f64(0.3);
         let mut next = Instant::now() + every;
         loop {
@@ -164,14 +165,14 @@ impl HeldLease {
         }
     }
 
-    /// Lets another process continue the run at once.
+    /// Makes the lease expire, so that another process can continue the run immediately.
     async fn release(self) {
         let Some(leases) = self.node.run_leases() else {
             return;
         };
         if let Err(error) = leases.release(&self.topic, self.owner).await {
             let topic = &*self.topic;
-            tracing::debug!(topic, %error, "failed to release a run; its lease expires");
+            tracing::debug!(topic, %error, "failed to release a run before its lease expires");
         }
     }
 }
@@ -183,13 +184,13 @@ pub(super) struct EndOnDrop<T: Send + Sync + 'static> {
     /// `true` until the run returns. If this is still `true` when the guard is dropped, the run was
     /// aborted or panicked.
     pub(super) is_stopped: bool,
-    /// Whether another process has ended the run or taken it over.
+    /// Whether another process has ended or taken over the run.
     pub(super) is_over: bool,
-    /// The failure with which the run has returned, if any.
+    /// The failure of the run, if it has returned an error.
     pub(super) failure: Option<Failure>,
     /// Whether [`Hub::abort`](super::Hub::abort) stopped the run.
     pub(super) is_aborted: Arc<AtomicBool>,
-    /// Set if another process takes the run over. The hub then asks the engine for the run's owner.
+    /// Set if another process takes over the run. The hub then asks the engine for the run's owner.
     pub(super) is_taken_over: Arc<AtomicBool>,
     pub(super) is_stored: bool,
     /// Whether the run can be continued if this process stops.
@@ -243,8 +244,8 @@ impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
 /// The delays between attempts to end the topic of a run: the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Ends the topic of a run. While the engine that stores the topic is not available, the attempt is
-/// repeated. Otherwise, the topic's readers would wait for ever.
+/// Ends the topic of a run. While the engine that stores the topic is unavailable, repeats the
+/// attempt, because the topic's readers would otherwise wait forever.
 async fn end<T: Send + Sync + 'static>(
     topic: Topic<T>,
     name: String,
