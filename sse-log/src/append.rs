@@ -103,12 +103,8 @@ impl Batch<'_> {
         let Record { key, kind, body } = record;
         let known = self.keys.get((topic.id, key.to_bytes()))?;
         if let Some(known) = known.map(|number| number.value()) {
-            return Ok(Outcome::Known(Appended {
-                epoch: topic.epoch,
-                previous: place_at(&self.records, &topic, known.saturating_sub(1))?,
-                number: known,
-                is_new: false,
-            }));
+            let known = find_record(&self.records, &topic, known)?;
+            return Ok(Outcome::Known(known));
         }
         if topic.has_ended {
             return Ok(Outcome::Ended);
@@ -123,6 +119,7 @@ impl Batch<'_> {
         self.keys.insert((topic.id, key.to_bytes()), number)?;
         topic.newest = number;
         topic.newest_key = *key;
+        topic.newest_stamp = self.now;
         topic.has_ended = *kind == Kind::End;
         topic.bytes += body.len() as u64;
         topic.expires_at = keep.age.map_or(u64::MAX, |age| {
@@ -135,6 +132,7 @@ impl Batch<'_> {
             epoch: topic.epoch,
             previous,
             number,
+            mark: key.mark(self.now),
             is_new: true,
         })))
     }
@@ -250,7 +248,23 @@ pub(crate) fn place_at(
     let header = stored.map(|value| decode_record(topic.id, number, value.value()).map(|r| r.0));
     Ok(Place {
         number,
-        mark: header.transpose()?.map(|header| header.key.mark()),
+        mark: header.transpose()?.map(|header| header.mark()),
+    })
+}
+
+/// Returns the position of a record that is already stored.
+fn find_record(
+    records: &impl ReadableTable<(u64, u64), &'static [u8]>,
+    topic: &TopicState,
+    number: u64,
+) -> Result<Appended, redb::Error> {
+    let place = place_at(records, topic, number)?;
+    Ok(Appended {
+        epoch: topic.epoch,
+        previous: place_at(records, topic, number.saturating_sub(1))?,
+        number,
+        mark: place.mark.ok_or_else(|| damaged("a record is missing"))?,
+        is_new: false,
     })
 }
 
@@ -276,12 +290,7 @@ pub(crate) fn find(
             return Ok(None);
         };
         let number = number.value();
-        Ok(Some(Appended {
-            epoch: state.epoch,
-            previous: place_at(&records, &state, number.saturating_sub(1))?,
-            number,
-            is_new: false,
-        }))
+        find_record(&records, &state, number).map(Some)
     };
     batch.iter().map(find).collect()
 }
@@ -338,9 +347,13 @@ mod tests {
         page.unwrap().unwrap()
     }
 
-    fn place(number: u64, key: u128) -> Place {
-        let mark = Some(Key::from(key).mark());
-        Place { number, mark }
+    /// Returns the place of a stored record, and checks the record's key.
+    fn place(database: &Database, number: u64, key: u128) -> Place {
+        let page = page(database, number - 1, 1);
+        let stored = &page.records[0];
+        assert_eq!(stored.record.key, Key::from(key));
+        assert_eq!(stored.number, number);
+        stored.place()
     }
 
     fn numbers(page: &Page) -> Vec<u64> {
@@ -357,10 +370,10 @@ mod tests {
             Outcome::Stored(Some(appended)) => (true, appended.previous, appended.number),
             _ => panic!(),
         });
-        assert_eq!(appended.next(), Some((false, place(2, 20), 3)));
+        assert_eq!(appended.next(), Some((false, place(&database, 2, 20), 3)));
         assert_eq!(appended.next(), Some((false, Place::START, 1)));
-        assert_eq!(appended.next(), Some((true, place(3, 30), 4)));
-        assert_eq!(appended.next(), Some((false, place(3, 30), 4)));
+        assert_eq!(appended.next(), Some((true, place(&database, 3, 30), 4)));
+        assert_eq!(appended.next(), Some((false, place(&database, 3, 30), 4)));
     }
 
     #[test]
@@ -409,15 +422,15 @@ mod tests {
                 },
                 &[4, 5, 6],
             ),
-            (4, place(4, 4), &[5, 6]),
-            (6, place(6, 6), &[]),
-            (9, place(6, 6), &[]),
-            (u64::MAX, place(6, 6), &[]),
+            (4, place(&database, 4, 4), &[5, 6]),
+            (6, place(&database, 6, 6), &[]),
+            (9, place(&database, 6, 6), &[]),
+            (u64::MAX, place(&database, 6, 6), &[]),
         ] {
             let page = page(&database, after, 100);
             assert_eq!(page.before, before, "after {after}");
             assert_eq!(numbers(&page), left, "after {after}");
-            assert_eq!(page.tail.newest, place(6, 6));
+            assert_eq!(page.tail.newest, place(&database, 6, 6));
         }
         // The key of a record that was removed is forgotten.
         let again = append(&database, &[event(1)]);

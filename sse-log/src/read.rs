@@ -65,6 +65,7 @@ pub(crate) fn page(
     let mut bodies = Bytes::from(bodies);
     let stored = |(number, (header, len)): (u64, (Header, usize))| Stored {
         number,
+        mark: header.mark(),
         record: Record {
             key: header.key,
             kind: header.kind,

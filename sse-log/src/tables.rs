@@ -11,7 +11,7 @@
 //! own checksums, so a bit that flips later is detected when the value is read.
 
 use redb::TableDefinition;
-use sse_runtime::topic::engine::{Epoch, Key, Kind, Place, Record};
+use sse_runtime::topic::engine::{Epoch, Key, Kind, Mark, Place, Record};
 
 /// The version of the file's format.
 pub(crate) const FORMAT: u64 = 1;
@@ -40,6 +40,8 @@ pub(crate) struct TopicState {
     pub(crate) newest: u64,
     /// The key of the newest record.
     pub(crate) newest_key: Key,
+    /// The time at which the newest record was stored, in milliseconds since 1970.
+    pub(crate) newest_stamp: u64,
     pub(crate) has_ended: bool,
     /// The total size of the records' bodies.
     pub(crate) bytes: u64,
@@ -59,6 +61,7 @@ impl TopicState {
             first: 1,
             newest: 0,
             newest_key: Key::from([0; 16]),
+            newest_stamp: 0,
             has_ended: false,
             bytes: 0,
             expires_at: now.saturating_add(KEEP_EMPTY),
@@ -71,7 +74,7 @@ impl TopicState {
             0 => Place::START,
             number => Place {
                 number,
-                mark: Some(self.newest_key.mark()),
+                mark: Some(self.newest_key.mark(self.newest_stamp)),
             },
         }
     }
@@ -82,13 +85,14 @@ impl TopicState {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(8 + 69);
+        let mut value = Vec::with_capacity(8 + 77);
         value.extend([0; 8]);
         value.extend(self.id.to_le_bytes());
         value.extend(self.epoch.to_bytes());
         value.extend(self.first.to_le_bytes());
         value.extend(self.newest.to_le_bytes());
         value.extend(self.newest_key.to_bytes());
+        value.extend(self.newest_stamp.to_le_bytes());
         value.push(self.has_ended.into());
         value.extend(self.bytes.to_le_bytes());
         value.extend(self.expires_at.to_le_bytes());
@@ -105,6 +109,7 @@ impl TopicState {
                 first: take_u64(&mut fields)?,
                 newest: take_u64(&mut fields)?,
                 newest_key: Key::from(take::<16>(&mut fields)?),
+                newest_stamp: take_u64(&mut fields)?,
                 has_ended: take::<1>(&mut fields)? != [0],
                 bytes: take_u64(&mut fields)?,
                 expires_at: take_u64(&mut fields)?,
@@ -121,6 +126,13 @@ pub(crate) struct Header {
     pub(crate) stamp: u64,
     pub(crate) kind: Kind,
     pub(crate) key: Key,
+}
+
+impl Header {
+    /// Returns the record's mark.
+    pub(crate) fn mark(&self) -> Mark {
+        self.key.mark(self.stamp)
+    }
 }
 
 /// Encodes a record as a checksum, followed by the time, the kind, the key and the body.

@@ -7,7 +7,6 @@ use redis::{
     aio::{MultiplexedConnection, PubSubSink},
     cmd,
 };
-use sse_runtime::topic::engine::Stored;
 use tokio::{
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender},
@@ -167,13 +166,7 @@ fn deliver(shared: &Shared, message: &Msg) {
         return;
     };
     match wire::message(message.get_payload_bytes()) {
-        Some(Message::Record(epoch, previous, number, record)) => {
-            let age = Duration::ZERO;
-            let stored = Stored {
-                number,
-                record,
-                age,
-            };
+        Some(Message::Record(epoch, previous, stored)) => {
             feed.record(topic, epoch, previous, stored);
         }
         Some(Message::Look) => feed.skipped(topic),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 use sse_runtime::topic::engine::{
-    Appended, Claimed, Epoch, Key, Kind, Page, Place, Record, Renewed, Stored, Tail,
+    Appended, Claimed, Epoch, Key, Kind, Mark, Page, Place, Record, Renewed, Stored, Tail,
 };
 
 /// The digits of an [`Epoch`], in the order of their values.
@@ -52,12 +52,18 @@ fn parse_id(id: &[u8]) -> Option<(Epoch, u64)> {
     ))
 }
 
-/// Returns the place of the record with this number and key. The key is empty if it is unknown.
-fn place(number: u64, key: &[u8]) -> Place {
-    let key: Option<[u8; 16]> = key.try_into().ok();
+/// Returns the mark of the record with this stamp, which consists of the record's key and time.
+fn mark_of(stamp: &[u8]) -> Option<Mark> {
+    let (key, time) = stamp.split_first_chunk::<16>()?;
+    let time = std::str::from_utf8(time).ok()?.parse().ok()?;
+    Some(Key::from(*key).mark(time))
+}
+
+/// Returns the place of the record with this number and stamp. The stamp is empty if it is unknown.
+fn place(number: u64, stamp: &[u8]) -> Place {
     Place {
         number,
-        mark: key.filter(|_| number > 0).map(|key| Key::from(key).mark()),
+        mark: mark_of(stamp).filter(|_| number > 0),
     }
 }
 
@@ -93,7 +99,7 @@ pub(crate) enum AppendReply {
 }
 
 pub(crate) fn append_reply(reply: &Value) -> Option<AppendReply> {
-    let (status, id, previous, foreign) = match array(reply)? {
+    let (status, id, previous, foreign, stamp) = match array(reply)? {
         [status] => {
             return match bytes(status)? {
                 b"ended" => Some(AppendReply::Ended),
@@ -101,7 +107,7 @@ pub(crate) fn append_reply(reply: &Value) -> Option<AppendReply> {
                 _ => None,
             };
         }
-        [status, id, previous, foreign] => (status, id, previous, foreign),
+        [status, id, previous, foreign, stamp] => (status, id, previous, foreign, stamp),
         _ => return None,
     };
     let (epoch, at) = parse_id(bytes(id)?)?;
@@ -110,6 +116,7 @@ pub(crate) fn append_reply(reply: &Value) -> Option<AppendReply> {
         epoch,
         previous: place(at.checked_sub(1)?, bytes(previous)?),
         number: at,
+        mark: mark_of(bytes(stamp)?)?,
         is_new,
     };
     let removed = if is_new { number(foreign)? } else { 0 };
@@ -229,21 +236,23 @@ fn stored(entry: Value, now: u64) -> Option<Entry> {
         return None;
     };
     let (_, at) = parse_id(bytes(&id)?)?;
-    let Ok([_, key, _, stamp, _, _, kind, body]) = <[Value; 8]>::try_from(fields) else {
+    let Ok([_, key, _, time, _, _, kind, body]) = <[Value; 8]>::try_from(fields) else {
         return (at == 0).then_some(Entry::Start);
     };
     let Value::BulkString(body) = body else {
         return None;
     };
     let key: [u8; 16] = bytes(&key)?.try_into().ok()?;
+    let (key, time) = (Key::from(key), number(&time)?);
     Some(Entry::Record(Stored {
         number: at,
+        mark: key.mark(time),
         record: Record {
-            key: key.into(),
+            key,
             kind: kind_of(bytes(&kind)?.first().copied()?)?,
             body: body.into(),
         },
-        age: Duration::from_millis(now.saturating_sub(number(&stamp)?)),
+        age: Duration::from_millis(now.saturating_sub(time)),
     }))
 }
 
@@ -256,10 +265,10 @@ fn kind_of(letter: u8) -> Option<Kind> {
 }
 
 /// A message of the feed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Message {
-    /// A record, with its epoch, the place before it, and its number.
-    Record(Epoch, Place, u64, Record),
+    /// A record, with its epoch and the place before it.
+    Record(Epoch, Place, Stored),
     /// A record was stored that is too large for a message.
     Look,
     /// A message that is ignored. It is published as a write for `WAIT`, so that the replicas also
@@ -275,17 +284,30 @@ pub(crate) fn message(payload: &[u8]) -> Option<Message> {
         [b'1', kind, rest @ ..] => (kind_of(*kind)?, rest),
         _ => return None,
     };
-    let (key, rest) = rest.split_first_chunk::<16>()?;
-    let (previous, rest) = rest.split_first_chunk::<16>()?;
+    let (stamp, rest) = split_stamp(rest)?;
+    let (previous, rest) = split_stamp(rest)?;
     let end = rest.iter().position(|byte| *byte == b'\n')?;
     let (epoch, number) = parse_id(&rest[..end])?;
-    let record = Record {
-        key: (*key).into(),
-        kind,
-        body: Bytes::copy_from_slice(&rest[end + 1..]),
+    let (key, _) = stamp.split_first_chunk::<16>()?;
+    let stored = Stored {
+        number,
+        mark: mark_of(stamp)?,
+        record: Record {
+            key: (*key).into(),
+            kind,
+            body: Bytes::copy_from_slice(&rest[end + 1..]),
+        },
+        age: Duration::ZERO,
     };
     let previous = place(number.checked_sub(1)?, previous);
-    Some(Message::Record(epoch, previous, number, record))
+    Some(Message::Record(epoch, previous, stored))
+}
+
+/// Splits off a stamp and the space after it. The key in a stamp may contain any bytes.
+fn split_stamp(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let digits = bytes.get(16..)?;
+    let end = 16 + digits.iter().position(|byte| *byte == b' ')?;
+    Some((&bytes[..end], &bytes[end + 1..]))
 }
 
 #[cfg(test)]
@@ -314,18 +336,22 @@ mod tests {
             b"1b",
             b"1b0123456789abcdef",
         ] {
-            assert_eq!(message(payload), None, "{payload:?}");
+            assert!(message(payload).is_none(), "{payload:?}");
         }
         let mut payload = b"1b".to_vec();
-        payload.extend([7; 32]);
+        for stamp in [b"                5 ", b"77777777777777776 "] {
+            payload.extend(stamp);
+        }
         payload.extend(b"77-9\nbody\n");
-        let Some(Message::Record(epoch, previous, number, record)) = message(&payload) else {
+        let Some(Message::Record(epoch, previous, stored)) = message(&payload) else {
             panic!();
         };
         assert_eq!(epoch_to_number(epoch), 77);
-        assert_eq!((previous.number, previous.mark), (8, Some(record.mark())));
-        assert_eq!((number, &*record.body), (9, &b"body\n"[..]));
-        assert_eq!(message(b"1?"), Some(Message::Look));
-        assert_eq!(message(b"1."), Some(Message::Nothing));
+        assert_eq!(stored.mark, Key::from([b' '; 16]).mark(5));
+        let mark = Key::from([b'7'; 16]).mark(6);
+        assert_eq!((previous.number, previous.mark), (8, Some(mark)));
+        assert_eq!((stored.number, &*stored.record.body), (9, &b"body\n"[..]));
+        assert!(matches!(message(b"1?"), Some(Message::Look)));
+        assert!(matches!(message(b"1."), Some(Message::Nothing)));
     }
 }

@@ -232,6 +232,7 @@ impl Writer {
         };
         let stored = Stored {
             number: appended.number,
+            mark: appended.mark,
             record: record.clone(),
             age: Duration::ZERO,
         };

@@ -4,7 +4,7 @@
 --   the bytes to keep, the milliseconds to keep or '', the channel, the largest body that is sent to
 --   the channel, '1' if the script must write something even if the record is already stored, the
 --   topic, the owner of the run that appends the record or ''
--- Returns {'new' or 'known', id, key of the record before, number of foreign entries}, {'ended'} or
+-- Returns {'new' or 'known', id, stamp of the record before, number of foreign entries, stamp}, {'ended'} or
 -- {'fenced'}.
 
 local log, index, run, leases, channel = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[8]
@@ -84,7 +84,7 @@ if top then
     if ARGV[10] == '1' then
       redis.call('PUBLISH', channel, '1.')
     end
-    return {'known', found[1], before and key_of(before) or '', 0}
+    return {'known', found[1], before and stamp_of(before) or '', 0, stamp_of(found)}
   end
   if is_end(top) then
     return {'ended'}
@@ -108,11 +108,12 @@ end
 local epoch, number, total, previous = ARGV[1], 0, 0, ''
 if top then
   epoch, number = split(top[1])
-  total, previous = size_up_to(top), key_of(top)
+  total, previous = size_up_to(top), stamp_of(top)
 end
 local id = id_of(epoch, number + 1)
 total = total + #body
 local now = now_in_ms()
+local stamp = key .. string.format('%.0f', now)
 
 -- Copies the records to a new stream, because the greatest id of a stream cannot be reduced. The
 -- copy is created under the key of the index and then renamed.
@@ -169,9 +170,9 @@ pcall(trim, total, now)
 pcall(function()
   local message = '1?'
   if #body <= tonumber(ARGV[9]) then
-    local before = previous == '' and string.rep('\0', 16) or previous
-    message = '1' .. kind .. key .. before .. id .. '\n' .. body
+    local before = previous == '' and string.rep('\0', 16) .. '0' or previous
+    message = '1' .. kind .. stamp .. ' ' .. before .. ' ' .. id .. '\n' .. body
   end
   redis.call('PUBLISH', channel, message)
 end)
-return {'new', id, previous, #foreign}
+return {'new', id, previous, #foreign, stamp}

@@ -1,4 +1,4 @@
--- Returns {id and key of the newest record in the log of a presence's changes, members}. The id is ''
+-- Returns {id and stamp of the newest record in the log of a presence's changes, members}. The id is ''
 -- if the log does not exist.
 -- KEYS: the members, the log
 
@@ -14,4 +14,4 @@ for _, field in ipairs(fields) do
     present[#present + 1] = field
   end
 end
-return {top and top[1] or '', top and key_of(top) or '', present}
+return {top and top[1] or '', top and stamp_of(top) or '', present}

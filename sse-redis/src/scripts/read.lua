@@ -1,7 +1,7 @@
 -- Reads the records of a log, and creates the log if it does not exist.
 -- KEYS: the log
 -- ARGV: the epoch of a new log, the number of the record before the first one, the bytes to read
--- Returns {time in ms, id and key of the newest record, number of foreign entries, records}. The
+-- Returns {time in ms, id and stamp of the newest record, number of foreign entries, records}. The
 -- record with the number ARGV[2] is included if it still exists.
 
 local log = KEYS[1]
@@ -39,4 +39,4 @@ while not is_full do
     count = math.max(1, math.min(256, math.floor((bytes - size) * #records / size) + 1))
   end
 end
-return {string.format('%.0f', now_in_ms()), top[1], key_of(top), #foreign, records}
+return {string.format('%.0f', now_in_ms()), top[1], stamp_of(top), #foreign, records}

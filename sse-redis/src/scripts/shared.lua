@@ -26,6 +26,12 @@ local function key_of(entry)
   return entry[2][1] == 'k' and entry[2][2] or ''
 end
 
+-- Returns the key and the time of a record, from which its mark is computed, or '' for the start of a
+-- log.
+local function stamp_of(entry)
+  return entry[2][1] == 'k' and entry[2][2] .. entry[2][4] or ''
+end
+
 local function is_end(entry)
   return entry[2][7] == 'e'
 end

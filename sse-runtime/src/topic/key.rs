@@ -23,13 +23,16 @@ impl Key {
         self.0
     }
 
-    /// Returns the mark of the record with this key. The mark depends only on the key, so a record
-    /// that is appended again keeps its mark.
+    /// Returns the mark of the record with this key that was stored at this time, in milliseconds of
+    /// the engine's clock. If the engine loses the record and it is appended again, it gets another
+    /// mark. Otherwise, a lost record before it would go unnoticed.
     #[doc(hidden)]
-    pub fn mark(self) -> Mark {
+    pub fn mark(self, stored_at: u64) -> Mark {
         // Hash the key with FNV-1a, because the caller's keys may be sequence numbers, whose bits
         // are mostly zero.
-        let hash = self.0.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        let time = stored_at.to_be_bytes();
+        let bytes = self.0.iter().chain(&time);
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
         #[expect(clippy::cast_possible_truncation, reason = "both halves are folded in")]

@@ -51,7 +51,7 @@ impl Log {
             let (epoch, number) = id.split_once('-').unwrap();
             let epoch = epoch_of(epoch.parse().unwrap());
             read.epoch = format!("{epoch:?}");
-            let [_, key, _, _, _, _, kind, body] = &*fields else {
+            let [_, key, _, time, _, _, kind, body] = &*fields else {
                 continue;
             };
             if kind == b"e" {
@@ -60,13 +60,14 @@ impl Log {
             }
             let number = number.parse().unwrap();
             let key = Key::from(<[u8; 16]>::try_from(&**key).unwrap());
+            let time = str::from_utf8(time).unwrap().parse().unwrap();
             let frame = Body::decode(body.clone().into()).unwrap().frame;
             let data = frame.strip_prefix(b"data: ").unwrap();
             let json: serde_json::Value = serde_json::from_slice(data).unwrap();
             let variant = json.as_object().unwrap().values().next().unwrap();
             let place = Place {
                 number,
-                mark: Some(key.mark()),
+                mark: Some(key.mark(time)),
             };
             read.events.push(Stored {
                 id: format!("{epoch:?}-{number}.{}", place.mark.unwrap()),

@@ -113,6 +113,7 @@ impl Fake {
                     epoch: *epoch,
                     previous: place_before(records, at),
                     number: at as u64 + 1,
+                    mark: records[at].mark,
                     is_new: false,
                 });
             }
@@ -125,6 +126,7 @@ impl Fake {
             let previous = place_before(records, records.len());
             let stored = Stored {
                 number: previous.number + 1,
+                mark: record.key.mark(fastrand::u64(..)),
                 record,
                 age: Duration::ZERO,
             };
@@ -133,6 +135,7 @@ impl Fake {
                 epoch: *epoch,
                 previous,
                 number: stored.number,
+                mark: stored.mark,
                 is_new: true,
             };
             (appended, stored)
@@ -149,6 +152,7 @@ impl Fake {
         let number = records.len() as u64 + 1;
         records.push(Stored {
             number,
+            mark: record.key.mark(fastrand::u64(..)),
             record,
             age: Duration::ZERO,
         });

@@ -92,6 +92,7 @@ impl State {
         let (epoch, previous) = (log.epoch, log.newest());
         let stored = Stored {
             number: previous.number + 1,
+            mark: record.key.mark(self.ever.len() as u64),
             record: record.clone(),
             age: Duration::ZERO,
         };
@@ -307,11 +308,12 @@ impl Engine for Simulated {
                     Some(previous) => log.records[previous].place(),
                     None => log.before,
                 };
-                let number = log.records[index].number;
+                let Stored { number, mark, .. } = log.records[index];
                 return Ok(Appended {
                     epoch,
                     previous,
                     number,
+                    mark,
                     is_new: false,
                 });
             }
@@ -319,14 +321,15 @@ impl Engine for Simulated {
                 return Err(AppendError::Ended);
             }
             let previous = log.newest();
-            let (_, Place { number, .. }) = state.store(record);
+            let (_, place) = state.store(record);
             if outcome == Outcome::LostAfter {
                 return Err(lost());
             }
             Ok(Appended {
                 epoch,
                 previous,
-                number,
+                number: place.number,
+                mark: place.mark.unwrap(),
                 is_new: true,
             })
         })

@@ -177,6 +177,8 @@ pub struct Appended {
     pub previous: Place,
     /// The record's number.
     pub number: u64,
+    /// The record's mark.
+    pub mark: Mark,
     /// Whether this call stored the record. `false` if a record with the same key was already stored.
     /// Its body may differ.
     pub is_new: bool,

@@ -17,13 +17,6 @@ pub struct Record {
     pub body: Bytes,
 }
 
-impl Record {
-    /// Returns the record's mark.
-    pub fn mark(&self) -> Mark {
-        self.key.mark()
-    }
-}
-
 /// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -73,6 +66,8 @@ impl End {
 pub struct Stored {
     /// The record's number.
     pub number: u64,
+    /// The record's mark.
+    pub mark: Mark,
     /// The record.
     pub record: Record,
     /// The time since the record was stored, according to the engine's clock.
@@ -84,7 +79,7 @@ impl Stored {
     pub fn place(&self) -> Place {
         Place {
             number: self.number,
-            mark: Some(self.record.mark()),
+            mark: Some(self.mark),
         }
     }
 }

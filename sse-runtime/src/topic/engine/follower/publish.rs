@@ -58,9 +58,9 @@ impl<T: Send + Sync + 'static> Follower<T> {
             AppendError::Ended => PublishError::Finished,
             AppendError::TooLarge { len, max } => PublishError::TooLarge { len, max },
         })?;
-        let mark = Some(record.mark());
         let stored = Stored {
             number: appended.number,
+            mark: appended.mark,
             record,
             age: Duration::ZERO,
         };
@@ -73,7 +73,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
                 source: Source::Confirmation,
             });
         }
-        let position = Position::with_mark(appended.epoch, appended.number, mark);
+        let position = Position::with_mark(appended.epoch, appended.number, Some(appended.mark));
         Ok(EventId::position(position))
     }
 }
