@@ -53,11 +53,13 @@ async fn engine_reports_metrics() {
 
     let lost = r#"sse_topic_gaps{reason="other_epoch"}"#;
     assert_eq!(value(&metrics, lost), 0.0);
-    let before = get("sse_engine_repairs");
     let _: () = server.run(&["FLUSHALL"]).await;
     assert!(recv(&mut reader).await.unwrap().is_err());
     assert_eq!(value(&metrics, lost), 1.0);
-    assert!(get("sse_engine_repairs") > before);
+    until("the repair is counted", async || {
+        get("sse_engine_repairs") > repairs
+    })
+    .await;
 
     // The feed's messages are dropped, so the node falls behind until it compares positions.
     proxy.drop_messages(true);
