@@ -1,9 +1,10 @@
 //! [`Topic`]: broadcasts events to many clients and encodes each event only once.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::sleep;
 
 use super::{
     Cursor, Key, OpenError, PublishError, Subscription,
@@ -68,6 +69,9 @@ pub struct Topic<T> {
 }
 
 pub(super) type Encode<T> = Arc<Item<T>>;
+
+/// The delays between attempts to publish an event: the first and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 impl<T: Send + Sync + 'static> Topic<T> {
     /// Creates an in-memory topic that holds the newest `events` events for replay, up to a total
@@ -170,6 +174,43 @@ impl<T: Send + Sync + 'static> Topic<T> {
         let mut encoded = self.encode(Event::json(value.clone()))?;
         encoded.key = Some(key.into());
         self.backend.publish(encoded).await
+    }
+
+    /// Like [`publish`](Self::publish), but tries again while the engine that stores the topic is
+    /// unavailable. All attempts use the same key, so the event is stored only once. The delay between
+    /// attempts increases from 100 milliseconds to 5 seconds, and there is no limit on the number of
+    /// attempts. For an in-memory topic, this method is the same as `publish`.
+    ///
+    /// Use this method in [runs](crate::Hub::spawn) and in other producers that should continue after
+    /// an outage. The event is not buffered anywhere else, so a producer publishes nothing in the
+    /// meantime. In a request handler, limit the time with [`tokio::time::timeout`], or use
+    /// [`publish_with_key`](Self::publish_with_key) with a key from the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error under the same conditions as [`publish`](Self::publish), except
+    /// [`PublishError::Unavailable`] and [`PublishError::Unknown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`publish`](Self::publish).
+    pub async fn publish_with_retry(&self, value: &T) -> Result<EventId, PublishError>
+    where
+        T: Clone,
+    {
+        let (mut delay, longest) = RETRY;
+        let key = Key::random();
+        loop {
+            let error = match self.publish_with_key(key, value).await {
+                Err(error @ (PublishError::Unavailable { .. } | PublishError::Unknown { .. })) => {
+                    error
+                }
+                published => return published,
+            };
+            tracing::debug!(%error, "failed to publish an event; trying again");
+            sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            delay = longest.min(delay * 2);
+        }
     }
 
     /// Publishes an event without waiting. An in-memory topic never has to wait. Use this method in

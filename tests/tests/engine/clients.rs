@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::server::{Server, TOPIC};
+use super::server::{Outcome, Server, TOPIC};
 
 async fn open(server: &Server) -> (Node, Topic<u64>) {
     let node = Node::new(server.engine(0));
@@ -133,6 +133,17 @@ async fn repeated_event_does_not_hide_a_lost_one() {
     let mut returning = topic.subscribe(repeated);
     let gap = returning.recv().await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::RolledBack);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_a_lost_reply_stores_one_event() {
+    let server = Server::new(1);
+    let (_node, topic) = open(&server).await;
+    for outcome in [Outcome::LostBefore, Outcome::LostAfter] {
+        server.state().outcome = outcome;
+        topic.publish_with_retry(&1).await.unwrap();
+    }
+    assert_eq!(server.state().log.records.len(), 2);
 }
 
 /// Made-up ids trigger at most about one read every 100 ms.

@@ -196,3 +196,23 @@ async fn event_source_reconnects_after_a_failed_publish() {
     assert_eq!(browser.2, r#"data: {"reason":"unavailable"}"#);
     assert_eq!(other.0, "HTTP/1.1 503 Service Unavailable");
 }
+
+#[tokio::test(start_paused = true)]
+async fn publish_with_retry_stores_the_event_once() {
+    let fake = Fake::new();
+    let node = Node::new(fake.engine());
+    let topic = Topic::<u64>::open(&node, "x").await.unwrap();
+    fake.set_down(true);
+    let publishing = tokio::spawn({
+        let topic = topic.clone();
+        async move { topic.publish_with_retry(&1).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert!(!publishing.is_finished());
+    fake.set_down(false);
+    publishing.await.unwrap().unwrap();
+    assert_eq!(fake.records("x").len(), 1);
+    topic.finish().await.unwrap();
+    let published = topic.publish_with_retry(&2).await;
+    assert!(matches!(published, Err(PublishError::Finished)));
+}

@@ -42,7 +42,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// An engine orders the records of each topic and numbers them in this order, starting with 1. It
 /// never changes a record. If it loses records, it may give their numbers to other records, whose
-/// [marks](Record::mark) differ. If the engine loses an entire topic, the topic gets a new
+/// [marks](Stored::mark) differ. If the engine loses an entire topic, the topic gets a new
 /// [`Epoch`].
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Passes the feed to the engine. The node calls this method once, before any other method.

@@ -51,6 +51,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// [`ProducerLost`](crate::CloseReason::ProducerLost). To continue the run instead, use
     /// [`spawn_or_resume`](Self::spawn_or_resume).
     ///
+    /// If the engine is unavailable, the run continues, but [`publish`](Topic::publish) returns an error.
+    /// A producer that returns this error ends its run. Use
+    /// [`publish_with_retry`](Topic::publish_with_retry) to wait until the engine is available again.
+    ///
     /// If several processes share the engine, a run is started only once across all of them. If the
     /// process that is executing the run stops or cannot reach the engine, another process ends the
     /// run after some time (10 to 15 seconds by default for `sse-redis`), and all readers receive
@@ -88,7 +92,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// ) -> Result<impl Stream<Item = String>, HubError> {
     ///     let answer = answers.spawn(&id, last, |topic| async move {
     ///         while let Some(word) = next_word().await {
-    ///             topic.publish(&word).await?;
+    ///             topic.publish_with_retry(&word).await?;
     ///         }
     ///         Ok::<(), PublishError>(())
     ///     }).await?;
@@ -186,7 +190,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///         let first = so_far.last().map_or(0, |line| **line + 1);
     ///         for line in first..1_000 {
     ///             import(line).await;
-    ///             topic.publish(&line).await?;
+    ///             topic.publish_with_retry(&line).await?;
     ///         }
     ///         Ok::<(), PublishError>(())
     ///     }).await?;
