@@ -95,6 +95,7 @@ impl Cluster {
             url: String::new(),
             keep,
             publish_timeout: Duration::from_millis(500),
+            run_ttl: Duration::from_secs(10),
             is_old: false,
         };
         Self {

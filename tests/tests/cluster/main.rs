@@ -91,6 +91,8 @@ scenarios! {
         slow_engine in down,
         rolling_deployment in deployment,
         topic_is_finished_by_two_nodes in finished,
+        suspended_run_is_ended in runs,
+        runs_move_to_other_nodes in runs,
         thousand_clients_reconnect in crowd;
     valkey:
         killed_nodes in killed,

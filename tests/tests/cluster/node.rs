@@ -4,6 +4,7 @@ use std::{
     env,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::SocketAddr,
+    ops::Range,
     process::{Child, Command, Stdio},
     sync::OnceLock,
     thread,
@@ -24,7 +25,11 @@ use sse_runtime::{
     EventId, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
     topic::{HubError, PublishError},
 };
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use crate::redis_servers::PATIENCE;
 
@@ -43,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) url: String,
     pub(crate) keep: usize,
     pub(crate) publish_timeout: Duration,
+    pub(crate) run_ttl: Duration,
     /// Whether the node runs a version that cannot decode [`Value::Renamed`].
     pub(crate) is_old: bool,
 }
@@ -92,6 +98,7 @@ impl TryFrom<Stored> for Value {
 struct Server {
     redis: Redis,
     hub: Hub<Value>,
+    number: usize,
 }
 
 /// Sends the stored bytes.
@@ -117,6 +124,48 @@ async fn read_typed(
     while let Some(update) = updates.next().await {
         yield_!(update);
     }
+}
+
+/// The number of events of a resumable run.
+pub(crate) const RUN_LENGTH: u64 = 800;
+
+/// Starts or reads a run. The texts of its events contain the number of the node that has published
+/// them.
+#[sse_endpoint("/runs/{kind}/{name}", retry = "20ms", keep_alive = "1s")]
+async fn run(
+    State(server): State<Server>,
+    Path((kind, name)): Path<(String, String)>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = Value>, HubError> {
+    let (hub, number) = (&server.hub, server.number);
+    let run = match &*kind {
+        "resumable" => {
+            hub.spawn_or_resume(&name, last, move |topic, so_far| {
+                count_up(topic, number, so_far.len() as u64..RUN_LENGTH)
+            })
+            .await?
+        }
+        _ => {
+            hub.spawn(&name, last, |topic| count_up(topic, number, 0..u64::MAX))
+                .await?
+        }
+    };
+    yield_all!(run);
+}
+
+async fn count_up(
+    topic: Topic<Value>,
+    node: usize,
+    values: Range<u64>,
+) -> Result<(), PublishError> {
+    for value in values {
+        let text = node.to_string();
+        topic
+            .publish_with_retry(&Value::Number { value, text })
+            .await?;
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 /// An event to publish.
@@ -201,6 +250,7 @@ fn node() {
     let runtime = { runtime }.worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let redis = Redis::builder().publish_timeout(settings.publish_timeout);
+        let redis = redis.run_ttl(settings.run_ttl);
         let redis = match redis.open(&settings.url).await {
             Ok(redis) => redis,
             Err(error) => return print(format!("\nfailed {error}\n")),
@@ -210,6 +260,7 @@ fn node() {
         let app = Router::new()
             .sse(read)
             .sse(read_typed)
+            .sse(run)
             .route("/topics/{name}", post(publish))
             .route("/topics/{name}/end", post(finish))
             .route("/readyz", get(is_ready))
@@ -219,7 +270,11 @@ fn node() {
                     .insert(NUMBER, settings.number.into());
                 response
             }))
-            .with_state(Server { redis, hub });
+            .with_state(Server {
+                redis,
+                hub,
+                number: settings.number,
+            });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         print(format!("\nat {}\n", listener.local_addr().unwrap()));
         sse_runtime::serve(listener, app).await.unwrap();
@@ -277,6 +332,14 @@ impl Node {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Suspends the process with SIGSTOP, or resumes it with SIGCONT.
+    pub(crate) fn suspend(&self, is_suspended: bool) {
+        let signal = if is_suspended { "-STOP" } else { "-CONT" };
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Returns the size of the process's resident memory, in KiB.

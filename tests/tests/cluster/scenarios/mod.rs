@@ -9,4 +9,5 @@ pub(crate) mod finished;
 pub(crate) mod killed;
 pub(crate) mod lost;
 pub(crate) mod replicas;
+pub(crate) mod runs;
 pub(crate) mod trimmed;
