@@ -57,11 +57,11 @@ impl Cluster {
         let mut text = self.summary(&log, &attempts, took);
         if let Err(violation) = Checker::new(rules, &log, &attempts).check(&readings) {
             let (invariant, message) = (violation.invariant, violation.message);
-            let behind = self
+            let unfinished = self
                 .clients
                 .iter()
                 .filter(|client| !has_read(client, log.newest()));
-            for client in behind {
+            for client in unfinished {
                 let _ = writeln!(text, "{} has not read everything", client.name);
             }
             let _ = write!(text, "{invariant}: {message}\n{}", violation.excerpt);
