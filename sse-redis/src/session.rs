@@ -45,7 +45,8 @@ const COMMANDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum number of channels per request.
 const CHANNELS: usize = 500;
 
-/// The delays between attempts to reconnect: the first and the longest.
+/// The delays between attempts to reconnect: the first and the longest. The longest delay is shorter
+/// if the leases of runs are short. See [`longest_delay`].
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// The reason why a session has ended.
@@ -61,7 +62,8 @@ pub(crate) async fn run(
     opened: Opened,
     mut requests: UnboundedReceiver<Request>,
 ) {
-    let (first, longest) = RETRY;
+    let first = RETRY.0;
+    let longest = longest_delay(shared.config.run_ttl);
     let (mut opened, mut delay) = (Some(opened), first);
     // Whether a failed attempt to reconnect has been logged as a warning during this outage.
     let mut is_reported = false;
@@ -112,6 +114,12 @@ pub(crate) async fn run(
         sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         delay = longest.min(delay * 2);
     }
+}
+
+/// After an outage, the other nodes give the owner of a run the duration of a lease to renew it. The
+/// owner must reconnect well within this time.
+fn longest_delay(run_ttl: Duration) -> Duration {
+    RETRY.1.min(run_ttl / 5)
 }
 
 /// Serves a session until one of its connections is lost.

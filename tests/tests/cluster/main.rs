@@ -93,6 +93,7 @@ scenarios! {
         topic_is_finished_by_two_nodes in finished,
         suspended_run_is_ended in runs,
         runs_move_to_other_nodes in runs,
+        wrong_clocks in clocks,
         thousand_clients_reconnect in crowd;
     valkey:
         killed_nodes in killed,

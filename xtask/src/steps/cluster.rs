@@ -33,9 +33,7 @@ fn step(name: &'static str, filter: &str) -> Step {
         "--",
         filter,
     ];
-    Step::cargo(name, &args)
-        .needs("redis-server", "redis-server")
-        .needs("faketime", "faketime")
+    Step::cargo(name, &args).needs("redis-server", "redis-server")
 }
 
 /// Returns the step that repeats these tests on both servers, in a random order and with

@@ -1,6 +1,6 @@
 //! Clocks that differ, and a clock that goes backwards.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use crate::{
     checker::Rules,
@@ -11,42 +11,65 @@ use crate::{
     },
 };
 
-/// The library that changes the time of a process (Debian: faketime). It does not work with jemalloc,
-/// which Debian's `redis-server` uses, so the scenario runs only on Valkey.
-const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// Clocks that differ from the machine's clock.
+struct WrongClocks {
+    directory: tempfile::TempDir,
+}
 
-fn fake(variables: &[(&str, &str)]) -> Vec<(String, String)> {
-    let fixed = [
-        ("LD_PRELOAD", LIBRARY),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("FAKETIME_NO_CACHE", "1"),
-    ];
-    fixed
-        .iter()
-        .chain(variables)
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+impl WrongClocks {
+    /// Compiles the library that changes the time. It is not libfaketime, because libfaketime does
+    /// not work with jemalloc, which Debian's `redis-server` uses.
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/wrong_clock.c");
+        let compiled = Command::new("cc")
+            .args(["-O1", "-shared", "-fPIC", "-o"])
+            .arg(directory.path().join("wrong_clock.so"))
+            .arg(source)
+            .status();
+        assert!(compiled.unwrap().success());
+        Self { directory }
+    }
+
+    /// Sets a clock to a time that differs from the machine's time by this number of seconds.
+    fn set(&self, name: &str, offset: i32) {
+        // A process may read the file at any time, so the file must never be empty.
+        let new = self.directory.path().join("new");
+        fs::write(&new, offset.to_string()).unwrap();
+        fs::rename(new, self.directory.path().join(name)).unwrap();
+    }
+
+    /// Returns the environment of a process that uses this clock.
+    fn environment(&self, name: &str) -> Vec<(String, String)> {
+        let path = |name| {
+            self.directory
+                .path()
+                .join(name)
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        vec![
+            ("LD_PRELOAD".to_owned(), path("wrong_clock.so")),
+            ("WRONG_CLOCK".to_owned(), path(name)),
+        ]
+    }
 }
 
 /// The clocks of two nodes are wrong by an hour in opposite directions, and the server's clock jumps.
-#[allow(clippy::print_stderr, reason = "reports what was skipped")]
 pub(crate) async fn wrong_clocks(run: Run) {
-    if !Path::new(LIBRARY).exists() {
-        eprintln!("SKIPPED: {LIBRARY} is missing (Debian: faketime)");
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let clock = directory.path().join("clock");
-    fs::write(&clock, "+3600\n").unwrap();
+    let clocks = WrongClocks::new();
+    clocks.set("server", 3_600);
     let program = Program {
-        environment: fake(&[("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap())]),
+        environment: clocks.environment("server"),
         ..Program::new(&*run.server)
     };
     let server = Server::start_program(&program, IN_MEMORY).await;
     let mut cluster = Cluster::without_nodes(run, server, 100_000).await;
-    for (number, offset) in ["+3600", "-3600", "+0"].into_iter().enumerate() {
-        let environment = fake(&[("FAKETIME", offset)]);
-        let settings = cluster.settings.clone();
+    for (number, offset) in [3_600, -3_600, 0].into_iter().enumerate() {
+        let name = number.to_string();
+        clocks.set(&name, offset);
+        let (settings, environment) = (cluster.settings.clone(), clocks.environment(&name));
         let started = cluster.start_node_with(number, settings, &environment);
         started.await.unwrap();
     }
@@ -54,10 +77,9 @@ pub(crate) async fn wrong_clocks(run: Run) {
     cluster.add_crowd(48).await;
     cluster.publish_all_the_time(3, Duration::from_millis(15));
     let mut before = time(&cluster).await;
-    for offset in ["-3600\n", "+7200\n", "+0\n"] {
+    for offset in [-3_600, 7_200, 0] {
         cluster.confirmed(20).await;
-        fs::write(&clock, offset).unwrap();
-        // The library may have read the file while it was empty.
+        clocks.set("server", offset);
         until("the clock has jumped", async || {
             before.abs_diff(time(&cluster).await) > 3_000
         })
