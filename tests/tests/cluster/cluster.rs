@@ -1,6 +1,7 @@
 //! [`Cluster`]: a server, three nodes, and the clients and publishers that use them.
 
 use std::{
+    fmt,
     ops::Range,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -277,13 +278,19 @@ impl Cluster {
             value,
             ..Publish::default()
         };
-        self.store(number, event).await
+        self.store(number, TOPIC, event).await
     }
 
-    /// Publishes an event with a random key through a node until it is stored. Returns its id.
-    pub(crate) async fn store(&mut self, number: usize, mut event: Publish) -> String {
+    /// Publishes an event with a random key to a topic through a node until it is stored. Returns
+    /// its id.
+    pub(crate) async fn store(
+        &mut self,
+        number: usize,
+        topic: impl fmt::Display,
+        mut event: Publish,
+    ) -> String {
         event.key = Some(format!("{:032x}", self.rng.u128(..)));
-        let path = format!("/topics/{TOPIC}");
+        let path = format!("/topics/{topic}");
         let end = Instant::now() + PATIENCE;
         loop {
             let outcome = self.publishing.attempt(number, &path, &event).await;

@@ -5,7 +5,6 @@ use crate::{
     cluster::{Cluster, NODES, Run},
     history::Kind,
     node::Publish,
-    publisher::Outcome,
     redis_servers::{server::IN_MEMORY, until},
 };
 
@@ -19,7 +18,7 @@ pub(crate) async fn thousand_clients_reconnect(run: Run) {
     rlimit::increase_nofile_limit(20_000).unwrap();
     let mut cluster = Cluster::start(run, IN_MEMORY).await;
     for value in 0..EVENTS {
-        publish(&cluster, value).await;
+        publish(&mut cluster, value).await;
     }
     for client in 0..CLIENTS {
         let path = format!("/topics/{}", client % TOPICS);
@@ -51,7 +50,7 @@ pub(crate) async fn thousand_clients_reconnect(run: Run) {
     })
     .await;
     let after = commands(&cluster).await;
-    publish(&cluster, EVENTS).await;
+    publish(&mut cluster, EVENTS).await;
     all_have(&cluster, events + 1).await;
     let commands = after - before;
     // The node needs one subscription and one read per topic. In addition, all nodes compare
@@ -78,15 +77,14 @@ fn report(cluster: &Cluster, commands: u64) {
 }
 
 /// Publishes an event to each topic.
-async fn publish(cluster: &Cluster, value: u64) {
+async fn publish(cluster: &mut Cluster, value: u64) {
     for topic in 0..TOPICS {
         let event = Publish {
             value,
             ..Publish::default()
         };
-        let path = format!("/topics/{topic}");
-        let published = cluster.publishing.attempt(NODES - 1, &path, &event).await;
-        assert!(matches!(published, Some(Outcome::Ok(_))), "{published:?}");
+        // A node that is busy with many clients may not confirm the first attempt in time.
+        cluster.store(NODES - 1, topic, event).await;
     }
 }
 

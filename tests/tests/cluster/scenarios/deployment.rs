@@ -89,5 +89,5 @@ async fn publish_renamed(cluster: &mut Cluster, value: u64) -> String {
         is_renamed: true,
         ..Publish::default()
     };
-    cluster.store(2, event).await
+    cluster.store(2, TOPIC, event).await
 }

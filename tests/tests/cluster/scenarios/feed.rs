@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     checker::Rules,
     client::Mode,
-    cluster::{Cluster, NODES, Run},
+    cluster::{Cluster, NODES, Run, TOPIC},
     history::Kind,
     node::Publish,
     redis_servers::server::IN_MEMORY,
@@ -48,7 +48,7 @@ pub(crate) async fn feed_is_cut(run: Run) {
                 len,
                 ..Publish::default()
             };
-            newest = cluster.store(other, event).await;
+            newest = cluster.store(other, TOPIC, event).await;
         }
         cluster.proxies[node].drop_messages(false);
         cluster.received(&live, &newest).await;

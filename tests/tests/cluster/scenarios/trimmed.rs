@@ -46,7 +46,7 @@ pub(crate) async fn trimmed_log(run: Run) {
             ..Publish::default()
         };
         let node = cluster.rng.usize(..NODES);
-        cluster.store(node, event).await;
+        cluster.store(node, TOPIC, event).await;
     }
     let log = Log::read(&cluster.server, TOPIC).await;
     assert_eq!(log.events.len(), KEEP + 1, "the log keeps one more event");
