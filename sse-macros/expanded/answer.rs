@@ -52,10 +52,13 @@ pub fn answer() -> ::sse_runtime::SseRoute<
     }
     let _ = __declared;
     __sse::route(
-        __sse::Endpoint::new::<__Item>("/rooms/{room}/answer", "answer")
+        __sse::describe!(
+            __sse::Endpoint::new:: < __Item > ("/rooms/{room}/answer", "answer")
             .method(__sse::Method::POST)
             .keep_alive(::core::option::Option::Some(::core::time::Duration::new(5, 0)))
-            .error_event("failed"),
+            .error_event("failed"); __Item; [__Error]; [__Rejection]; [Path < u64 >,
+            State < Model >, String]; yields_all : true, is_deprecated : false
+        ),
         |__argument0, __argument1, __argument2| __sse::Generator::try_response(
             {
                 #[allow(unused_imports)]

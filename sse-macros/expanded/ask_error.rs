@@ -81,6 +81,18 @@ const _: () = {
                 Self::Database { .. } => ::core::option::Option::None,
             }
         }
+        __sse::problems! {
+            { __sse::Problem { status : 404u16, kind : ::core::option::Option::None,
+            title : ::core::option::Option::None, detail : ::core::option::Option::None,
+            code : "no_room", }, "", [], [{ "room", false, u64 }] } { __sse::Problem {
+            status : 429u16, kind : ::core::option::Option::None, title :
+            ::core::option::Option::Some("Slow down"), detail :
+            ::core::option::Option::None, code : "busy", }, "", [Duration,
+            ::core::option::Option::Some("after")], [] } { __sse::Problem { status :
+            500u16, kind : ::core::option::Option::None, title :
+            ::core::option::Option::None, detail : ::core::option::Option::None, code :
+            "database", }, "", [], [] }
+        }
     }
     #[automatically_derived]
     impl ::sse_runtime::axum::response::IntoResponse for AskError {

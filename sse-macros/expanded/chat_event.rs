@@ -79,5 +79,16 @@ const _: () = {
                 },
             ],
         );
+        __sse::variants! {
+            true; { ::core::option::Option::Some("token"),
+            ::core::option::Option::Some("token"), Json, true } {
+            ::core::option::Option::Some("toolCall"),
+            ::core::option::Option::Some("call"), Json, true } {
+            ::core::option::Option::Some("html"), ::core::option::Option::Some("html"),
+            Text, true } { ::core::option::Option::Some("plain"),
+            ::core::option::Option::None, Json, true } {
+            ::core::option::Option::Some("finished"),
+            ::core::option::Option::Some("finished"), Empty, true }
+        }
     }
 };

@@ -17,8 +17,11 @@ fn clock() -> ::sse_runtime::SseRoute<fn() -> ::sse_runtime::route::Generator> {
     }
     let _ = __declared;
     __sse::route(
-        __sse::Endpoint::new::<__Item>("/clock", "clock")
-            .docs("The time, once a second."),
+        __sse::describe!(
+            __sse::Endpoint::new:: < __Item > ("/clock", "clock")
+            .docs("The time, once a second."); __Item; []; []; []; yields_all : false,
+            is_deprecated : false
+        ),
         || __sse::Generator::stream(
             {
                 #[allow(unused_imports)]

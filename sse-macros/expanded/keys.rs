@@ -22,15 +22,16 @@ pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::route::Generator> {
     }
     let _ = __declared;
     ::events::__private::route(
-        ::events::__private::Endpoint::new::<__Item>("/keys", "keys")
+        ::events::__private::describe!(
+            ::events::__private::Endpoint::new:: < __Item > ("/keys", "keys")
             .method(::events::__private::Method::PUT)
             .keep_alive(::core::option::Option::Some(::core::time::Duration::new(5, 0)))
-            .keep_alive_event("ping")
-            .retry(::core::time::Duration::new(3, 0))
+            .keep_alive_event("ping").retry(::core::time::Duration::new(3, 0))
             .flush(::events::__private::Flush::Ready)
             .max_duration(::core::time::Duration::new(3600, 0))
-            .end(::events::__private::EndKey::Stop)
-            .error_event("failed"),
+            .end(::events::__private::EndKey::Stop).error_event("failed"); __Item; [];
+            []; []; yields_all : true, is_deprecated : false
+        ),
         || ::events::__private::Generator::stream(
             {
                 #[allow(unused_imports)]

@@ -31,7 +31,10 @@ fn lines() -> ::sse_runtime::SseRoute<
     }
     let _ = __declared;
     __sse::route(
-        __sse::Endpoint::new::<__Item>("/lines/{file}", "lines"),
+        __sse::describe!(
+            __sse::Endpoint::new:: < __Item > ("/lines/{file}", "lines"); __Item;
+            [__Error]; []; [Path < String >]; yields_all : false, is_deprecated : false
+        ),
         |__argument0| __sse::Generator::try_stream(
             {
                 #[allow(unused_imports)]

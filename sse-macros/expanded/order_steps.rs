@@ -28,7 +28,11 @@ fn order_steps() -> ::sse_runtime::SseRoute<
     }
     let _ = __declared;
     __sse::route(
-        __sse::Endpoint::new::<__Item>("/orders/{id}/steps", "order_steps"),
+        __sse::describe!(
+            __sse::Endpoint::new:: < __Item > ("/orders/{id}/steps", "order_steps");
+            __Item; []; [__Rejection]; [State < Orders >, Path < u64 >]; yields_all :
+            false, is_deprecated : false
+        ),
         |__argument0, __argument1| __sse::Generator::response(
             {
                 #[allow(unused_imports)]

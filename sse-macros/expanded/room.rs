@@ -40,7 +40,10 @@ fn room() -> ::sse_runtime::SseRoute<
     }
     let _ = __declared;
     __sse::route(
-        __sse::Endpoint::new::<__Item>("/rooms/{room}", "room"),
+        __sse::describe!(
+            __sse::Endpoint::new:: < __Item > ("/rooms/{room}", "room"); __Item; []; [];
+            [Path < u64 >, Rooms]; yields_all : false, is_deprecated : false
+        ),
         |__argument0, __argument1| __sse::Generator::stream(
             {
                 #[allow(unused_imports)]

@@ -71,6 +71,8 @@ pub struct Endpoint {
     on_shutdown: Option<OnShutdown>,
     on_cut: Option<OnCut>,
     events: Option<Events>,
+    #[cfg(feature = "openapi")]
+    pub(crate) contract: Option<fn() -> crate::event::contract::Contract>,
 }
 
 /// The default value of `keep_alive`. The authoring notes in the HTML standard suggest this
@@ -96,6 +98,8 @@ impl Endpoint {
             on_shutdown: None,
             on_cut: None,
             events: None,
+            #[cfg(feature = "openapi")]
+            contract: None,
         }
     }
 
@@ -168,6 +172,13 @@ impl Endpoint {
     /// Sets the `events` key.
     pub fn events(mut self, events: Events) -> Self {
         self.events = Some(events);
+        self
+    }
+
+    /// Sets the function that describes the endpoint's types.
+    #[cfg(feature = "openapi")]
+    pub fn described(mut self, contract: fn() -> crate::event::contract::Contract) -> Self {
+        self.contract = Some(contract);
         self
     }
 

@@ -68,6 +68,10 @@
 //! - [`Shutdown`]: the same graceful shutdown for plain `axum::serve`.
 //! - [`StreamLimit`]: limits the number of open streams, in total, per endpoint or per client.
 //!
+//! **Describe**
+//!
+//! - [`openapi`]: OpenAPI documents, a TypeScript client, and a page on which to try streams.
+//!
 //! **Test**
 //!
 //! - [`testing`]: a client for testing your endpoints.
@@ -101,6 +105,7 @@
 //! | `server` (default) | [`serve`](crate::serve()) and [`Server`] (without this feature, use `axum::serve`) |
 //! | `testing` | [`testing`], for dev-dependencies |
 //! | `http2` | [`serve`](crate::serve()) supports HTTP/2 in addition to HTTP/1 |
+//! | `openapi` | [`openapi`], for OpenAPI documents and a TypeScript client |
 //! | `metrics` | counts streams, events and bytes with the `metrics` crate |
 //! | `tls` | `Server::tls`, based on rustls and ring |
 //! | `uuid` | converts a `uuid::Uuid` into an [`EventId`] |
@@ -115,7 +120,7 @@
 //! and over HTTP/2, flushing is best effort, because hyper buffers the data.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
-    not(all(feature = "testing", feature = "server")),
+    not(all(feature = "testing", feature = "server", feature = "openapi")),
     allow(
         rustdoc::broken_intra_doc_links,
         reason = "some pages link to items that require optional features"
@@ -131,11 +136,15 @@
 #[path = "private.rs"]
 pub mod __private;
 mod config;
+mod describe_macros;
 mod endpoint;
 pub mod event;
 mod generator;
 mod lifecycle;
 mod macros;
+#[cfg(feature = "openapi")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
+pub mod openapi;
 mod poll;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]

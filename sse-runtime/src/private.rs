@@ -4,6 +4,7 @@
 pub use axum::http::Method;
 pub use serde;
 
+pub use crate::{__describe as describe, __problems as problems, __variants as variants};
 pub use crate::{
     config::{End as EndKey, Endpoint, Events as EventsKey, Flush, OnCut, OnShutdown},
     event::{
@@ -11,8 +12,8 @@ pub use crate::{
         describe::{ByDisplay, ByError, ByNothing, Describe, Describes},
         frame::Head,
         problem::{
-            HideMember, Inside, Member, Problem, ShowMember, inside, respond, retry_after,
-            retry_after_member, serialize_inside,
+            HideMember, Inside, Member, Problem, RetryAfter, ShowMember, inside, respond,
+            retry_after, retry_after_member, serialize_inside,
         },
         sse_event::{Named, NamedData, SaidBySerde, Shape, event_id, is_text},
     },
@@ -44,4 +45,21 @@ pub fn rejection<R: Refusal>() -> Rejection<R> {
 /// Creates an endpoint's route.
 pub fn route<H>(endpoint: Endpoint, handler: H) -> SseRoute<H> {
     SseRoute::new(handler, endpoint)
+}
+
+/// Describes an endpoint and its types. See `describe_macros.rs`.
+#[cfg(feature = "openapi")]
+pub mod openapi {
+    pub use crate::{
+        __optional as optional, __payload as payload, __problem as problem,
+        event::contract::{
+            Argument, Contract, Delay, Member, MemberShape, Part, Payload, ProblemShape, SchemaOf,
+            Variant, Variants,
+        },
+        openapi::probes::{
+            AnyArgument, AnyMember, HasEvents, HasProblems, HasSchema, HiddenMember, KnownArgument,
+            KnownMember, NoEvents, NoProblems, NoSchema, OtherArgument, PointsToEvents, SentAsJson,
+            SentAsText, Typed,
+        },
+    };
 }

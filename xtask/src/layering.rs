@@ -10,9 +10,15 @@ use syn::{
 
 use crate::{repository::files, steps::root};
 
-/// Files that may use every stage: the crate root, the re-exported macros, the items that expanded
-/// code uses, and tests of the whole crate.
-const EXCEPTED: [&str; 4] = ["lib.rs", "macros.rs", "private.rs", "tests.rs"];
+/// Files that may use every stage: the crate root, the re-exported macros, the macros and items that
+/// expanded code uses, and tests of the whole crate.
+const EXCEPTED: [&str; 5] = [
+    "describe_macros.rs",
+    "lib.rs",
+    "macros.rs",
+    "private.rs",
+    "tests.rs",
+];
 
 /// The derives. Every stage may import them from the crate root, because a crate exports macros
 /// only at its root.

@@ -15,12 +15,13 @@ use std::{
 use crate::steps::{root, succeed};
 
 /// The crates whose types may appear in the public API.
-const EXTERNAL: [&str; 9] = [
+const EXTERNAL: [&str; 10] = [
     "axum",
     "axum_core",
     "futures_core",
     "http",
     "serde_core",
+    "serde_json",
     "tokio",
     "tower_layer",
     "tower_service",

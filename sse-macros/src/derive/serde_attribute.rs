@@ -40,6 +40,11 @@ pub(crate) fn has_custom_form(attributes: &[Attribute]) -> bool {
     has(attributes, &["untagged", "transparent", "into", "tag"])
 }
 
+/// Returns `true` if the container is serialized as another type.
+pub(crate) fn is_converted(attributes: &[Attribute]) -> bool {
+    has(attributes, &["into", "transparent"])
+}
+
 /// Returns `true` if the deserializer skips this field or variant.
 pub(crate) fn skips_deserializing(attributes: &[Attribute]) -> bool {
     has(attributes, &["skip", "skip_deserializing"])

@@ -3,7 +3,9 @@
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
-use syn::{Attribute, Expr, ExprLit, Lit, Meta, spanned::Spanned as _};
+use syn::{Attribute, Meta, spanned::Spanned as _};
+
+use crate::support::docs::docs;
 
 /// The user's attributes, split between the two functions in the expansion.
 pub(crate) struct Attributes {
@@ -52,25 +54,13 @@ impl Attributes {
             .map(move |attribute| skip_yielder(attribute, yielder))
     }
 
-    /// Returns the doc comment as a single string. Joins the lines in the same way as rustdoc.
+    pub(crate) fn is_deprecated(&self) -> bool {
+        let mut paths = self.outer.iter().map(Attribute::path);
+        paths.any(|path| path.is_ident("deprecated"))
+    }
+
     pub(crate) fn docs(&self) -> String {
-        let lines = self
-            .outer
-            .iter()
-            .filter_map(|attribute| match &attribute.meta {
-                Meta::NameValue(doc) if doc.path.is_ident("doc") => match &doc.value {
-                    Expr::Lit(ExprLit {
-                        lit: Lit::Str(line),
-                        ..
-                    }) => Some(line.value()),
-                    _ => None,
-                },
-                _ => None,
-            });
-        let lines: Vec<String> = lines
-            .map(|line| line.strip_prefix(' ').unwrap_or(&line).to_owned())
-            .collect();
-        lines.join("\n")
+        docs(&self.outer)
     }
 }
 

@@ -12,7 +12,7 @@
 //! }                                                         }
 //!                                                       }
 //!                                                       fn __declared() -> impl Stream<Item = __Item> { Items::new() }
-//!                                                       route(Endpoint::new("/clock", "clock"), || Generator::stream(…, clock))
+//!                                                       route(describe!(Endpoint::new("/clock", "clock"); …), || Generator::stream(…, clock))
 //!                                                   }
 //! ```
 //!
@@ -76,7 +76,7 @@ fn whole(endpoint: &Endpoint, returns: &Returns, errors: Errors) -> TokenStream 
     let function = function(endpoint, returns.form(), &attributes, &output);
     let aliases = aliases(returns, runtime);
     let declared = declared(returns, runtime);
-    let config = config(endpoint, &attributes.docs());
+    let config = config(endpoint, returns, &attributes);
     let handler = handler(endpoint, returns);
     let signature = signature(endpoint, &attributes, failed);
     let import = runtime.import();
@@ -268,17 +268,30 @@ fn declared(returns: &Returns, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// Generates `Endpoint::new(…)` and the calls for the attribute's keys.
-fn config(endpoint: &Endpoint, docs: &str) -> TokenStream {
+/// Generates `Endpoint::new(…)`, the calls for the attribute's keys, and the description of the types
+/// in the signature.
+fn config(endpoint: &Endpoint, returns: &Returns, attributes: &Attributes) -> TokenStream {
     let private = endpoint.runtime.internals();
     let item = alias(ITEM, Span::call_site());
     let name = endpoint.function.sig.ident.to_string();
     let name = name.trim_start_matches("r#");
     let path = endpoint.args.path.as_ref();
     let path = path.map_or_else(|| quote!("/"), ToTokens::to_token_stream);
+    let docs = attributes.docs();
     let docs = (!docs.is_empty()).then(|| quote!(.docs(#docs)));
     let keys = endpoint.args.calls(&private);
-    quote!(#private::Endpoint::new::<#item>(#path, #name) #docs #(#keys)*)
+    let configured = quote!(#private::Endpoint::new::<#item>(#path, #name) #docs #(#keys)*);
+    let error = returns.stream_error.map(|span| alias(ERROR, span));
+    let response = returns.response.as_ref();
+    let rejection = response.map(|response| alias(REJECTION, response.error));
+    let extractors = endpoint.extractors();
+    let (yields_all, is_deprecated) = (endpoint.body.yields_all, attributes.is_deprecated());
+    quote! {
+        #private::describe!(
+            #configured; #item; [#error]; [#rejection]; [#(#extractors),*];
+            yields_all: #yields_all, is_deprecated: #is_deprecated
+        )
+    }
 }
 
 /// Generates the closure that creates the generator from the extracted arguments.

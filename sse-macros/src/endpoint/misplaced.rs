@@ -27,10 +27,10 @@ const FRAMEWORKS: [&str; 5] = ["actix_web", "ntex", "poem", "rocket", "salvo"];
 pub(crate) fn below(path: &Path) -> Option<String> {
     without_place(path).or_else(|| {
         // utoipa's attribute generates items that must be next to the outer function rather than
-        // inside it.
+        // inside it. It does not know the events of a stream either.
         let is_utoipa = names(path) == ["utoipa", "path"];
         is_utoipa.then(|| {
-            "`#[utoipa::path]` reads the signature, so it must be above `#[sse_endpoint]`; move it there".to_owned()
+            "`sse_runtime::openapi::Api` describes an endpoint; remove `#[utoipa::path]`, and merge the documents with `Api::extend`".to_owned()
         })
     })
 }

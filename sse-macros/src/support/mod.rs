@@ -2,6 +2,7 @@
 
 pub(crate) mod comma_list;
 pub(crate) mod description;
+pub(crate) mod docs;
 pub(crate) mod errors;
 pub(crate) mod event_name;
 pub(crate) mod reserved_name;

@@ -35,7 +35,7 @@ use sealed::Sealed;
 #[must_use = "a route does nothing unless it is added to a router"]
 pub struct SseRoute<H> {
     handler: H,
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
 }
 
 impl<H> SseRoute<H> {

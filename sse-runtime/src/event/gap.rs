@@ -43,7 +43,7 @@ pub enum GapReason {
 
 impl GapReason {
     /// All reasons.
-    #[cfg(feature = "metrics")]
+    #[cfg(any(feature = "metrics", feature = "openapi"))]
     pub(crate) const ALL: [Self; 6] = [
         Self::TooOld,
         Self::OtherEpoch,

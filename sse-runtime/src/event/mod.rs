@@ -3,6 +3,8 @@
 // The modules below encode values as events. `payload` defines which values can be sent, `frame`
 // writes the fields, and `data` and `json` write the `data` field. None of these modules depends on
 // requests, streams or sockets.
+#[cfg(feature = "openapi")]
+pub(crate) mod contract;
 pub(crate) mod data;
 pub(crate) mod describe;
 pub(crate) mod event;

@@ -35,6 +35,12 @@ pub trait SseError: Serialize + IntoResponse {
         None
     }
 
+    #[cfg(feature = "openapi")]
+    #[doc(hidden)]
+    fn problems() -> Vec<crate::event::contract::ProblemShape>
+    where
+        Self: Sized;
+
     /// Returns the response status (400 to 599) to use if the error occurs before the stream
     /// begins.
     fn status(&self) -> StatusCode {
@@ -190,6 +196,10 @@ fn seconds(after: Duration) -> u64 {
     note = "`#[sse(retry_after)]` requires a `Duration`, an unsigned integer (in seconds), or an `Option` of one of them"
 )]
 pub trait RetryAfter {
+    /// Whether a value of this type is always a delay.
+    #[doc(hidden)]
+    const IS_ALWAYS_SET: bool = true;
+
     #[doc(hidden)]
     fn retry_after(&self) -> Option<Duration>;
 }
@@ -201,6 +211,8 @@ impl RetryAfter for Duration {
 }
 
 impl<T: RetryAfter> RetryAfter for Option<T> {
+    const IS_ALWAYS_SET: bool = false;
+
     fn retry_after(&self) -> Option<Duration> {
         self.as_ref().and_then(T::retry_after)
     }

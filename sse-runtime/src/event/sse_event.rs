@@ -11,6 +11,10 @@ use crate::event::{frame::Head, id::EventId};
 pub trait SseEvent: Serialize {
     #[doc(hidden)]
     const SHAPE: Shape;
+
+    #[cfg(feature = "openapi")]
+    #[doc(hidden)]
+    fn variants() -> crate::event::contract::Variants;
 }
 
 /// The information that a test client needs to decode a type's values.

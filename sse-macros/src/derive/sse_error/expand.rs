@@ -23,10 +23,10 @@
 //! ```
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Data, spanned::Spanned as _};
 
-use super::model::{Model, Problem, Transparent};
+use super::model::{Model, Problem, RetryAfter, ShownField, Transparent};
 use crate::support::{description::describe, errors::Errors, runtime_path::Runtime};
 
 pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
@@ -34,11 +34,12 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let errors = errors.into_compile_errors();
     let Model { input, runtime, .. } = model;
     let private = runtime.internals();
-    let (serialize, problem, retry_after, inside) = if failed {
+    let (serialize, problem, retry_after, inside, problems) = if failed {
         // Generate the impls despite the errors, so that uses of the type do not cause further
         // errors.
         let nothing = || quote!(::core::unreachable!());
-        (nothing(), nothing(), nothing(), None)
+        let problems = quote!(#private::problems! {});
+        (nothing(), nothing(), nothing(), None, problems)
     } else {
         (
             serialize(model),
@@ -47,6 +48,7 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
                 retry_after(problem, runtime)
             }),
             has_inside(model).then(|| inside(model)),
+            problems(model),
         )
     };
     let name = &input.ident;
@@ -78,6 +80,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
                 }
 
                 #inside
+
+                #problems
             }
             #[automatically_derived]
             impl #params #runtime::axum::response::IntoResponse for #name #arguments #clause {
@@ -234,8 +238,51 @@ fn members(problem: &Problem, runtime: &Runtime) -> TokenStream {
 /// replaces that member.
 const MEMBERS: [&str; 4] = ["type", "title", "detail", "code"];
 
+/// Generates the description of every variant, which is used for the responses and events in an
+/// OpenAPI document.
+fn problems(model: &Model) -> TokenStream {
+    let private = model.runtime.internals();
+    let problems = model.problems.iter().map(|problem| {
+        if let Some(Transparent { ty, .. }) = &problem.transparent {
+            return quote!({ transparent #ty });
+        }
+        let known = known(problem, &model.runtime);
+        let after = problem
+            .retry_after
+            .as_ref()
+            .map(|RetryAfter { ty, name, .. }| {
+                let name = option(name.as_ref());
+                quote!(#ty, #name)
+            });
+        let members = problem.fields.iter().map(
+            |ShownField {
+                 name, ty, skip_if, ..
+             }| {
+                let is_optional = skip_if.is_some();
+                quote!({ #name, #is_optional, #ty })
+            },
+        );
+        let docs = &problem.docs;
+        quote!({ #known, #docs, [#after], [#(#members)*] })
+    });
+    quote!(#private::problems! { #(#problems)* })
+}
+
+fn option(text: Option<impl ToTokens>) -> TokenStream {
+    match text {
+        Some(text) => quote!(::core::option::Option::Some(#text)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
 /// Generates the arm that returns the `Problem` for one variant.
 fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
+    let (path, known) = (path(problem), known(problem, runtime));
+    quote!(#path { .. } => #known,)
+}
+
+/// Generates the `Problem` of one variant.
+fn known(problem: &Problem, runtime: &Runtime) -> TokenStream {
     let private = runtime.internals();
     let Problem {
         status,
@@ -245,20 +292,16 @@ fn problem_of(problem: &Problem, runtime: &Runtime) -> TokenStream {
         code,
         ..
     } = problem;
-    let path = path(problem);
-    let option = |text: &Option<syn::LitStr>| match text {
-        Some(text) => quote!(::core::option::Option::Some(#text)),
-        None => quote!(::core::option::Option::None),
-    };
-    let (kind, title, detail) = (option(kind), option(title), option(detail));
+    let texts = [kind, title, detail];
+    let [kind, title, detail] = texts.map(|text| option(text.as_ref()));
     quote! {
-        #path { .. } => #private::Problem {
+        #private::Problem {
             status: #status,
             kind: #kind,
             title: #title,
             detail: #detail,
             code: #code,
-        },
+        }
     }
 }
 

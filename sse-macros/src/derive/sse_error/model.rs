@@ -10,6 +10,7 @@ use crate::{
         sse_attribute::{self, Entry, Target},
     },
     support::{
+        docs::docs,
         errors::Errors,
         runtime_path::{Runtime, runtime_path},
     },
@@ -70,6 +71,8 @@ pub(crate) struct Model {
 pub(crate) struct Problem {
     /// `None` for a struct.
     pub(crate) variant: Option<Ident>,
+    /// The doc comment of the variant or the struct.
+    pub(crate) docs: String,
     pub(crate) status: u16,
     pub(crate) kind: Option<LitStr>,
     pub(crate) title: Option<LitStr>,
@@ -92,6 +95,7 @@ pub(crate) struct Transparent {
 pub(crate) struct ShownField {
     pub(crate) member: Member,
     pub(crate) name: String,
+    pub(crate) ty: Type,
     pub(crate) skip_if: Option<ExprPath>,
 }
 
@@ -129,14 +133,16 @@ impl Model {
                         ..of_variant
                     };
                     let name = &variant.ident;
-                    problem(Some(name), name, &of_variant, &variant.fields, errors)
+                    let docs = docs(&variant.attrs);
+                    problem(Some(name), name, docs, &of_variant, &variant.fields, errors)
                 });
                 let variants = variants.collect();
                 (attrs, variants)
             }
             Data::Struct(data) => {
                 let attrs = read_attrs(&input.attrs, &ON_STRUCT, errors);
-                let problem = problem(None, &input.ident, &attrs, &data.fields, errors);
+                let docs = docs(&input.attrs);
+                let problem = problem(None, &input.ident, docs, &attrs, &data.fields, errors);
                 (attrs, vec![problem])
             }
             Data::Union(data) => {
@@ -205,12 +211,14 @@ fn status(entry: &Entry, example: &str) -> syn::Result<u16> {
 fn problem(
     variant: Option<&Ident>,
     name: &Ident,
+    docs: String,
     attrs: &Attrs,
     fields: &Fields,
     errors: &mut Errors,
 ) -> Problem {
     let mut problem = Problem {
         variant: variant.cloned(),
+        docs,
         status: attrs.status.unwrap_or(DEFAULT_STATUS),
         kind: attrs.kind.clone(),
         title: attrs.title.clone(),
@@ -284,6 +292,7 @@ impl Problem {
             self.fields.push(ShownField {
                 member: member.clone(),
                 name,
+                ty: field.ty.clone(),
                 skip_if: skip_if(field, errors),
             });
         }

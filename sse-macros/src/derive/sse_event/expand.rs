@@ -43,14 +43,20 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     let errors = errors.into_compile_errors();
     let bounds = bounds(&model.input);
     let private = model.runtime.internals();
-    let (helper, serialize, shape) = if failed {
+    let (helper, serialize, shape, variants) = if failed {
         // Generate the impls despite the errors, so that uses of the type do not cause further
         // errors.
         let nothing = quote!(#private::Shape::Enum(&[]));
-        (TokenStream::new(), quote!(::core::unreachable!()), nothing)
+        let variants = quote!(#private::variants! { false; });
+        (
+            TokenStream::new(),
+            quote!(::core::unreachable!()),
+            nothing,
+            variants,
+        )
     } else {
         let helper = helper(&model.input, &bounds);
-        (helper, serialize(model), shape(model))
+        (helper, serialize(model), shape(model), variants(model))
     };
     let warnings = model
         .warnings
@@ -85,6 +91,8 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
             #[automatically_derived]
             impl #params #runtime::SseEvent for #name #arguments #clause {
                 const SHAPE: #private::Shape = #shape;
+
+                #variants
             }
         };
     }
@@ -256,15 +264,7 @@ fn shape(model: &Model) -> TokenStream {
         .iter()
         .filter(|shape| !shape.is_never_read)
         .map(|shape| {
-            let event = match &shape.event {
-                Some(event) => quote!(::core::option::Option::Some(#event)),
-                None => quote!(::core::option::Option::None),
-            };
-            let data = match shape.data {
-                ShapeData::Json => quote!(Json),
-                ShapeData::Text(..) => quote!(Text),
-                ShapeData::Empty => quote!(Empty),
-            };
+            let (event, data) = (option(shape.event.as_ref()), format(shape));
             quote!(#private::Named { event: #event, data: #private::NamedData::#data })
         });
     match model.input.data {
@@ -272,4 +272,38 @@ fn shape(model: &Model) -> TokenStream {
         _ if model.is_whole => quote!(#private::Shape::Whole(&[#(#shapes),*])),
         _ => quote!(#private::Shape::Enum(&[#(#shapes),*])),
     }
+}
+
+/// Generates the description of the variants that can be sent, which is used to cut the type's JSON
+/// schema into the schemas of its variants.
+fn variants(model: &Model) -> TokenStream {
+    let private = model.runtime.internals();
+    let variants = model
+        .shapes
+        .iter()
+        .filter(|shape| !shape.is_never_sent)
+        .map(|shape| {
+            let (tag, event) = (option(shape.tag.as_ref()), option(shape.event.as_ref()));
+            let (data, is_exact) = (format(shape), shape.is_exact);
+            quote!({ #tag, #event, #data, #is_exact })
+        });
+    let is_cut = model.is_cut;
+    quote!(#private::variants! { #is_cut; #(#variants)* })
+}
+
+fn option(text: Option<&String>) -> TokenStream {
+    match text {
+        Some(text) => quote!(::core::option::Option::Some(#text)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+/// Returns the name of the `NamedData` variant for the data.
+fn format(shape: &Shape) -> Ident {
+    let name = match shape.data {
+        ShapeData::Json => "Json",
+        ShapeData::Text(..) => "Text",
+        ShapeData::Empty => "Empty",
+    };
+    format_ident!("{name}")
 }

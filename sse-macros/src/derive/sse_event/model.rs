@@ -66,6 +66,8 @@ pub(crate) struct Model {
     /// Whether serde attributes change the type's default representation. If so, the event's data
     /// is serde's entire output.
     pub(crate) is_whole: bool,
+    /// Whether the type is an enum whose JSON schema consists of one schema per variant.
+    pub(crate) is_cut: bool,
 }
 
 /// The event for a variant or a struct.
@@ -76,8 +78,15 @@ pub(crate) struct Shape {
     pub(crate) event: Option<String>,
     pub(crate) data: ShapeData,
     pub(crate) id: Option<Id>,
+    /// The variant's name in serde's output. `None` for a struct, and for a variant whose name does
+    /// not tag its content.
+    pub(crate) tag: Option<String>,
     /// Whether the deserializer skips the variant.
     pub(crate) is_never_read: bool,
+    /// Whether the serializer skips the variant.
+    pub(crate) is_never_sent: bool,
+    /// Whether every part of the variant is serialized as its type's JSON schema says.
+    pub(crate) is_exact: bool,
 }
 
 pub(crate) enum ShapeData {
@@ -102,6 +111,8 @@ impl Model {
             is_whole: serde_attribute::has_custom_form(&input.attrs),
             case: Case::default(),
             runtime: None,
+            tag_case: serde_attribute::for_serializing(&input.attrs, "rename_all")
+                .and_then(|rule| Case::parse(&rule).ok()),
         };
         let shapes = match &input.data {
             Data::Enum(data) => {
@@ -125,9 +136,11 @@ impl Model {
             is_whole,
             ..
         } = reader;
+        let is_enum = matches!(input.data, Data::Enum(_));
         Self {
             runtime: Runtime::new(runtime.as_ref()),
             is_whole,
+            is_cut: is_enum && !serde_attribute::is_converted(&input.attrs),
             input,
             shapes,
             warnings,
@@ -142,6 +155,8 @@ struct ShapeReader<'a> {
     allows: bool,
     is_whole: bool,
     case: Case,
+    /// The enum's `#[serde(rename_all)]`, if any.
+    tag_case: Option<Case>,
     runtime: Option<syn::Path>,
 }
 
@@ -245,7 +260,25 @@ impl ShapeReader<'_> {
             event,
             data: self.data(fields, attrs.text, target.name),
             id: self.id(fields),
+            tag: variant
+                .filter(|_| !self.is_whole)
+                .map(|name| self.tag(name, attributes)),
             is_never_read: serde_attribute::skips_deserializing(attributes),
+            is_never_sent: serde_attribute::skips_serializing(attributes),
+            is_exact: is_exact(attributes) && fields.iter().all(|field| is_exact(&field.attrs)),
+        }
+    }
+
+    /// Returns the name of a variant in serde's output.
+    fn tag(&self, name: &Ident, attributes: &[Attribute]) -> String {
+        if let Some(tag) = serde_attribute::for_serializing(attributes, "rename") {
+            return tag.value();
+        }
+        let name = name.to_string();
+        let name = name.trim_start_matches("r#");
+        match self.tag_case {
+            Some(case) => case.apply(name),
+            None => name.to_owned(),
         }
     }
 
@@ -329,6 +362,15 @@ impl ShapeReader<'_> {
         }
         id
     }
+}
+
+/// Returns whether a field or variant is serialized as its type's JSON schema says. A custom
+/// serializer can write anything, unless `#[schemars(…)]` says what it writes.
+fn is_exact(attributes: &[Attribute]) -> bool {
+    !serde_attribute::has_custom_serializer(attributes)
+        || attributes
+            .iter()
+            .any(|attribute| attribute.path().is_ident("schemars"))
 }
 
 /// Checks the names in `allow(…)`. Only `reserved_name` is valid.

@@ -31,6 +31,12 @@ fn yielding_macros(statements: &[Stmt]) -> Vec<String> {
     names
 }
 
+/// Returns whether the statements call `yield_all!`. Only such a stream can send `gap` events.
+pub(super) fn yields_all(statements: &[Stmt]) -> bool {
+    let statements = quote::quote!(#(#statements)*);
+    tokens::find_call(statements, &[YIELD_ALL.to_owned()]).is_some()
+}
+
 fn is_macro_definition(statement: &Stmt) -> bool {
     matches!(statement, Stmt::Item(Item::Macro(item)) if item.ident.is_some())
 }

@@ -1,0 +1,436 @@
+/** Headers, or a function that is called for every attempt, so that a token can be renewed. */
+export type HeaderSource = HeaderValues | (() => HeaderValues | Promise<HeaderValues>);
+export type HeaderValues = Headers | Readonly<Record<string, string>>;
+
+/** Options for all streams of a server. */
+export interface Options {
+  readonly headers?: HeaderSource | undefined;
+  readonly fetch?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
+  readonly credentials?: "omit" | "same-origin" | "include" | undefined;
+}
+
+/** Options for one stream. */
+export interface StreamOptions {
+  /** Headers in addition to those of `Options`, which they override. */
+  readonly headers?: HeaderSource | undefined;
+  /** Ends the iteration, which throws the signal's reason, as `fetch` does. */
+  readonly signal?: AbortSignal | undefined;
+  /** The `id` of the last event received by an earlier stream, to resume after it. */
+  readonly lastEventId?: string | undefined;
+  /** Called when the stream sends a request, receives its response, and waits to reconnect. */
+  readonly onstate?: ((state: "connecting" | "open" | "waiting") => void) | undefined;
+}
+
+declare const problem: unique symbol;
+
+/**
+ * The events of one endpoint. The request is sent when the iteration begins, and aborted when it
+ * ends. A stream can be iterated once; call the endpoint again for another one.
+ */
+export interface EventStream<E, P> extends AsyncIterable<E> {
+  readonly url: string;
+  /** The id to resume after. Unlike the `id` of an event, it includes ids without an event. */
+  readonly lastEventId: string;
+  /** Exists only in the type. */
+  readonly [problem]?: P;
+}
+
+/** An error that the endpoint has declared. */
+export class StreamError<P> extends Error {
+  override readonly name = "StreamError";
+  readonly problem: P;
+  /** The status of the response, or `undefined` if the stream had already begun. */
+  readonly status: number | undefined;
+
+  constructor(problem: P, status?: number) {
+    const title = (problem as { title?: unknown } | null)?.title;
+    super(typeof title === "string" ? title : "the stream failed");
+    this.problem = problem;
+    this.status = status;
+  }
+}
+
+/** A response that is neither an event stream nor a problem. */
+export class HttpError extends Error {
+  override readonly name = "HttpError";
+  readonly status: number;
+  /** At most the first 64 KiB. */
+  readonly body: string;
+
+  constructor(status: number, contentType: string, body: string) {
+    super(`expected an event stream, got status ${status} (${contentType || "no content type"})`);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+/**
+ * The connection failed, and the request cannot be sent again: its method is not `GET`, and there
+ * is no id to resume after. The server may or may not have processed the request.
+ */
+export class ConnectionError extends Error {
+  override readonly name = "ConnectionError";
+
+  constructor(cause: unknown) {
+    super("the connection failed", { cause });
+  }
+}
+
+/** Returns whether `error` is an error that the endpoint of the stream has declared. */
+export const isError = <P>(
+  _stream: EventStream<unknown, P> | ((...input: never[]) => EventStream<unknown, P>),
+  error: unknown,
+): error is StreamError<P> => error instanceof StreamError;
+
+interface Endpoint {
+  readonly method: string;
+  /** A path with captures such as `{name}` and `{*rest}`. */
+  readonly path: string;
+  /** The members of the input that belong to the query. */
+  readonly query?: readonly string[];
+  /** How `input.body` is sent. */
+  readonly body?: "json" | "form";
+  /** Whether the endpoint reads the last event ID. */
+  readonly resumes?: boolean;
+  /** How long the stream can be silent before it is considered dead, in milliseconds; 0 for ever. */
+  readonly idle: number;
+  /** The name of the event that ends the stream with an error. */
+  readonly error?: string;
+  /** Whether `done`, `gap` and `close` are ordinary events. */
+  readonly own?: boolean;
+  /** How the data of each event is decoded. */
+  readonly events: Readonly<Record<string, "json" | "text" | "empty">>;
+  /** Whether integers that a `number` cannot represent are decoded as strings. */
+  readonly large?: boolean;
+}
+
+interface Frame {
+  readonly event: string;
+  /** `undefined` if the frame has no data and therefore is no event. */
+  readonly data: string | undefined;
+  readonly id: string;
+}
+
+const LONGEST_TIMEOUT = 2 ** 31 - 1;
+const LONGEST_BODY = 65_536;
+
+/** Parses a stream as specified by the HTML standard, section 9.2.6. */
+const parser = (
+  lastEventId: string,
+  onretry: (milliseconds: number) => void,
+): ((chunk: Uint8Array) => Frame[]) => {
+  const decoder = new TextDecoder();
+  // What has arrived of a line or of an event is only appended to, and scanned once it is complete.
+  let line = "";
+  let data: string | undefined;
+  let event = "";
+  let id = lastEventId;
+  let afterCr = false;
+  return (chunk) => {
+    const frames: Frame[] = [];
+    let text = decoder.decode(chunk, { stream: true });
+    if (afterCr && text) {
+      afterCr = false;
+      if (text.startsWith("\n")) text = text.slice(1);
+    }
+    if (text.includes("\r")) {
+      afterCr = text.endsWith("\r");
+      text = text.replace(/\r\n?/g, "\n");
+    }
+    let start = 0;
+    for (let end; (end = text.indexOf("\n", start)) >= 0; start = end + 1) {
+      line += text.slice(start, end);
+      if (line) {
+        const colon = line.indexOf(":");
+        const field = colon < 0 ? line : line.slice(0, colon);
+        const value = colon < 0 ? "" : line.slice(colon + (line[colon + 1] === " " ? 2 : 1));
+        if (field === "data") data = data === undefined ? value : `${data}\n${value}`;
+        else if (field === "event") event = value;
+        else if (field === "id") id = value.includes("\0") ? id : value;
+        else if (field === "retry" && /^\d+$/.test(value)) onretry(Number(value));
+        line = "";
+      } else {
+        if (data !== undefined || id !== lastEventId) {
+          frames.push({ event: event || "message", data, id });
+          lastEventId = id;
+        }
+        event = "";
+        data = undefined;
+      }
+    }
+    line += text.slice(start);
+    return frames;
+  };
+};
+
+/** Parses JSON. With `large`, integers that a `number` cannot represent become strings. */
+const parseJson = (text: string, large: boolean | undefined): unknown => {
+  if (large) {
+    let inString = false;
+    text = text.replace(/\\.|"|-?\d[\d.eE+-]*/g, (token) => {
+      if (token === '"') inString = !inString;
+      return inString || !/^-?\d+$/.test(token) || Number.isSafeInteger(Number(token)) ? token : `"${token}"`;
+    });
+  }
+  return JSON.parse(text);
+};
+
+const formData = (members: Iterable<readonly [string, unknown]>): URLSearchParams => {
+  const params = new URLSearchParams();
+  for (const [name, value] of members) {
+    const values: readonly unknown[] = Array.isArray(value) ? value : [value];
+    for (const one of values) if (one !== undefined && one !== null) params.append(name, String(one));
+  }
+  return params;
+};
+
+const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<string, unknown>>): string => {
+  const page = (globalThis as { readonly location?: { readonly href: string } }).location;
+  const url = new URL(String(base) || "/", page?.href);
+  // `fetch` would refuse these URLs in the same way as it reports a lost connection.
+  if (!/^https?:$/.test(url.protocol) || url.username || url.password) {
+    throw new TypeError(`the base must be an http or https URL without credentials: ${String(base)}`);
+  }
+  const path = endpoint.path.replace(/\{(\*?)([^}]*)\}/g, (_, rest: string, name: string) => {
+    const value = String(input[name] ?? "");
+    const segments = rest ? value.split("/") : [value];
+    // URLs cannot contain these segments: even `%2E%2E` stands for the parent.
+    if (!value || segments.some((segment) => /^\.\.?$/.test(segment))) {
+      throw new TypeError(`\`${name}\` cannot be part of a path: ${JSON.stringify(value)}`);
+    }
+    return segments.map(encodeURIComponent).join("/");
+  });
+  url.pathname = url.pathname.replace(/\/+$/, "") + path;
+  const query = formData((endpoint.query ?? []).map((name) => [name, input[name]]));
+  query.forEach((value, name) => url.searchParams.append(name, value));
+  return url.href;
+};
+
+/** Returns the milliseconds that a `Retry-After` header asks to wait. */
+const retryAfter = (value: string | null): number | undefined => {
+  if (value === null) return undefined;
+  const milliseconds = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return Number.isNaN(milliseconds) ? undefined : Math.max(0, milliseconds);
+};
+
+const open = <E, P>(
+  endpoint: Endpoint,
+  base: string | URL,
+  input: object,
+  options: Options,
+  stream: StreamOptions,
+): EventStream<E, P> => {
+  const { method, idle, large } = endpoint;
+  const { signal, onstate } = stream;
+  const members = input as Readonly<Record<string, unknown>>;
+  const url = resolve(endpoint, base, members);
+  const isForm = endpoint.body === "form";
+  const body = isForm
+    ? String(formData(Object.entries(members["body"] as object)))
+    : endpoint.body && JSON.stringify(members["body"]);
+  let isUsed = false;
+  let hasLeft = false;
+
+  /** Ends the iteration, whatever it waits for. */
+  const stop = new AbortController();
+  let attempt = new AbortController();
+
+  /** Settles like `promise`, but gives up the attempt after `timeout` milliseconds, unless it is 0. */
+  const settle = async <T>(promise: Promise<T>, timeout = 0): Promise<T> => {
+    const { signal } = attempt;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        // Only one promise at a time is awaited, so that the handler can be replaced.
+        signal.onabort = () => reject(signal.reason);
+        if (signal.aborted) reject(signal.reason);
+        else if (timeout > 0) {
+          timer = setTimeout(() => attempt.abort(new Error(`no data for ${timeout} ms`)), timeout);
+        }
+        promise.then(resolve, reject);
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+
+  const receive = async <T>(promise: Promise<T>, timeout: number): Promise<T> => {
+    try {
+      return await settle(promise, timeout);
+    } catch (cause) {
+      stop.signal.throwIfAborted();
+      throw new ConnectionError(cause);
+    }
+  };
+
+  const wait = async (milliseconds: number, untilOnline: boolean): Promise<void> => {
+    const events = globalThis as Partial<Pick<EventTarget, "addEventListener" | "removeEventListener">>;
+    let end = () => {};
+    const waited = new Promise<void>((resolve) => (end = resolve));
+    const timer = setTimeout(end, Math.min(milliseconds, LONGEST_TIMEOUT));
+    if (untilOnline) events.addEventListener?.("online", end);
+    try {
+      await settle(waited);
+    } finally {
+      clearTimeout(timer);
+      events.removeEventListener?.("online", end);
+    }
+  };
+
+  const request = async (): Promise<Response> => {
+    // Unlike that of an `EventSource`, this `accept` header lets the server answer with an error status.
+    const headers = new Headers({ accept: "text/event-stream, application/problem+json" });
+    if (body !== undefined) {
+      headers.set("content-type", isForm ? "application/x-www-form-urlencoded" : "application/json");
+    }
+    for (const source of [options.headers, stream.headers]) {
+      const values = typeof source === "function" ? await settle(Promise.resolve(source())) : source;
+      new Headers(values).forEach((value, name) => headers.set(name, value));
+    }
+    if (self.lastEventId) {
+      // A header consists of bytes, each of which is one character here.
+      const bytes = Array.from(new TextEncoder().encode(self.lastEventId), (byte) => String.fromCharCode(byte));
+      headers.set("last-event-id", bytes.join(""));
+    }
+    // Not every `RequestInit` has `cache`, but only browsers need it.
+    const init: RequestInit & { cache: "no-store" } = { method, headers, cache: "no-store", signal: attempt.signal };
+    if (body !== undefined) init.body = body;
+    if (options.credentials) init.credentials = options.credentials;
+    // A handler may take its time before the response begins, so only a request that can be sent
+    // again is given up.
+    const timeout = idle && canRetry() ? Math.max(idle, 45_000) : 0;
+    return receive((options.fetch ?? fetch)(url, init), timeout);
+  };
+
+  const isGet = method === "GET";
+  const canRetry = (): boolean => isGet || (!!endpoint.resumes && self.lastEventId !== "");
+
+  const failure = async (
+    { status }: Response,
+    contentType: string,
+    reader: ReadableStreamDefaultReader<Uint8Array> | undefined,
+  ): Promise<Error> => {
+    const decoder = new TextDecoder();
+    const deadline = Date.now() + 5_000;
+    let text = "";
+    try {
+      while (reader && text.length < LONGEST_BODY) {
+        const { done, value } = await receive(reader.read(), Math.max(1, deadline - Date.now()));
+        if (done) break;
+        text += decoder.decode(value, { stream: true });
+      }
+      if (/^application\/problem\+json\b/i.test(contentType)) {
+        return new StreamError(parseJson(text, large) as P, status);
+      }
+    } catch {
+      // What has been received of the body is better than nothing.
+      stop.signal.throwIfAborted();
+    }
+    return new HttpError(status, contentType, text.slice(0, LONGEST_BODY));
+  };
+
+  const decode = (event: string, data: string): unknown => {
+    const decoding = endpoint.events[event];
+    if (decoding === "empty") return "";
+    if (decoding === "text") return data;
+    try {
+      return parseJson(data, large);
+    } catch (error) {
+      if (decoding === "json") throw error;
+      return data;
+    }
+  };
+
+  async function* events(): AsyncGenerator<E, undefined> {
+    const abort = () => stop.abort(signal?.reason);
+    signal?.addEventListener("abort", abort);
+    if (signal?.aborted) abort();
+    stop.signal.onabort = () => attempt.abort(stop.signal.reason);
+    let retry: number | undefined;
+    let failures = 0;
+    try {
+      for (;;) {
+        stop.signal.throwIfAborted();
+        attempt = new AbortController();
+        let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+        let after: number | undefined;
+        let hasEnded = false;
+        try {
+          onstate?.("connecting");
+          const response = await request();
+          const { status } = response;
+          if (status === 204) return;
+          reader = response.body?.getReader();
+          const contentType = response.headers.get("content-type") ?? "";
+          if (status === 200 && /^text\/event-stream\s*(;|$)/i.test(contentType)) {
+            onstate?.("open");
+            const parse = parser(self.lastEventId, (milliseconds) => (retry = milliseconds));
+            while (reader) {
+              const { done, value } = await receive(reader.read(), idle);
+              if (done) break;
+              for (const { event, data, id } of parse(value)) {
+                self.lastEventId = id;
+                if (data === undefined) continue;
+                if (!endpoint.own) {
+                  if (event === "done" && id.endsWith("~done")) return;
+                  // The stream ends behind this event, and the response to the next request says
+                  // whether it can be resumed.
+                  if (event === "close" && !endpoint.events[event]) continue;
+                }
+                const decoded = decode(event, data);
+                if (event === endpoint.error) throw new StreamError(decoded as P);
+                failures = 0;
+                yield (id ? { event, data: decoded, id } : { event, data: decoded }) as E;
+                stop.signal.throwIfAborted();
+              }
+            }
+            if (!isGet) return;
+            hasEnded = true;
+          } else {
+            after = retryAfter(response.headers.get("retry-after"));
+            const isTemporary = status >= 500 || (status === 429 && after !== undefined);
+            if (!isTemporary || !canRetry()) throw await failure(response, contentType, reader);
+          }
+        } catch (error) {
+          if (!(error instanceof ConnectionError) || !canRetry()) throw error;
+        } finally {
+          attempt.abort();
+          reader?.cancel().catch(() => {});
+        }
+        attempt = new AbortController();
+        onstate?.("waiting");
+        // A time that the server has asked for is only extended after a failure.
+        const asked = after ?? retry ?? (hasEnded ? 1_000 : undefined);
+        const isExact = asked !== undefined && failures === 0;
+        const jitter = isExact ? 0 : Math.random() * Math.min(30_000, 1_000 * 2 ** failures);
+        failures += 1;
+        await wait((asked ?? 0) + jitter, after === undefined);
+      }
+    } catch (error) {
+      if (!hasLeft) throw error;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+    return;
+  }
+
+  const self = {
+    url,
+    lastEventId: stream.lastEventId ?? "",
+    [Symbol.asyncIterator](): AsyncIterator<E, undefined> {
+      if (isUsed) throw new TypeError("an event stream can be iterated only once");
+      isUsed = true;
+      const iterator = events();
+      return {
+        next: () => iterator.next(),
+        // The generator's own `return` would wait for a `next` that is pending.
+        return: () => {
+          hasLeft = true;
+          stop.abort();
+          return iterator.return(undefined);
+        },
+      };
+    },
+  };
+  return self;
+};

@@ -1,0 +1,81 @@
+//! The page on which to try streams.
+
+use axum::{
+    http::{
+        HeaderValue,
+        header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
+    },
+    routing::{MethodRouter, get},
+};
+
+/// The page. `{{document}}` stands for the URL of the document.
+const PAGE: &str = include_str!("explorer.html");
+
+/// Allows the page's own script and style sheet, and requests to its own origin.
+///
+/// Source: [Content Security Policy Level 3](https://www.w3.org/TR/CSP3/).
+const POLICY: &str = concat!(
+    "default-src 'none'; script-src 'sha256-",
+    "/Ic2HCUor98MSXOUilki3hAc9ZKDgaXbT87LcVfNNqI=",
+    "'; style-src 'sha256-",
+    "3gF7gt36zQGe0m41m6/HOJyH6ryhQ+wnftw0riI9YuA=",
+    "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// Returns a handler that responds with the page.
+pub(super) fn page<S>(document: &str) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let page = PAGE.replace("{{document}}", &escaped(document));
+    get(async move || {
+        let headers = [
+            (
+                CONTENT_TYPE,
+                HeaderValue::from_static("text/html; charset=utf-8"),
+            ),
+            (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        ];
+        (headers, page)
+    })
+}
+
+/// Escapes text for an attribute in double quotes.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('"', "&quot;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    fn hash(element: &str) -> String {
+        let (_, after) = PAGE.split_once(&format!("<{element}>")).unwrap();
+        let (content, after) = after.split_once(&format!("</{element}>")).unwrap();
+        assert!(
+            !after.contains(&format!("<{element}")),
+            "the policy allows only one"
+        );
+        BASE64_STANDARD.encode(Sha256::digest(content))
+    }
+
+    #[test]
+    fn policy_allows_script_and_style_of_the_page() {
+        for element in ["script", "style"] {
+            let source = format!("{element}-src 'sha256-{}'", hash(element));
+            assert!(POLICY.contains(&source), "the policy must contain {source}");
+        }
+    }
+
+    #[test]
+    fn url_of_the_document_is_escaped() {
+        assert_eq!(escaped("/a\"><b&c"), "/a&quot;&gt;&lt;b&amp;c");
+        assert!(PAGE.contains("content=\"{{document}}\""));
+    }
+}

@@ -1,0 +1,80 @@
+//! [`Template`]: a path with captures.
+
+/// A path in axum's syntax, divided into its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Capture { name: String, is_wildcard: bool },
+}
+
+impl Template {
+    /// Parses a path. The attribute and axum check paths, so a brace without a partner cannot occur
+    /// and is treated as text.
+    pub(super) fn parse(path: &str) -> Self {
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        let mut chars = path.chars().peekable();
+        while let Some(char) = chars.next() {
+            if matches!(char, '{' | '}') && chars.next_if_eq(&char).is_some() {
+                text.push(char);
+            } else if char == '{' {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+                let name: String = chars.by_ref().take_while(|char| *char != '}').collect();
+                parts.push(Part::Capture {
+                    is_wildcard: name.starts_with('*'),
+                    name: name.trim_start_matches('*').to_owned(),
+                });
+            } else {
+                text.push(char);
+            }
+        }
+        parts.push(Part::Text(text));
+        Self(parts)
+    }
+
+    /// Returns the names of the captures, in order.
+    pub(super) fn captures(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Capture { name, .. } => Some(&**name),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// Returns the path in OpenAPI's syntax. Braces that are text are percent-encoded, because the
+    /// syntax cannot escape them.
+    pub(super) fn to_openapi(&self) -> String {
+        self.write(|name, _| format!("{{{name}}}"))
+    }
+
+    /// Returns the path as the TypeScript client reads it. In a wildcard, slashes are not encoded.
+    pub(super) fn to_typescript(&self) -> String {
+        self.write(|name, is_wildcard| {
+            let star = if is_wildcard { "*" } else { "" };
+            format!("{{{star}{name}}}")
+        })
+    }
+
+    fn write(&self, capture: impl Fn(&str, bool) -> String) -> String {
+        let parts = self.0.iter().map(|part| match part {
+            Part::Text(text) => text.replace('{', "%7B").replace('}', "%7D"),
+            Part::Capture { name, is_wildcard } => capture(name, *is_wildcard),
+        });
+        parts.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captures_and_escaped_braces_are_parsed() {
+        let path = Template::parse("/a-{b}.c/{{d}}/{*rest}");
+        assert_eq!(path.captures().collect::<Vec<_>>(), ["b", "rest"]);
+        assert_eq!(path.to_openapi(), "/a-{b}.c/%7Bd%7D/{rest}");
+        assert_eq!(path.to_typescript(), "/a-{b}.c/%7Bd%7D/{*rest}");
+    }
+}

@@ -1,0 +1,318 @@
+//! Finds out at compile time what a type implements.
+//!
+//! Several traits define a method with the same name, and the compiler tries their receivers in a
+//! fixed order. In `(&Typed::<T>::new()).schema()`, it first tries the impl for `&Typed<T>`, then
+//! the one for `&&Typed<T>`, and finally the one for `Typed<T>`. An impl whose bounds are not met
+//! is skipped. The compiler knows `T` only where the macros are expanded, so this does not work
+//! inside generic functions.
+
+use std::{borrow::Cow, marker::PhantomData, rc::Rc, sync::Arc};
+
+use axum::{
+    Form, Json,
+    body::Bytes,
+    extract::{Path, Query},
+    response::Html,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::event::{
+    contract::{Argument, Member, Part, ProblemShape, SchemaOf, Variants},
+    last_event_id::LastEventId,
+    payload::Text,
+    problem::SseError,
+    sse_event::SseEvent,
+};
+
+/// Stands for the type `T`.
+pub struct Typed<T: ?Sized>(PhantomData<fn(&T)>);
+
+impl<T: ?Sized> Typed<T> {
+    /// Creates a value that stands for `T`.
+    pub fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: ?Sized> Default for Typed<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: ?Sized> Clone for Typed<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: ?Sized> Copy for Typed<T> {}
+
+impl<T: ?Sized> std::fmt::Debug for Typed<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Typed").finish_non_exhaustive()
+    }
+}
+
+fn schema_of<T: JsonSchema + ?Sized>() -> SchemaOf {
+    SchemaOf {
+        reference: |generator| generator.subschema_for::<T>(),
+        inline: |generator| T::json_schema(generator),
+    }
+}
+
+/// Types that implement `JsonSchema`.
+pub trait HasSchema {
+    /// Returns the functions that generate the type's schema.
+    fn schema(self) -> Option<SchemaOf>;
+}
+
+impl<T: JsonSchema + ?Sized> HasSchema for &Typed<T> {
+    fn schema(self) -> Option<SchemaOf> {
+        Some(schema_of::<T>())
+    }
+}
+
+/// The fallback for types that do not implement `JsonSchema`.
+pub trait NoSchema {
+    /// Returns `None`.
+    fn schema(self) -> Option<SchemaOf>;
+}
+
+impl<T: ?Sized> NoSchema for Typed<T> {
+    fn schema(self) -> Option<SchemaOf> {
+        None
+    }
+}
+
+/// Types that implement `SseEvent`.
+pub trait HasEvents {
+    /// Returns the function that describes the type's variants.
+    fn events(self) -> Option<fn() -> Variants>;
+}
+
+impl<T: SseEvent> HasEvents for &Typed<T> {
+    fn events(self) -> Option<fn() -> Variants> {
+        Some(T::variants)
+    }
+}
+
+/// Pointers to types that implement `SseEvent`. They serialize as the type itself, so the events
+/// have names.
+pub trait PointsToEvents {
+    /// Returns the function that describes the type's variants.
+    fn events(self) -> Option<fn() -> Variants>;
+}
+
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<T: SseEvent> PointsToEvents for &&Typed<$pointer> {
+            fn events(self) -> Option<fn() -> Variants> {
+                Some(T::variants)
+            }
+        }
+    )*};
+}
+
+pointers!(Box<T>, Arc<T>, Rc<T>, &'static T);
+
+impl<T: SseEvent + ToOwned> PointsToEvents for &&Typed<Cow<'static, T>> {
+    fn events(self) -> Option<fn() -> Variants> {
+        Some(T::variants)
+    }
+}
+
+/// The fallback for types that do not implement `SseEvent`.
+pub trait NoEvents {
+    /// Returns `None`.
+    fn events(self) -> Option<fn() -> Variants>;
+}
+
+impl<T: ?Sized> NoEvents for Typed<T> {
+    fn events(self) -> Option<fn() -> Variants> {
+        None
+    }
+}
+
+/// Types that implement `SseError`.
+pub trait HasProblems {
+    /// Returns the function that describes the type's variants.
+    fn problems(self) -> Option<fn() -> Vec<ProblemShape>>;
+}
+
+impl<T: SseError> HasProblems for &Typed<T> {
+    fn problems(self) -> Option<fn() -> Vec<ProblemShape>> {
+        Some(T::problems)
+    }
+}
+
+/// The fallback for types that do not implement `SseError`.
+pub trait NoProblems {
+    /// Returns `None`.
+    fn problems(self) -> Option<fn() -> Vec<ProblemShape>>;
+}
+
+impl<T: ?Sized> NoProblems for Typed<T> {
+    fn problems(self) -> Option<fn() -> Vec<ProblemShape>> {
+        None
+    }
+}
+
+/// Types whose values are sent as text.
+pub trait SentAsText {
+    /// Returns `true`.
+    fn sends_text(self) -> bool;
+}
+
+impl<T> SentAsText for &Typed<Text<T>> {
+    fn sends_text(self) -> bool {
+        true
+    }
+}
+
+impl<T> SentAsText for &Typed<Html<T>> {
+    fn sends_text(self) -> bool {
+        true
+    }
+}
+
+/// The fallback for types whose values are sent as JSON.
+pub trait SentAsJson {
+    /// Returns `false`.
+    fn sends_text(self) -> bool;
+}
+
+impl<T: ?Sized> SentAsJson for Typed<T> {
+    fn sends_text(self) -> bool {
+        false
+    }
+}
+
+/// Fields that are sent and have a schema.
+pub trait KnownMember {
+    /// Returns the field's schema.
+    fn member(self) -> Member;
+}
+
+impl<T: Serialize + JsonSchema + ?Sized> KnownMember for &Typed<T> {
+    fn member(self) -> Member {
+        Member::Known(schema_of::<T>())
+    }
+}
+
+/// Fields that are sent but have no schema.
+pub trait AnyMember {
+    /// Returns [`Member::Any`].
+    fn member(self) -> Member;
+}
+
+impl<T: Serialize + ?Sized> AnyMember for &&Typed<T> {
+    fn member(self) -> Member {
+        Member::Any
+    }
+}
+
+/// The fallback for fields that are not sent.
+pub trait HiddenMember {
+    /// Returns [`Member::Hidden`].
+    fn member(self) -> Member;
+}
+
+impl<T: ?Sized> HiddenMember for Typed<T> {
+    fn member(self) -> Member {
+        Member::Hidden
+    }
+}
+
+/// Extractors whose contents have a schema.
+pub trait KnownArgument {
+    /// Describes the extractor.
+    fn argument(self) -> Argument;
+}
+
+/// Extractors whose contents have no schema.
+pub trait AnyArgument {
+    /// Describes the extractor.
+    fn argument(self) -> Argument;
+}
+
+macro_rules! extractors {
+    ($($extractor:ident => $part:ident),*) => {$(
+        impl<T: JsonSchema> KnownArgument for &Typed<$extractor<T>> {
+            fn argument(self) -> Argument {
+                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: false }
+            }
+        }
+
+        impl<T: JsonSchema> KnownArgument for &Typed<Option<$extractor<T>>> {
+            fn argument(self) -> Argument {
+                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: true }
+            }
+        }
+
+        impl<T: JsonSchema, R> KnownArgument for &Typed<Result<$extractor<T>, R>> {
+            fn argument(self) -> Argument {
+                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: true }
+            }
+        }
+
+        impl<T> AnyArgument for &&Typed<$extractor<T>> {
+            fn argument(self) -> Argument {
+                Argument { part: Part::$part, schema: None, is_optional: false }
+            }
+        }
+
+        impl<T> AnyArgument for &&Typed<Option<$extractor<T>>> {
+            fn argument(self) -> Argument {
+                Argument { part: Part::$part, schema: None, is_optional: true }
+            }
+        }
+
+        impl<T, R> AnyArgument for &&Typed<Result<$extractor<T>, R>> {
+            fn argument(self) -> Argument {
+                Argument { part: Part::$part, schema: None, is_optional: true }
+            }
+        }
+    )*};
+}
+
+extractors!(Path => Path, Query => Query, Json => Json, Form => Form);
+
+macro_rules! plain_extractors {
+    ($($extractor:ty => $part:ident),*) => {$(
+        impl AnyArgument for &&Typed<$extractor> {
+            fn argument(self) -> Argument {
+                Argument { part: Part::$part, schema: None, is_optional: false }
+            }
+        }
+    )*};
+}
+
+plain_extractors!(String => Text, Bytes => Bytes);
+
+impl<T> AnyArgument for &&Typed<LastEventId<T>> {
+    fn argument(self) -> Argument {
+        Argument {
+            part: Part::LastEventId,
+            schema: None,
+            is_optional: true,
+        }
+    }
+}
+
+/// The fallback for every other extractor.
+pub trait OtherArgument {
+    /// Describes the extractor.
+    fn argument(self) -> Argument;
+}
+
+impl<T: ?Sized> OtherArgument for Typed<T> {
+    fn argument(self) -> Argument {
+        Argument {
+            part: Part::Other,
+            schema: None,
+            is_optional: false,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! [`Schemas`]: the JSON schemas of a description, and the names under which they are shared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::event::contract::SchemaOf;
+
+/// The path of named schemas in the finished document.
+const FINISHED: &str = "#/components/schemas/";
+
+/// The paths at which schemars defines the schemas of values that the server sends, and of those that
+/// it reads. [`Schemas::finish`] moves all of them.
+const SENT: &str = "/components/sent";
+const READ: &str = "/components/read";
+
+/// Collects the schemas of types. A type can have one schema for the values that the server sends
+/// and another one for the values that it reads.
+pub(super) struct Schemas {
+    sent: SchemaGenerator,
+    read: SchemaGenerator,
+}
+
+/// A side from which values are described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Sent,
+    Read,
+}
+
+/// The named schemas of a finished description.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    pub(super) schemas: BTreeMap<String, Value>,
+    /// The new name of each schema that schemars has defined.
+    names: BTreeMap<(Side, String), String>,
+}
+
+impl Schemas {
+    pub(super) fn new() -> Self {
+        let settings = |path: &'static str| {
+            SchemaSettings::draft2020_12().with(|settings| {
+                settings.definitions_path = path.into();
+                settings.meta_schema = None;
+            })
+        };
+        Self {
+            sent: settings(SENT).for_serialize().into_generator(),
+            read: settings(READ).for_deserialize().into_generator(),
+        }
+    }
+
+    /// Returns the schema of values that the server sends. A type with a name becomes a reference.
+    pub(super) fn sent(&mut self, schema: SchemaOf) -> Value {
+        value((schema.reference)(&mut self.sent))
+    }
+
+    /// Returns the schema of values that the server sends, which is not a reference.
+    pub(super) fn sent_inline(&mut self, schema: SchemaOf) -> Value {
+        value((schema.inline)(&mut self.sent))
+    }
+
+    /// Returns the schema of values that the server reads. A type with a name becomes a reference.
+    pub(super) fn read(&mut self, schema: SchemaOf) -> Value {
+        value((schema.reference)(&mut self.read))
+    }
+
+    /// Returns the schema of values that the server reads, which is not a reference.
+    pub(super) fn read_inline(&mut self, schema: SchemaOf) -> Value {
+        value((schema.inline)(&mut self.read))
+    }
+
+    /// Moves all named schemas to where OpenAPI expects them. If a type has different schemas for
+    /// the values that are sent and those that are read, the name of the latter ends with `Input`.
+    pub(super) fn finish(mut self) -> Named {
+        let sent = self.sent.take_definitions(true);
+        let read = self.read.take_definitions(true);
+        let differing = differing(&sent, &read);
+        let mut named = Named::default();
+        for (name, schema) in sent {
+            named.define(Side::Sent, &name, "", schema);
+        }
+        for (name, schema) in read {
+            if differing.contains(&name) {
+                named.define(Side::Read, &name, "Input", schema);
+            } else if let Some(same) = named.names.get(&(Side::Sent, name.clone())) {
+                named.names.insert((Side::Read, name), same.clone());
+            } else {
+                named.define(Side::Read, &name, "", schema);
+            }
+        }
+        let mut schemas = std::mem::take(&mut named.schemas);
+        for schema in schemas.values_mut() {
+            named.update(schema);
+        }
+        Named { schemas, ..named }
+    }
+}
+
+/// Returns the names of the schemas that differ between the two sides. Two schemas also differ if
+/// they refer to schemas that differ.
+fn differing(sent: &Map<String, Value>, read: &Map<String, Value>) -> BTreeSet<String> {
+    let mut differing = BTreeSet::new();
+    loop {
+        let differs = |name: &str, schema: &Value| {
+            let mut schema = schema.clone();
+            visit_references(&mut schema, &mut |reference| {
+                if let Some((Side::Read, name)) = parse(reference)
+                    && !differing.contains(&name)
+                {
+                    *reference = reference.replacen(READ, SENT, 1);
+                }
+            });
+            sent.get(name).is_some_and(|sent| *sent != schema)
+        };
+        let read = read.iter().filter(|(name, schema)| differs(name, schema));
+        let next: BTreeSet<String> = read.map(|(name, _)| name.clone()).collect();
+        if next.len() == differing.len() {
+            return differing;
+        }
+        differing = next;
+    }
+}
+
+impl Named {
+    fn define(&mut self, side: Side, name: &str, suffix: &str, schema: Value) {
+        let new = self.free(&format!("{}{suffix}", component(name)));
+        self.names.insert((side, name.to_owned()), new.clone());
+        self.schemas.insert(new, schema);
+    }
+
+    /// Adds a schema that schemars has not defined, unless the same schema already has this name.
+    /// Returns a reference to it.
+    pub(super) fn insert(&mut self, name: &str, schema: Value) -> Value {
+        let mut name = component(name);
+        if self.schemas.get(&name).is_none_or(|same| *same != schema) {
+            name = self.free(&name);
+        }
+        let reference = json!({ "$ref": format!("{FINISHED}{name}") });
+        self.schemas.insert(name, schema);
+        reference
+    }
+
+    /// Returns a name that is not taken.
+    fn free(&self, name: &str) -> String {
+        free(name, |name| self.schemas.contains_key(name))
+    }
+
+    /// Updates the references in a schema that one of the methods of [`Schemas`] has returned.
+    pub(super) fn update(&self, schema: &mut Value) {
+        visit_references(schema, &mut |reference| {
+            if let Some(name) = parse(reference).and_then(|key| self.names.get(&key)) {
+                *reference = format!("{FINISHED}{name}");
+            }
+        });
+    }
+}
+
+/// Appends a number to a name if the name is taken.
+pub(super) fn free(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let mut free = name.to_owned();
+    let mut number = 1;
+    while is_taken(&free) {
+        number += 1;
+        free = format!("{name}{number}");
+    }
+    free
+}
+
+/// Updates the references in a finished document to schemas that are renamed.
+pub(super) fn rename(document: &mut Value, renamed: &[(String, String)]) {
+    visit_references(document, &mut |reference| {
+        let to = renamed
+            .iter()
+            .find(|(from, _)| name_of(reference) == Some(from));
+        if let Some((_, to)) = to {
+            *reference = format!("{FINISHED}{to}");
+        }
+    });
+}
+
+/// Returns the name of the schema that a reference in a finished document refers to.
+pub(super) fn name_of(reference: &str) -> Option<&str> {
+    reference.strip_prefix(FINISHED)
+}
+
+/// Converts a name into one that is valid in OpenAPI.
+///
+/// Source: [OpenAPI 3.2, Components Object](https://spec.openapis.org/oas/v3.2.0.html#components-object).
+pub(super) fn component(name: &str) -> String {
+    let is_valid = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '-' | '_');
+    let valid = name
+        .chars()
+        .map(|char| if is_valid(char) { char } else { '_' });
+    valid.collect()
+}
+
+fn value(schema: Schema) -> Value {
+    match schema.to_value() {
+        // Some tools expect every schema to be an object.
+        Value::Bool(true) => json!({}),
+        value => value,
+    }
+}
+
+/// Parses a reference that schemars has generated. In it, the name is an escaped JSON pointer
+/// (RFC 6901) with percent encoding.
+fn parse(reference: &str) -> Option<(Side, String)> {
+    let sides = [(Side::Sent, SENT), (Side::Read, READ)];
+    sides.into_iter().find_map(|(side, path)| {
+        let name = reference.strip_prefix('#')?.strip_prefix(path)?;
+        let name = percent_decoded(name.strip_prefix('/')?);
+        Some((side, name.replace("~1", "/").replace("~0", "~")))
+    })
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut decoded = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        if let (b'%', Some(byte)) = (first, byte) {
+            decoded.push(byte);
+            rest = &after[2..];
+        } else {
+            decoded.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// Calls `change` for every reference in a schema.
+fn visit_references(schema: &mut Value, change: &mut impl FnMut(&mut String)) {
+    match schema {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match (&**name, member) {
+                    ("$ref", Value::String(reference)) => change(reference),
+                    // These members contain values rather than schemas.
+                    ("const" | "default" | "enum" | "examples", _) => {}
+                    (_, member) => visit_references(member, change),
+                }
+            }
+        }
+        Value::Array(schemas) => {
+            for schema in schemas {
+                visit_references(schema, change);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,252 @@
+//! Prints JSON schemas as TypeScript types.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::openapi::schemas::name_of;
+
+/// Prints schemas. Keywords that schemars does not generate, and those that restrict a type in a way
+/// that TypeScript cannot express, are ignored, so that the type includes all valid values.
+pub(super) struct Printer {
+    /// The identifiers of the schemas that have a name.
+    pub(super) names: BTreeMap<String, String>,
+    pub(super) has_large_integers: bool,
+}
+
+impl Printer {
+    pub(super) fn print(&self, schema: &Value) -> String {
+        match schema {
+            Value::Bool(false) => "never".to_owned(),
+            Value::Object(schema) => self.object(schema),
+            _ => "unknown".to_owned(),
+        }
+    }
+
+    /// Prints the intersection of everything that the schema requires.
+    fn object(&self, schema: &Map<String, Value>) -> String {
+        if let Some(value) = schema.get("const") {
+            return literal(value);
+        }
+        if let Some(Value::Array(values)) = schema.get("enum") {
+            return union(values.iter().map(literal));
+        }
+        let mut parts = Vec::new();
+        if let Some(Value::String(reference)) = schema.get("$ref") {
+            let name = name_of(reference).and_then(|name| self.names.get(name));
+            parts.push(name.cloned().unwrap_or_else(|| "unknown".to_owned()));
+        }
+        for keyword in ["oneOf", "anyOf"] {
+            if let Some(Value::Array(schemas)) = schema.get(keyword) {
+                parts.push(union(schemas.iter().map(|schema| self.print(schema))));
+            }
+        }
+        if let Some(Value::Array(schemas)) = schema.get("allOf") {
+            parts.extend(schemas.iter().map(|schema| self.print(schema)));
+        }
+        parts.extend(self.typed(schema));
+        parts.retain(|part| part != "unknown");
+        match parts.as_slice() {
+            [] => "unknown".to_owned(),
+            [only] => only.clone(),
+            _ => {
+                let parts = parts.iter().map(|part| parenthesized(part, '|'));
+                parts.collect::<Vec<_>>().join(" & ")
+            }
+        }
+    }
+
+    /// Prints the `type` keyword, and the keywords that depend on it.
+    fn typed(&self, schema: &Map<String, Value>) -> Option<String> {
+        let has_members = ["properties", "additionalProperties", "patternProperties"];
+        let has_members = has_members
+            .iter()
+            .any(|keyword| schema.contains_key(*keyword));
+        let has_items = schema.contains_key("items") || schema.contains_key("prefixItems");
+        match schema.get("type") {
+            Some(Value::String(name)) => Some(self.named_type(name, schema)),
+            Some(Value::Array(names)) => {
+                let names = names.iter().filter_map(Value::as_str);
+                Some(union(names.map(|name| self.named_type(name, schema))))
+            }
+            _ if has_members => Some(self.members(schema)),
+            _ if has_items => Some(self.array(schema)),
+            _ => None,
+        }
+    }
+
+    fn named_type(&self, name: &str, schema: &Map<String, Value>) -> String {
+        match name {
+            "integer" if self.has_large_integers && is_large(schema) => {
+                "number | string".to_owned()
+            }
+            "integer" | "number" => "number".to_owned(),
+            "string" => "string".to_owned(),
+            "boolean" => "boolean".to_owned(),
+            "null" => "null".to_owned(),
+            "array" => self.array(schema),
+            "object" => self.members(schema),
+            _ => "unknown".to_owned(),
+        }
+    }
+
+    fn array(&self, schema: &Map<String, Value>) -> String {
+        if let Some(Value::Array(items)) = schema.get("prefixItems") {
+            let mut items: Vec<String> = items.iter().map(|item| self.print(item)).collect();
+            if let Some(rest @ Value::Object(_)) = schema.get("items") {
+                items.push(format!("...{}[]", parenthesized(&self.print(rest), '\0')));
+            }
+            return format!("[{}]", items.join(", "));
+        }
+        let item = schema.get("items").map(|item| self.print(item));
+        let item = item.unwrap_or_else(|| "unknown".to_owned());
+        format!("{}[]", parenthesized(&item, '\0'))
+    }
+
+    fn members(&self, schema: &Map<String, Value>) -> String {
+        let required = |name: &String| {
+            let names = schema.get("required").and_then(Value::as_array);
+            names.is_some_and(|names| names.iter().any(|other| other == name))
+        };
+        let mut parts = Vec::new();
+        if let Some(Value::Object(properties)) = schema.get("properties") {
+            // Sorted, so that the module does not depend on the features of `serde_json`.
+            let sorted: BTreeMap<&String, &Value> = properties.iter().collect();
+            let members = sorted.into_iter().map(|(name, property)| {
+                let mark = if required(name) { "" } else { "?" };
+                format!("{}{mark}: {}", key(name), self.print(property))
+            });
+            let members: Vec<String> = members.collect();
+            if !members.is_empty() {
+                parts.push(format!("{{ {} }}", members.join("; ")));
+            }
+        }
+        let mut others = Vec::new();
+        if let Some(other) = schema.get("additionalProperties")
+            && *other != Value::Bool(false)
+        {
+            others.push(self.print(other));
+        }
+        if let Some(Value::Object(patterns)) = schema.get("patternProperties") {
+            others.extend(patterns.values().map(|pattern| self.print(pattern)));
+        }
+        if !others.is_empty() {
+            parts.push(format!(
+                "{{ [member: string]: {} }}",
+                union(others.into_iter())
+            ));
+        }
+        match parts.as_slice() {
+            [] => "Record<string, unknown>".to_owned(),
+            parts => parts.join(" & "),
+        }
+    }
+}
+
+/// Returns whether a JavaScript number cannot represent all integers that a schema allows.
+fn is_large(schema: &Map<String, Value>) -> bool {
+    const LARGE: [&str; 6] = ["int64", "uint64", "int128", "uint128", "int", "uint"];
+    let format = schema.get("format").and_then(Value::as_str);
+    format.is_some_and(|format| LARGE.contains(&format))
+}
+
+/// Prints a type that includes all of these types.
+pub(super) fn union(members: impl Iterator<Item = String>) -> String {
+    let mut unique: Vec<String> = Vec::new();
+    for member in members {
+        if member == "unknown" {
+            return member;
+        }
+        if !unique.contains(&member) {
+            unique.push(member);
+        }
+    }
+    match unique.is_empty() {
+        true => "never".to_owned(),
+        false => unique.join(" | "),
+    }
+}
+
+/// Puts a type into parentheses unless it is a single operand. If only one operator must not occur
+/// outside of braces, it is `operator`.
+fn parenthesized(printed: &str, operator: char) -> String {
+    let mut depth = 0_u32;
+    let mut is_quoted = false;
+    let mut is_escaped = false;
+    let found = printed.chars().any(|char| {
+        if is_quoted {
+            is_quoted = char != '"' || is_escaped;
+            is_escaped = char == '\\' && !is_escaped;
+            return false;
+        }
+        match char {
+            '"' => is_quoted = true,
+            '{' | '[' | '(' | '<' => depth += 1,
+            '}' | ']' | ')' | '>' => depth = depth.saturating_sub(1),
+            '|' | '&' if depth == 0 => return operator == '\0' || char == operator,
+            _ => {}
+        }
+        false
+    });
+    match found {
+        true => format!("({printed})"),
+        false => printed.to_owned(),
+    }
+}
+
+/// Prints a value as a literal type.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(value) => text(value),
+        Value::Array(values) => {
+            let values: Vec<String> = values.iter().map(literal).collect();
+            format!("[{}]", values.join(", "))
+        }
+        Value::Object(_) => "unknown".to_owned(),
+    }
+}
+
+/// Prints text as a string literal.
+pub(super) fn text(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// Prints the name of a property. A name that is not an identifier is quoted.
+pub(super) fn key(name: &str) -> String {
+    let is_start = |char: char| char.is_ascii_alphabetic() || char == '_' || char == '$';
+    let is_identifier = name.starts_with(is_start)
+        && name
+            .chars()
+            .all(|char| is_start(char) || char.is_ascii_digit());
+    match is_identifier {
+        // In an object literal, this name would set the prototype.
+        true if name != "__proto__" => name.to_owned(),
+        true => "[\"__proto__\"]".to_owned(),
+        false => text(name),
+    }
+}
+
+/// Prints the description of a schema as a comment that precedes a declaration.
+pub(super) fn comment(schema: &Value, indent: &str) -> String {
+    let description = schema.get("description").and_then(Value::as_str);
+    let description = description.unwrap_or_default().trim();
+    let is_deprecated = schema.get("deprecated") == Some(&Value::Bool(true));
+    let mut lines: Vec<String> = description
+        .lines()
+        .map(|line| line.replace("*/", "*\\/"))
+        .collect();
+    if is_deprecated {
+        lines.push("@deprecated".to_owned());
+    }
+    match lines.as_slice() {
+        [] => String::new(),
+        [only] => format!("{indent}/** {only} */\n"),
+        lines => {
+            let lines = lines
+                .iter()
+                .map(|line| format!("{indent} * {line}").trim_end().to_owned() + "\n");
+            format!("{indent}/**\n{}{indent} */\n", lines.collect::<String>())
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Endpoints that cannot be described together.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sse_runtime::{Stream, openapi::Api, sse_endpoint};
+
+#[sse_endpoint("/clock")]
+async fn clock() -> impl Stream<Item = u64> {
+    yield_!(1);
+}
+
+mod other {
+    use super::*;
+
+    #[sse_endpoint("/other")]
+    pub(super) async fn clock() -> impl Stream<Item = u64> {
+        yield_!(1);
+    }
+
+    #[sse_endpoint("/clock")]
+    pub(super) async fn time() -> impl Stream<Item = u64> {
+        yield_!(1);
+    }
+}
+
+/// Returns the message with which `add` panics.
+fn message(add: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(add)).unwrap_err();
+    *panic.downcast::<String>().unwrap()
+}
+
+#[test]
+fn endpoints_with_the_same_name_panic() {
+    let api = Api::new("Clocks", "1.0.0");
+    drop(api.of(clock));
+    let message = message(|| drop(api.of(other::clock)));
+    assert!(
+        message
+            .starts_with("two endpoints have the same name: `clock` (GET /clock, added at tests/")
+    );
+    assert!(message.contains(") and `clock` (GET /other, added at tests/"));
+    assert!(message.ends_with("; choose another name with `api.named(\"…\", …)`"));
+    drop(api.named("other_clock", other::clock));
+    assert_eq!(
+        api.document()["paths"]["/other"]["get"]["operationId"],
+        "other_clock"
+    );
+}
+
+#[test]
+fn endpoints_with_the_same_path_panic() {
+    let api = Api::new("Clocks", "1.0.0");
+    drop(api.of(clock));
+    let message = message(|| drop(api.of(other::time)));
+    assert!(
+        message.starts_with("two endpoints have the same method and path: `clock` (GET /clock")
+    );
+    assert!(message.contains(") and `time` (GET /clock, added at tests/"));
+    assert!(message.contains("`api.at(\"/prefix\")`"));
+    drop(api.at("/v1/").of(other::time));
+    assert_eq!(
+        api.document()["paths"]["/v1/clock"]["get"]["operationId"],
+        "time"
+    );
+}
