@@ -17,17 +17,18 @@ use axum::{
     response::{Html, IntoResponse},
     routing::get,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
-use sse_runtime::{Event, LastEventId, SseEvent, SseRouterExt, Stream, sse_endpoint};
+use sse_runtime::{Event, LastEventId, SseEvent, SseRouterExt, Stream, openapi::Api, sse_endpoint};
 use tokio::sync::{RwLock, watch};
 
 const STEPS: u64 = 60;
 
 /// The `progress` event. Each event contains the complete state of a job, so a reader that missed
 /// some events only needs the latest one.
-#[derive(Clone, Debug, SseEvent)]
+#[derive(Clone, Debug, JsonSchema, SseEvent)]
 struct Progress {
-    /// Also the event's id, which the browser sends when it reconnects.
+    /// Also the event's id, which the client sends when it reconnects.
     #[sse(id)]
     step: u64,
     steps: u64,
@@ -36,7 +37,7 @@ struct Progress {
 
 /// Streams the progress of a job until it finishes. Responds with a 404 if the job does not exist.
 ///
-/// If the connection is lost, the browser reconnects with the id of the last step it received, and
+/// If the connection is lost, the client reconnects with the id of the last step it received, and
 /// the stream resumes after that step.
 #[sse_endpoint("/jobs/{id}/events", retry = "1s")]
 async fn job_events(
@@ -44,8 +45,8 @@ async fn job_events(
     last: LastEventId<u64>,
     State(jobs): State<Jobs>,
 ) -> Result<impl Stream<Item = Progress>, StatusCode> {
-    // Before the first `yield_!`, `?` returns an HTTP status. An `EventSource` does not reconnect
-    // after a 404.
+    // Before the first `yield_!`, `?` returns an HTTP status. A client does not reconnect after a
+    // 404.
     let mut progress = jobs.find(id).await.ok_or(StatusCode::NOT_FOUND)?;
 
     // An id that cannot be parsed is treated as missing. The stream then starts at the current step.
@@ -61,8 +62,8 @@ async fn job_events(
         seen = Some(now.step);
         yield_!(now);
     }
-    // A browser reconnects whenever a stream ends. After `done`, it receives a 204 and stops
-    // reconnecting.
+    // A client reconnects whenever a stream ends, unless it has received `done`. An `EventSource`
+    // reconnects even then, but receives a 204 and stops.
     yield_!(Event::done());
 }
 
@@ -155,12 +156,22 @@ async fn list_jobs(State(jobs): State<Jobs>) -> Json<Vec<Job>> {
     )
 }
 
+/// Returns the endpoint, and adds it to the description.
+fn endpoints(api: &Api) -> Router<Jobs> {
+    Router::new().sse(api.of(job_events))
+}
+
 fn app() -> Router {
-    Router::new()
+    let api = Api::new("Progress", env!("CARGO_PKG_VERSION"));
+    let script = [(header::CONTENT_TYPE, "text/javascript")];
+    let client = (script, include_str!("clients/progress.js"));
+    endpoints(&api)
         .route("/", get(Html(include_str!("progress.html"))))
+        .route("/streams.js", get(client))
+        .route("/openapi.json", api.json())
+        .route("/streams", api.explorer("/openapi.json"))
         .route("/jobs", get(list_jobs).post(start_job))
         .route("/jobs/{id}", get(find_job))
-        .sse(job_events)
         .with_state(Jobs::default())
 }
 
@@ -292,5 +303,19 @@ mod tests {
         let mut events = client.get(&url).last_event_id(STEPS).await.events();
         assert_eq!(events.expect_event().await.event, "done");
         events.expect_end().await;
+    }
+
+    /// Updated with `UPDATE_CLIENTS=1 cargo test -p examples --example progress`.
+    #[test]
+    fn page_uses_the_generated_client() {
+        let api = Api::new("Progress", env!("CARGO_PKG_VERSION"));
+        drop(endpoints(&api));
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/progress.ts");
+        if std::env::var_os("UPDATE_CLIENTS").is_some() {
+            std::fs::write(path, api.typescript()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), api.typescript());
+        assert_eq!(api.untyped(), [""; 0]);
+        assert!(include_str!("progress.html").contains("of api.job_events("));
     }
 }

@@ -19,13 +19,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::{
     Json, Router,
     extract::{FromRef, Query, State},
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
 use clap::Parser;
+use schemars::JsonSchema;
 use sse_runtime::{
-    Event, Hub, LastEventId, Server, SseRouterExt, Start, Stream, Topic, sse_endpoint,
+    Hub, LastEventId, Server, SseEvent, SseRouterExt, Start, Stream, Topic,
+    openapi::Api,
+    sse_endpoint,
     topic::{HubError, PublishError},
 };
 use tokio::time::{sleep, timeout};
@@ -50,7 +53,18 @@ const DRAWN: usize = 120;
 /// The time between two prices, in milliseconds.
 const TICK: u64 = 150;
 
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+/// The events of `/prices`.
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema, SseEvent)]
+enum Update {
+    /// The name of the server that the client is connected to.
+    #[sse(text)]
+    Server(String),
+    /// A price. The event has no name, so an `EventSource` dispatches it as `message`.
+    #[sse(message)]
+    Price(Price),
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, JsonSchema)]
 struct Price {
     symbol: String,
     cents: u32,
@@ -58,7 +72,7 @@ struct Price {
     at: u64,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 struct Symbols {
     /// One symbol, or several separated by commas.
     symbol: String,
@@ -69,10 +83,10 @@ struct Symbols {
 #[sse_endpoint("/prices", retry = "1s")]
 async fn prices(
     Query(query): Query<Symbols>,
-    State(market): State<Hub<Price>>,
+    State(market): State<Hub<Update>>,
     State(node): State<Node>,
     last: LastEventId,
-) -> Result<impl Stream<Item = Price>, Refused> {
+) -> Result<impl Stream<Item = Update>, Refused> {
     // This code runs before the response starts. An unknown symbol is therefore answered with a 404
     // and does not create a topic.
     let symbols = query.symbol.split(',').map(listed);
@@ -83,7 +97,7 @@ async fn prices(
     // The page shows the server that it is connected to. The event has no id, so it does not change
     // the position at which the client resumes.
     if let Some(name) = node.name() {
-        yield_!(Event::text(name.to_owned()).event("server"));
+        yield_!(Update::Server(name.to_owned()));
     }
     // If prices that a client missed are no longer available, `yield_all!` sends a `gap` event.
     yield_all!(updates);
@@ -97,7 +111,7 @@ struct Offer {
 
 /// Publishes a price and returns the id of its event.
 async fn set_price(
-    State(market): State<Hub<Price>>,
+    State(market): State<Hub<Update>>,
     Json(offer): Json<Offer>,
 ) -> Result<Json<String>, Refused> {
     let symbol = listed(&offer.symbol)?;
@@ -107,7 +121,7 @@ async fn set_price(
         at: now(),
     };
     let topic = market.topic(symbol).await?;
-    let id = topic.publish(&price).await?;
+    let id = topic.publish(&Update::Price(price)).await?;
     Ok(Json(id.to_string()))
 }
 
@@ -155,7 +169,7 @@ fn now() -> u64 {
 }
 
 /// Publishes one price per tick of the clock.
-async fn trade(market: Hub<Price>) {
+async fn trade(market: Hub<Update>) {
     let mut tick = now() / TICK;
     loop {
         tick = (now() / TICK).max(tick + 1);
@@ -173,7 +187,7 @@ async fn trade(market: Hub<Price>) {
 /// price is stored, so the prices continue without duplicates as long as one server is running. The
 /// servers' clocks may differ, provided that the topic still holds the price of a tick when the
 /// server with the slowest clock publishes this tick.
-async fn publish_tick(market: &Hub<Price>, tick: u64) -> Result<(), String> {
+async fn publish_tick(market: &Hub<Update>, tick: u64) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(tick);
     let (symbol, initial) = SYMBOLS[random.usize(..SYMBOLS.len())];
     let topic = market.topic(symbol).await;
@@ -188,29 +202,34 @@ async fn publish_tick(market: &Hub<Price>, tick: u64) -> Result<(), String> {
         cents,
         at: tick * TICK,
     };
-    let published = topic.publish_with_key(u128::from(tick), &price).await;
+    let published = topic
+        .publish_with_key(u128::from(tick), &Update::Price(price))
+        .await;
     published.map(drop).map_err(|error| error.to_string())
 }
 
 /// Returns the newest price in the topic.
-async fn newest(topic: &Topic<Price>) -> Option<Price> {
+async fn newest(topic: &Topic<Update>) -> Option<Price> {
     let mut held = topic.subscribe(Start::Latest(1));
     // If there is no price yet, `recv` would wait, so use a timeout of zero.
     match timeout(Duration::ZERO, held.recv()).await {
-        Ok(Some(Ok(newest))) => Some((*newest).clone()),
+        Ok(Some(Ok(newest))) => match &*newest {
+            Update::Price(price) => Some(price.clone()),
+            Update::Server(_) => None,
+        },
         _ => None,
     }
 }
 
 /// Creates a hub with one topic per symbol.
-fn market(node: &Node) -> Hub<Price> {
+fn market(node: &Node) -> Hub<Update> {
     let market = Hub::builder(|| Topic::builder().keep(HELD)).max_topics(SYMBOLS.len());
     node.hub(market, "prices")
 }
 
 #[derive(Clone, FromRef)]
 struct App {
-    market: Hub<Price>,
+    market: Hub<Update>,
     node: Node,
 }
 
@@ -223,11 +242,23 @@ impl App {
     }
 }
 
+/// Returns the endpoint, and adds it to the description.
+fn endpoints(api: &Api) -> Router<App> {
+    Router::new().sse(api.of(prices))
+}
+
 fn app(app: App) -> Router {
-    Router::new()
+    let api = Api::new("Ticker", env!("CARGO_PKG_VERSION"));
+    let client = (
+        [(CONTENT_TYPE, "text/javascript")],
+        include_str!("clients/ticker.js"),
+    );
+    endpoints(&api)
         .route("/", get(Html(include_str!("ticker.html"))))
+        .route("/streams.js", get(client))
         .route("/prices", post(set_price))
-        .sse(prices)
+        .route("/openapi.json", api.json())
+        .route("/streams", api.explorer("/openapi.json"))
         .with_state(app)
 }
 
@@ -390,7 +421,10 @@ mod tests {
             topic.finish().await.unwrap();
             let mut prices = topic.subscribe(Start::First);
             while let Some(price) = prices.recv().await {
-                stored.push(price.unwrap().at / TICK);
+                let Update::Price(price) = &*price.unwrap() else {
+                    panic!("expected a price");
+                };
+                stored.push(price.at / TICK);
             }
         }
         stored.sort_unstable();
@@ -405,14 +439,19 @@ mod tests {
         assert_eq!(set(&client, "ENRON", 1).await, StatusCode::NOT_FOUND);
     }
 
-    #[tokio::test]
-    async fn page_reads_the_endpoint() {
-        let page = Client::new(app(App::new(Node::default())))
-            .get("/")
-            .await
-            .text()
-            .await;
-        assert!(page.contains(&format!("new EventSource(`{}?symbol=", prices().path())));
+    /// Updated with `UPDATE_CLIENTS=1 cargo test -p examples --example ticker`.
+    #[test]
+    fn page_uses_the_generated_client() {
+        let api = Api::new("Ticker", env!("CARGO_PKG_VERSION"));
+        drop(endpoints(&api));
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/ticker.ts");
+        if std::env::var_os("UPDATE_CLIENTS").is_some() {
+            std::fs::write(path, api.typescript()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), api.typescript());
+        assert_eq!(api.untyped(), [""; 0]);
+        let page = include_str!("ticker.html");
+        assert!(page.contains(".prices({ symbol:"));
         for (symbol, _) in SYMBOLS {
             assert!(page.contains(symbol));
         }

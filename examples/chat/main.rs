@@ -1,15 +1,16 @@
 //! Two ways to stream a language model's answer, word by word.
 //!
 //! The page uses `/answers/{id}`, which keeps writing an answer even if no client reads it. To see
-//! this, reload the page in the middle of an answer, or open it in another tab.
+//! this, reload the page in the middle of an answer, or open it in another tab. The page reads the
+//! stream with a client that is generated from the endpoints, and `/streams` shows every frame.
 //!
 //! ```sh
 //! cargo run --example chat           # a page at http://127.0.0.1:3000
 //! cargo run --example chat -- --store chat.redb    # answers survive a restart, even after `kill -9`
 //! cargo run --example chat -- --store redis://127.0.0.1 --port 3001    # several servers share the answers
-//! curl -i http://127.0.0.1:3000/answers/1 \
+//! curl -N http://127.0.0.1:3000/answers/1 \
 //!   --json '{"model": "parrot-1", "messages": [{"role": "user", "content": "What is SSE?"}]}'
-//! curl -N http://127.0.0.1:3000/answers/1      # as often as you like
+//! curl -N http://127.0.0.1:3000/answers/1      # the same answer, as often as you like
 //! curl -X DELETE http://127.0.0.1:3000/answers/1
 //! ```
 //!
@@ -33,14 +34,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::{
     Json, Router,
     extract::{FromRef, Path, State, rejection::JsonRejection},
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{Html, IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get},
 };
 use clap::Parser;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sse_runtime::{
-    Event, Hub, LastEventId, Server, SseEvent, SseRouterExt, Start, Stream, Topic, sse_endpoint,
+    Event, Hub, LastEventId, Server, SseEvent, SseRouterExt, Stream, Topic,
+    openapi::Api,
+    sse_endpoint,
     topic::{HubError, PublishError},
 };
 
@@ -53,9 +57,14 @@ use node::{Node, NodeArgs};
 
 /// The events of an answer at `/answers/{id}`. There is one `word` event per word, followed by
 /// `finished`.
-#[derive(Clone, Debug, Deserialize, SseEvent)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, SseEvent)]
 enum Piece {
+    /// The name of the server that the client is connected to.
+    #[sse(text)]
+    Server(String),
+    /// A word, and the space after it.
     Word(String),
+    /// The answer is complete. An answer that has been stopped ends without this event.
     Finished,
 }
 
@@ -63,25 +72,32 @@ enum Piece {
 /// page reads it from the beginning.
 const HELD: usize = 10_000;
 
-/// Starts writing an answer, which continues whether or not a client reads it.
+/// Writes an answer and streams it.
 ///
-/// The client chooses the id, so it can safely repeat a request that may have been lost. The answer is
+/// The answer continues whether or not a client reads it. The client chooses the id, so it can
+/// safely repeat a request whose response was lost, with or without the last event ID. The answer is
 /// only written once. The id must be hard to guess, because any client that knows it can read and
 /// stop the answer.
-async fn start_answer(
+#[sse_endpoint("/answers/{id}", method = POST, events = "all", retry = "1s")]
+async fn ask(
     Path(id): Path<String>,
     State(model): State<Model>,
     State(answers): State<Hub<Piece>>,
+    State(node): State<Node>,
+    last: LastEventId,
     request: Result<Json<Request>, JsonRejection>,
-) -> Result<StatusCode, Answer> {
+) -> Result<impl Stream<Item = Piece>, Answer> {
     let Json(request) = request?;
     let Some(question) = request.messages.last() else {
         return Err(Answer::no_messages());
     };
     let producer = |answer| write(model.answer(&question.content), answer);
-    // The run does not need this subscription, since clients subscribe in `answer`.
-    drop(answers.spawn(&id, Start::First, producer).await?);
-    Ok(StatusCode::ACCEPTED)
+    let answer = answers.spawn(&id, last, producer).await?;
+    if let Some(name) = node.name() {
+        yield_!(Piece::Server(name.to_owned()));
+    }
+    // The stream ends with `done`, or with `error` if the run failed.
+    yield_all!(answer);
 }
 
 /// Publishes an answer word by word, independently of its readers.
@@ -93,9 +109,11 @@ async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishErro
     Ok(())
 }
 
-/// Streams an answer from the beginning, or from the event after the client's last event ID.
-/// Responds with a 404 if the answer does not exist. If the program was restarted while it was
-/// writing the answer, the stream ends with a `close` event.
+/// Streams an answer that has been asked for.
+///
+/// The stream begins with the first word, or with the event after the client's last event ID. The
+/// response is a 404 if the answer does not exist. If the program was restarted while it was writing
+/// the answer, the stream ends with a `close` event.
 #[sse_endpoint("/answers/{id}", retry = "1s")]
 async fn answer(
     Path(id): Path<String>,
@@ -106,11 +124,9 @@ async fn answer(
     let answer = answers.resume(&id, last).await;
     let answer = answer.map_err(IntoResponse::into_response)?;
     let answer = answer.ok_or_else(|| StatusCode::NOT_FOUND.into_response())?;
-    // The page shows the server that it is connected to.
     if let Some(name) = node.name() {
-        yield_!(Event::text(name.to_owned()).event("server"));
+        yield_!(Piece::Server(name.to_owned()));
     }
-    // The stream ends with `done`, or with `error` if the run failed.
     yield_all!(answer);
 }
 
@@ -236,7 +252,7 @@ impl From<HubError> for Answer {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Request {
     model: String,
     #[serde(default)]
@@ -245,7 +261,7 @@ struct Request {
     stream: bool,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 struct Message {
     role: String,
     content: String,
@@ -412,12 +428,26 @@ fn answers(node: &Node) -> Hub<Piece> {
     node.hub(answers, "answers")
 }
 
-fn app(app: App) -> Router {
+/// Returns the endpoints, and adds them to the description. The completions are described by OpenAI.
+fn endpoints(api: &Api) -> Router<App> {
     Router::new()
-        .route("/", get(Html(include_str!("chat.html"))))
-        .route("/answers/{id}", post(start_answer).delete(stop_answer))
-        .sse(answer)
+        .sse(api.of(ask))
+        .sse(api.of(answer))
         .sse(chat_completions)
+}
+
+fn app(app: App) -> Router {
+    let api = Api::new("Chat", env!("CARGO_PKG_VERSION"));
+    let client = (
+        [(CONTENT_TYPE, "text/javascript")],
+        include_str!("../clients/chat.js"),
+    );
+    endpoints(&api)
+        .route("/", get(Html(include_str!("chat.html"))))
+        .route("/streams.js", get(client))
+        .route("/answers/{id}", delete(stop_answer))
+        .route("/openapi.json", api.json())
+        .route("/streams", api.explorer("/openapi.json"))
         .with_state(app)
 }
 

@@ -159,7 +159,7 @@ async fn start(client: &Client) {
     let messages = json!([{ "role": "user", "content": "What is an event stream?" }]);
     let request = json!({ "model": "parrot-1", "messages": messages });
     let response = client.post("/answers/1").json(&request).await;
-    assert_eq!(response.status(), StatusCode::ACCEPTED);
+    assert_eq!(response.status(), StatusCode::OK);
 }
 
 async fn read(client: &Client) -> Events {
@@ -174,7 +174,7 @@ async fn resume(client: &Client, last_event_id: &str) -> Events {
 async fn word(events: &mut Events) -> String {
     match events.expect_event().await.decode() {
         Piece::Word(word) => word,
-        Piece::Finished => panic!("expected a word"),
+        other => panic!("expected a word, not {other:?}"),
     }
 }
 
@@ -191,6 +191,7 @@ async fn rest(events: &mut Events) -> (String, bool) {
         match event.decode() {
             Piece::Word(word) => content.push_str(&word),
             Piece::Finished => is_finished = true,
+            Piece::Server(name) => panic!("{name} has a name"),
         }
     }
 }
@@ -299,15 +300,31 @@ async fn finished_answers_are_replayed_then_end_with_204() {
     assert_eq!(again.status(), StatusCode::NO_CONTENT);
 }
 
-#[tokio::test]
-async fn page_reads_the_endpoint() {
-    let page = Client::new(app(in_memory(&Model::default())))
-        .get("/")
-        .await
-        .text()
-        .await;
-    let url = answer().path().replace("{id}", "${answer.id}");
-    assert!(page.contains(&format!("`{url}`")), "{url}");
+#[tokio::test(start_paused = true)]
+async fn repeated_question_continues_after_the_last_word() {
+    let client = Client::new(app(in_memory(&Model::default())));
+    start(&client).await;
+    let mut events = read(&client).await;
+    let first_words = word(&mut events).await + &word(&mut events).await;
+    let request = json!({ "model": "parrot-1", "messages": [{ "role": "user", "content": "?" }] });
+    let again = client.post("/answers/1").json(&request);
+    let mut events = again.last_event_id(events.last_event_id()).await.events();
+    let (content, _) = rest(&mut events).await;
+    assert_eq!(first_words + &content, whole_answer().await);
+}
+
+/// Updated with `UPDATE_CLIENTS=1 cargo test -p examples --example chat`.
+#[test]
+fn page_uses_the_generated_client() {
+    let api = Api::new("Chat", env!("CARGO_PKG_VERSION"));
+    drop(endpoints(&api));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/chat.ts");
+    if std::env::var_os("UPDATE_CLIENTS").is_some() {
+        std::fs::write(path, api.typescript()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), api.typescript());
+    assert_eq!(api.untyped(), [""; 0]);
+    assert!(include_str!("chat.html").contains("of api.ask("));
 }
 
 /// Shuts down the first runtime in the middle of an answer, as if the server were restarted.
@@ -331,7 +348,7 @@ fn interrupted_answer_ends_after_a_restart() {
             "messages": [{ "role": "user", "content": "What is an event stream?" }],
         });
         let started = client.post("/answers/1").json(&question).await;
-        assert_eq!(started.status(), StatusCode::ACCEPTED);
+        assert_eq!(started.status(), StatusCode::OK);
         let mut events = client.get("/answers/1").await.events();
         events.expect_event().await.id
     });

@@ -148,7 +148,7 @@ macro_rules! __problem {
             retry_after: $crate::__private::openapi::optional!($({
                 $crate::__private::openapi::Delay {
                     name: $after_name,
-                    is_always_set: <$after as $crate::__private::RetryAfter>::IS_ALWAYS_SET,
+                    is_always_set: <$after as $crate::__private::openapi::RetryAfter>::IS_ALWAYS_SET,
                 }
             })?),
             members: ::std::vec![$($crate::__private::openapi::MemberShape {

@@ -12,8 +12,8 @@ pub use crate::{
         describe::{ByDisplay, ByError, ByNothing, Describe, Describes},
         frame::Head,
         problem::{
-            HideMember, Inside, Member, Problem, RetryAfter, ShowMember, inside, respond,
-            retry_after, retry_after_member, serialize_inside,
+            HideMember, Inside, Member, Problem, ShowMember, inside, respond, retry_after,
+            retry_after_member, serialize_inside,
         },
         sse_event::{Named, NamedData, SaidBySerde, Shape, event_id, is_text},
     },
@@ -56,6 +56,7 @@ pub mod openapi {
             Argument, Contract, Delay, Member, MemberShape, Part, Payload, ProblemShape, SchemaOf,
             Variant, Variants,
         },
+        event::problem::RetryAfter,
         openapi::probes::{
             AnyArgument, AnyMember, HasEvents, HasProblems, HasSchema, HiddenMember, KnownArgument,
             KnownMember, NoEvents, NoProblems, NoSchema, OtherArgument, PointsToEvents, SentAsJson,

@@ -122,6 +122,8 @@ pub struct Argument {
     pub schema: Option<SchemaOf>,
     /// Whether the part can be missing.
     pub is_optional: bool,
+    /// Whether the extractor rejects requests.
+    pub rejects: bool,
 }
 
 /// The part of a request that an extractor reads.

@@ -17,8 +17,11 @@ export interface StreamOptions {
   readonly signal?: AbortSignal | undefined;
   /** The `id` of the last event received by an earlier stream, to resume after it. */
   readonly lastEventId?: string | undefined;
-  /** Called when the stream sends a request, receives its response, and waits to reconnect. */
-  readonly onstate?: ((state: "connecting" | "open" | "waiting") => void) | undefined;
+  /**
+   * Called when the stream sends a request, receives its response, and waits to reconnect. `reason`
+   * is the reason for which the server has closed the stream, if the server has said so.
+   */
+  readonly onstate?: ((state: "connecting" | "open" | "waiting", reason?: string) => void) | undefined;
 }
 
 declare const problem: unique symbol;
@@ -82,6 +85,8 @@ export const isError = <P>(
   error: unknown,
 ): error is StreamError<P> => error instanceof StreamError;
 
+type Format = "json" | "text" | "empty";
+
 interface Endpoint {
   readonly method: string;
   /** A path with captures such as `{name}` and `{*rest}`. */
@@ -89,7 +94,7 @@ interface Endpoint {
   /** The members of the input that belong to the query. */
   readonly query?: readonly string[];
   /** How `input.body` is sent. */
-  readonly body?: "json" | "form";
+  readonly body?: "json" | "form" | "text";
   /** Whether the endpoint reads the last event ID. */
   readonly resumes?: boolean;
   /** How long the stream can be silent before it is considered dead, in milliseconds; 0 for ever. */
@@ -98,8 +103,12 @@ interface Endpoint {
   readonly error?: string;
   /** Whether `done`, `gap` and `close` are ordinary events. */
   readonly own?: boolean;
+  /** The name of the events that only show that the connection is alive. */
+  readonly ping?: string;
   /** How the data of each event is decoded. */
-  readonly events: Readonly<Record<string, "json" | "text" | "empty">>;
+  readonly events: Readonly<Record<string, Format>>;
+  /** How the data of all other events is decoded. Without it, JSON that is valid is decoded. */
+  readonly other?: Format;
   /** Whether integers that a `number` cannot represent are decoded as strings. */
   readonly large?: boolean;
 }
@@ -114,20 +123,50 @@ interface Frame {
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 const LONGEST_BODY = 65_536;
 
+/** Returns the value of a line if its field is `name`. The line is `text` from `start` to `end`. */
+const fieldValue = (name: string, text: string, start: number, end: number): string | undefined => {
+  if (!text.startsWith(name, start)) return undefined;
+  const colon = start + name.length;
+  if (colon === end) return "";
+  if (text.charCodeAt(colon) !== 0x3a) return undefined;
+  return text.slice(colon + (text.charCodeAt(colon + 1) === 0x20 ? 2 : 1), end);
+};
+
 /** Parses a stream as specified by the HTML standard, section 9.2.6. */
 const parser = (
   lastEventId: string,
   onretry: (milliseconds: number) => void,
 ): ((chunk: Uint8Array) => Frame[]) => {
   const decoder = new TextDecoder();
-  // What has arrived of a line or of an event is only appended to, and scanned once it is complete.
-  let line = "";
+  let rest = "";
   let data: string | undefined;
   let event = "";
   let id = lastEventId;
   let afterCr = false;
+  let frames: Frame[] = [];
+
+  const parseLine = (text: string, start: number, end: number): void => {
+    let value: string | undefined;
+    if (start === end) {
+      if (data !== undefined || id !== lastEventId) {
+        frames.push({ event: event || "message", data, id });
+        lastEventId = id;
+      }
+      event = "";
+      data = undefined;
+    } else if ((value = fieldValue("data", text, start, end)) !== undefined) {
+      data = data === undefined ? value : `${data}\n${value}`;
+    } else if ((value = fieldValue("event", text, start, end)) !== undefined) {
+      event = value;
+    } else if ((value = fieldValue("id", text, start, end)) !== undefined) {
+      if (!value.includes("\0")) id = value;
+    } else if (/^\d+$/.test((value = fieldValue("retry", text, start, end) ?? ""))) {
+      onretry(Number(value));
+    }
+  };
+
   return (chunk) => {
-    const frames: Frame[] = [];
+    frames = [];
     let text = decoder.decode(chunk, { stream: true });
     if (afterCr && text) {
       afterCr = false;
@@ -139,26 +178,16 @@ const parser = (
     }
     let start = 0;
     for (let end; (end = text.indexOf("\n", start)) >= 0; start = end + 1) {
-      line += text.slice(start, end);
-      if (line) {
-        const colon = line.indexOf(":");
-        const field = colon < 0 ? line : line.slice(0, colon);
-        const value = colon < 0 ? "" : line.slice(colon + (line[colon + 1] === " " ? 2 : 1));
-        if (field === "data") data = data === undefined ? value : `${data}\n${value}`;
-        else if (field === "event") event = value;
-        else if (field === "id") id = value.includes("\0") ? id : value;
-        else if (field === "retry" && /^\d+$/.test(value)) onretry(Number(value));
-        line = "";
+      if (rest) {
+        // A line of many chunks is read only once it has ended.
+        rest += text.slice(start, end);
+        parseLine(rest, 0, rest.length);
+        rest = "";
       } else {
-        if (data !== undefined || id !== lastEventId) {
-          frames.push({ event: event || "message", data, id });
-          lastEventId = id;
-        }
-        event = "";
-        data = undefined;
+        parseLine(text, start, end);
       }
     }
-    line += text.slice(start);
+    rest += text.slice(start);
     return frames;
   };
 };
@@ -225,9 +254,12 @@ const open = <E, P>(
   const members = input as Readonly<Record<string, unknown>>;
   const url = resolve(endpoint, base, members);
   const isForm = endpoint.body === "form";
-  const body = isForm
-    ? String(formData(Object.entries(members["body"] as object)))
-    : endpoint.body && JSON.stringify(members["body"]);
+  const content = members["body"];
+  const body =
+    content === undefined || !endpoint.body ? undefined
+    : isForm ? String(formData(Object.entries(content as object)))
+    : endpoint.body === "json" ? JSON.stringify(content)
+    : (content as string);
   let isUsed = false;
   let hasLeft = false;
 
@@ -281,7 +313,8 @@ const open = <E, P>(
     // Unlike that of an `EventSource`, this `accept` header lets the server answer with an error status.
     const headers = new Headers({ accept: "text/event-stream, application/problem+json" });
     if (body !== undefined) {
-      headers.set("content-type", isForm ? "application/x-www-form-urlencoded" : "application/json");
+      const types = { form: "application/x-www-form-urlencoded", json: "application/json", text: "text/plain" };
+      headers.set("content-type", types[endpoint.body ?? "text"]);
     }
     for (const source of [options.headers, stream.headers]) {
       const values = typeof source === "function" ? await settle(Promise.resolve(source())) : source;
@@ -330,7 +363,7 @@ const open = <E, P>(
   };
 
   const decode = (event: string, data: string): unknown => {
-    const decoding = endpoint.events[event];
+    const decoding = endpoint.events[event] ?? endpoint.other;
     if (decoding === "empty") return "";
     if (decoding === "text") return data;
     try {
@@ -347,6 +380,7 @@ const open = <E, P>(
     if (signal?.aborted) abort();
     stop.signal.onabort = () => attempt.abort(stop.signal.reason);
     let retry: number | undefined;
+    let reason: string | undefined;
     let failures = 0;
     try {
       for (;;) {
@@ -375,7 +409,11 @@ const open = <E, P>(
                   if (event === "done" && id.endsWith("~done")) return;
                   // The stream ends behind this event, and the response to the next request says
                   // whether it can be resumed.
-                  if (event === "close" && !endpoint.events[event]) continue;
+                  if (event === "close" && !endpoint.events[event]) {
+                    reason = /^\{"reason":"(\w+)"\}$/.exec(data)?.[1];
+                    continue;
+                  }
+                  if (event === endpoint.ping) continue;
                 }
                 const decoded = decode(event, data);
                 if (event === endpoint.error) throw new StreamError(decoded as P);
@@ -398,7 +436,8 @@ const open = <E, P>(
           reader?.cancel().catch(() => {});
         }
         attempt = new AbortController();
-        onstate?.("waiting");
+        onstate?.("waiting", reason);
+        reason = undefined;
         // A time that the server has asked for is only extended after a failure.
         const asked = after ?? retry ?? (hasEnded ? 1_000 : undefined);
         const isExact = asked !== undefined && failures === 0;

@@ -172,7 +172,7 @@ pub(super) fn operation(
 fn rejections(contract: &Contract, endpoint: &Endpoint) -> Vec<StatusCode> {
     let mut statuses = Vec::new();
     for argument in &contract.arguments {
-        if argument.is_optional {
+        if !argument.rejects {
             continue;
         }
         let rejects: &[u16] = match argument.part {

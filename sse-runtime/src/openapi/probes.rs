@@ -241,37 +241,37 @@ macro_rules! extractors {
     ($($extractor:ident => $part:ident),*) => {$(
         impl<T: JsonSchema> KnownArgument for &Typed<$extractor<T>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: false }
+                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: false, rejects: true }
             }
         }
 
         impl<T: JsonSchema> KnownArgument for &Typed<Option<$extractor<T>>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: true }
+                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: true, rejects: true }
             }
         }
 
         impl<T: JsonSchema, R> KnownArgument for &Typed<Result<$extractor<T>, R>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: true }
+                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: false, rejects: false }
             }
         }
 
         impl<T> AnyArgument for &&Typed<$extractor<T>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: None, is_optional: false }
+                Argument { part: Part::$part, schema: None, is_optional: false, rejects: true }
             }
         }
 
         impl<T> AnyArgument for &&Typed<Option<$extractor<T>>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: None, is_optional: true }
+                Argument { part: Part::$part, schema: None, is_optional: true, rejects: true }
             }
         }
 
         impl<T, R> AnyArgument for &&Typed<Result<$extractor<T>, R>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: None, is_optional: true }
+                Argument { part: Part::$part, schema: None, is_optional: false, rejects: false }
             }
         }
     )*};
@@ -283,7 +283,7 @@ macro_rules! plain_extractors {
     ($($extractor:ty => $part:ident),*) => {$(
         impl AnyArgument for &&Typed<$extractor> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: None, is_optional: false }
+                Argument { part: Part::$part, schema: None, is_optional: false, rejects: true }
             }
         }
     )*};
@@ -297,6 +297,7 @@ impl<T> AnyArgument for &&Typed<LastEventId<T>> {
             part: Part::LastEventId,
             schema: None,
             is_optional: true,
+            rejects: false,
         }
     }
 }
@@ -313,6 +314,7 @@ impl<T: ?Sized> OtherArgument for Typed<T> {
             part: Part::Other,
             schema: None,
             is_optional: false,
+            rejects: false,
         }
     }
 }

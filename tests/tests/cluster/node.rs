@@ -127,7 +127,7 @@ async fn read_typed(
 }
 
 /// The number of events of a resumable run.
-pub(crate) const RUN_LENGTH: u64 = 800;
+pub(crate) const RUN_LENGTH: u64 = 300;
 
 /// Starts or reads a run. The texts of its events contain the number of the node that has published
 /// them.

@@ -12,7 +12,7 @@ use serde_json::json;
 use self::types::{Printer, comment, key, text, union};
 use super::{
     Info,
-    document::{gap, summary},
+    document::gap,
     operation::{Data, Event, Failure, Name, Operation, Problem},
     schemas::{Named, free},
 };
@@ -27,16 +27,21 @@ pub(super) fn module(
     named: &Named,
     has_large_integers: bool,
 ) -> String {
+    let mut taken = words(RUNTIME);
+    taken.insert("Gap".to_owned());
     let mut module = Module {
         printer: Printer {
             names: BTreeMap::new(),
             has_large_integers,
         },
-        taken: words(RUNTIME),
+        taken,
         types: String::new(),
         errors: BTreeMap::new(),
     };
     module.schemas(named);
+    if operations.iter().any(has_gaps) {
+        module.gap();
+    }
     let mut methods = String::new();
     for operation in operations {
         module.operation(operation, &mut methods);
@@ -101,10 +106,19 @@ impl Module {
         debug_assert!(written.is_ok(), "writing to a `String` cannot fail");
     }
 
+    /// Declares the type of `gap` events.
+    fn gap(&mut self) {
+        let data = self.printer.print(&gap());
+        let printed = format!("{{ event: \"gap\"; data: {data}; id?: string }}");
+        let comment = "/** Events were missed, and are no longer available. */\n";
+        self.declare("Gap", &printed, comment);
+    }
+
     /// Declares the types of an endpoint, and adds its method.
     fn operation(&mut self, operation: &Operation, methods: &mut String) {
         let pascal = pascal(&operation.name);
-        let events = self.name(&format!("{pascal}Event"));
+        let subject = pascal.strip_suffix("Events").unwrap_or(&pascal);
+        let events = self.name(&format!("{subject}Event"));
         let union = self.events(operation);
         self.declare(&events, &union, "");
         let error = self.error(operation);
@@ -140,12 +154,7 @@ impl Module {
             debug_assert!(written.is_ok(), "writing to a `String` cannot fail");
         }
         if has_gaps(operation) {
-            let data = self.printer.print(&gap());
-            let written = write!(
-                members,
-                "\n  /** Events were missed, and are no longer available. */\n  | {{ event: \"gap\"; data: {data}; id?: string }}"
-            );
-            debug_assert!(written.is_ok(), "writing to a `String` cannot fail");
+            members.push_str("\n  | Gap");
         }
         if members.is_empty() {
             "never".to_owned()
@@ -241,12 +250,7 @@ fn described(event: &Event) -> String {
 }
 
 fn docs(operation: &Operation) -> String {
-    let (summary, description) = summary(operation.docs);
-    let docs = match description {
-        "" => summary,
-        description => format!("{summary}\n\n{description}"),
-    };
-    let schema = json!({ "description": docs, "deprecated": operation.is_deprecated });
+    let schema = json!({ "description": operation.docs, "deprecated": operation.is_deprecated });
     comment(&schema, "  ")
 }
 

@@ -11,6 +11,9 @@ export type Price = { value: number };
 
 export type Prompt = { call?: CallInput | null; text: string };
 
+/** Events were missed, and are no longer available. */
+export type Gap = { event: "gap"; data: { missed: number | null; reason: "too_old" | "other_epoch" | "unknown" | "overtaken" | "rolled_back" | "unreadable" }; id?: string };
+
 export type AnswerEvent =
   /** A piece of the answer. */
   | { event: "token"; data: { text: string }; id?: string }
@@ -30,8 +33,7 @@ export type AskEvent =
 
 export type FilesEvent =
   | { event: string; data: Price; id?: string }
-  /** Events were missed, and are no longer available. */
-  | { event: "gap"; data: { missed: number | null; reason: "too_old" | "other_epoch" | "unknown" | "overtaken" | "rolled_back" | "unreadable" }; id?: string };
+  | Gap;
 
 export type LogEvent =
   | { event: string; data: string; id?: string };
