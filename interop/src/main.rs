@@ -8,6 +8,7 @@ mod client;
 mod column;
 mod docs;
 mod examples;
+mod explorer;
 mod failover;
 mod hypermedia;
 mod install;
@@ -81,6 +82,11 @@ async fn run(only: &[String]) -> Result<bool, String> {
         let pages = pages::test(&programs, &server, &images()).await?;
         println!("{pages}");
         right &= pages.is_right();
+    }
+    if is_selected(only, "explorer") {
+        let explorer = explorer::test(&programs, &images()).await?;
+        println!("{explorer}");
+        right &= explorer.is_right();
     }
     if is_selected(only, "restarts") {
         let restarts = restarts::test().await?;

@@ -60,7 +60,7 @@ const PAGES: [Page; 5] = [
 ];
 
 /// The sizes of a phone and a laptop.
-const SIZES: [(u32, u32); 2] = [(390, 780), (1280, 720)];
+pub(crate) const SIZES: [(u32, u32); 2] = [(390, 780), (1280, 720)];
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -230,56 +230,16 @@ impl PageTest<'_> {
     /// Checks accessibility with axe, before the page is started and while it is running.
     async fn axe(&self, url: &str) -> Result<(), String> {
         self.driver.goto(url).await.map_err(to_text)?;
-        self.violations().await?;
+        violations(self.driver, self.axe).await?;
         self.start(async |button| button.click().await).await?;
         self.running().await?;
-        self.violations().await
-    }
-
-    async fn violations(&self) -> Result<(), String> {
-        // Contrast can only be checked while no transition is running. Stale content is
-        // intentionally pale.
-        let run = "const done = arguments[arguments.length - 1];
-            const settled = async () => {
-                while (document.querySelector('.stale')) await new Promise((next) => setTimeout(next, 20));
-                const moves = document.getAnimations().filter(({ effect }) => effect.getComputedTiming().endTime !== Infinity);
-                await Promise.allSettled(moves.map(({ finished }) => finished));
-            };
-            settled().then(() => axe.run()).then(({ violations }) => done(violations.map(({ id, nodes }) =>
-                `${id}: ${nodes.map((node) => node.html + ' ' + node.failureSummary).join('; ')}`)));";
-        self.driver
-            .execute(self.axe, Vec::new())
-            .await
-            .map_err(to_text)?;
-        let found = self.driver.execute_async(run, Vec::new()).await;
-        match found.map_err(to_text)?.json() {
-            Value::Array(found) if found.is_empty() => Ok(()),
-            found => Err(found.to_string()),
-        }
+        violations(self.driver, self.axe).await
     }
 
     /// Checks that Tab reaches every control, and that pressing Enter starts the page.
     async fn keyboard(&self, url: &str) -> Result<(), String> {
-        const ALL: &str = "button, a[href], input, textarea, [tabindex='0']";
         self.driver.goto(url).await.map_err(to_text)?;
-        let usable = "return [...document.querySelectorAll(arguments[0])].filter((it) => it.offsetParent).length";
-        let usable = self.ask_with(usable, ALL.into()).await?;
-        let usable = usable.as_u64().unwrap_or_default();
-        // Marks each element that receives the focus, and counts these elements.
-        let mark = "document.activeElement.dataset.focused = '';
-            return document.querySelectorAll('[data-focused]:is(' + arguments[0] + ')').length";
-        let mut reached = self.ask_with(mark, ALL.into()).await?.as_u64();
-        for _ in 0..2 * usable + 2 {
-            if reached.unwrap_or_default() >= usable {
-                break;
-            }
-            let focused = self.driver.active_element().await.map_err(to_text)?;
-            focused.send_keys(Key::Tab).await.map_err(to_text)?;
-            reached = self.ask_with(mark, ALL.into()).await?.as_u64();
-        }
-        if reached.unwrap_or_default() < usable {
-            return Err(format!("Tab reaches {reached:?} of {usable} controls"));
-        }
+        reaches_all(self.driver).await?;
         self.start(async |button| button.send_keys(Key::Enter).await)
             .await?;
         self.running().await
@@ -308,6 +268,54 @@ impl PageTest<'_> {
     }
 }
 
-fn to_text(error: impl std::fmt::Display) -> String {
+/// Runs axe, and returns an error that lists what it finds.
+pub(crate) async fn violations(driver: &WebDriver, axe: &str) -> Result<(), String> {
+    // Contrast can only be checked while no transition is running. Stale content is
+    // intentionally pale.
+    let run = "const done = arguments[arguments.length - 1];
+        const settled = async () => {
+            while (document.querySelector('.stale')) await new Promise((next) => setTimeout(next, 20));
+            const moves = document.getAnimations().filter(({ effect }) => effect.getComputedTiming().endTime !== Infinity);
+            await Promise.allSettled(moves.map(({ finished }) => finished));
+        };
+        settled().then(() => axe.run()).then(({ violations }) => done(violations.map(({ id, nodes }) =>
+            `${id}: ${nodes.map((node) => node.html + ' ' + node.failureSummary).join('; ')}`)));";
+    driver.execute(axe, Vec::new()).await.map_err(to_text)?;
+    let found = driver.execute_async(run, Vec::new()).await;
+    match found.map_err(to_text)?.json() {
+        Value::Array(found) if found.is_empty() => Ok(()),
+        found => Err(found.to_string()),
+    }
+}
+
+/// Presses Tab until every control has received the focus.
+pub(crate) async fn reaches_all(driver: &WebDriver) -> Result<(), String> {
+    const ALL: &str = "button, a[href], input, select, textarea, summary, [tabindex='0']";
+    let ask = async |script: &str| {
+        let result = driver.execute(script, vec![ALL.into()]).await;
+        let result = result.map_err(to_text)?.json().as_u64();
+        Ok::<_, String>(result.unwrap_or_default())
+    };
+    let usable = "return [...document.querySelectorAll(arguments[0])].filter((it) => it.offsetParent && !it.disabled).length";
+    let usable = ask(usable).await?;
+    // Marks each element that receives the focus, and counts these elements.
+    let mark = "document.activeElement.dataset.focused = '';
+        return document.querySelectorAll('[data-focused]:is(' + arguments[0] + ')').length";
+    let mut reached = ask(mark).await?;
+    for _ in 0..2 * usable + 2 {
+        if reached >= usable {
+            break;
+        }
+        let focused = driver.active_element().await.map_err(to_text)?;
+        focused.send_keys(Key::Tab).await.map_err(to_text)?;
+        reached = ask(mark).await?;
+    }
+    if reached < usable {
+        return Err(format!("Tab reaches {reached} of {usable} controls"));
+    }
+    Ok(())
+}
+
+pub(crate) fn to_text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

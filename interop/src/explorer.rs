@@ -1,0 +1,845 @@
+//! Tests the page that explores event streams (`sse-runtime/src/openapi/explorer.html`) in both
+//! browsers, with a light and a dark color scheme, on a narrow and a wide screen. It reads real
+//! endpoints that match its document, under the Content-Security-Policy that it is served with.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::Path,
+    process::Stdio,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use serde_json::{Value, json};
+use sse_runtime::Topic;
+use thirtyfour::{By, Key, WebDriver};
+use tokio::{
+    net::TcpListener,
+    process::Command,
+    time::{Duration, sleep, timeout},
+};
+
+use self::server::{Answer, Call, Rooms};
+use crate::{
+    browser::{Browser, Scheme},
+    client::{PATIENCE, Programs},
+    pages::{SIZES, reaches_all, to_text, violations},
+    table::{Cell, Table},
+};
+
+mod server;
+
+/// A property of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    Accessible,
+    Keyboard,
+    Frames,
+    Folds,
+    Resumes,
+    Gap,
+    Filters,
+    Stops,
+    Posts,
+    Problem,
+    Unknown,
+    Reconnects,
+    Curl,
+    TypeScript,
+    Documents,
+    Many,
+    Policy,
+}
+
+impl Check {
+    const ALL: [Self; 17] = [
+        Self::Accessible,
+        Self::Keyboard,
+        Self::Frames,
+        Self::Folds,
+        Self::Resumes,
+        Self::Gap,
+        Self::Filters,
+        Self::Stops,
+        Self::Posts,
+        Self::Problem,
+        Self::Unknown,
+        Self::Reconnects,
+        Self::Curl,
+        Self::TypeScript,
+        Self::Documents,
+        Self::Many,
+        Self::Policy,
+    ];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Accessible => "axe finds no violation, at 390 and 1280 pixels",
+            Self::Keyboard => "Tab reaches every control, and Enter connects",
+            Self::Frames => "shows the time, id, name and data of each frame",
+            Self::Folds => "folds JSON and keeps the digits of large integers",
+            Self::Resumes => "drops and resumes without loss or repetition",
+            Self::Gap => "colors a gap",
+            Self::Filters => "filters by name and by text",
+            Self::Stops => "stops the stream",
+            Self::Posts => "sends a body and headers",
+            Self::Problem => "shows a problem before the stream",
+            Self::Unknown => "marks unknown events and errors in the stream",
+            Self::Reconnects => "reconnects like a browser until a 204",
+            Self::Curl => "copies a curl command that receives the same events",
+            Self::TypeScript => "copies a loop for the generated client",
+            Self::Documents => "reads documents of FastAPI, ASP.NET Core and huma",
+            Self::Many => "shows many events and keeps the last ones",
+            Self::Policy => "works under its Content-Security-Policy",
+        }
+    }
+}
+
+/// Runs all checks in both browsers and saves the screenshots in `images`.
+pub(crate) async fn test(programs: &Programs, images: &Path) -> Result<Table, String> {
+    fs::create_dir_all(images).map_err(to_text)?;
+    let axe = programs.js.join("node_modules/axe-core/axe.min.js");
+    let axe = fs::read_to_string(axe).map_err(to_text)?;
+    let rooms = Rooms::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(to_text)?;
+    let url = format!("http://{}", listener.local_addr().map_err(to_text)?);
+    let app = server::app(rooms.clone(), programs).await?;
+    tokio::spawn(sse_runtime::serve(listener, app));
+
+    let titles = Check::ALL.map(|check| check.title().to_owned());
+    let mut table = Table::new(titles.to_vec());
+    for (name, is_chromium, scheme) in [
+        ("Chromium, light", true, Scheme::Light),
+        ("Chromium, dark", true, Scheme::Dark),
+        ("Firefox, light", false, Scheme::Light),
+        ("Firefox, dark", false, Scheme::Dark),
+    ] {
+        let browser = if is_chromium {
+            Browser::chromium(String::new(), scheme).await
+        } else {
+            Browser::firefox(String::new(), scheme).await
+        };
+        let browser = match browser {
+            Ok(browser) => browser,
+            Err(error) => {
+                table.column(name, vec![Cell::Skipped(error); Check::ALL.len()]);
+                continue;
+            }
+        };
+        let explorer = Explorer {
+            driver: browser.driver(),
+            is_chromium,
+            scheme,
+            url: &url,
+            rooms: &rooms,
+            axe: &axe,
+            images,
+        };
+        let mut cells = Vec::new();
+        for check in Check::ALL {
+            cells.push(match explorer.check(check).await {
+                Ok(()) => Cell::Ok,
+                Err(error) => {
+                    println!("{name}, {}: {error}", check.title());
+                    Cell::Failed(error)
+                }
+            });
+        }
+        browser.quit().await;
+        table.column(name, cells);
+    }
+    Ok(table)
+}
+
+/// The page in one browser.
+struct Explorer<'a> {
+    driver: &'a WebDriver,
+    is_chromium: bool,
+    scheme: Scheme,
+    url: &'a str,
+    rooms: &'a Rooms,
+    axe: &'a str,
+    images: &'a Path,
+}
+
+/// Returns all rendered frames. Their text is what the page shows.
+const FRAMES: &str = "return [...document.querySelectorAll('.frame')].map((frame) => ({
+    classes: [...frame.classList],
+    name: frame.querySelector('.name').textContent,
+    id: frame.querySelector('.id')?.textContent ?? null,
+    time: frame.querySelector('time').textContent,
+    tags: [...frame.querySelectorAll('.tag')].map((tag) => tag.textContent),
+    data: [...frame.querySelector('.data').childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data).join(''),
+}))";
+
+#[derive(Clone, Debug, serde::Deserialize)]
+struct Frame {
+    classes: HashSet<String>,
+    name: String,
+    id: Option<String>,
+    time: String,
+    tags: Vec<String>,
+    data: String,
+}
+
+impl Frame {
+    fn is(&self, class: &str) -> bool {
+        self.classes.contains(class)
+    }
+}
+
+impl Explorer<'_> {
+    async fn check(&self, check: Check) -> Result<(), String> {
+        match check {
+            Check::Accessible => self.accessible().await,
+            Check::Keyboard => self.keyboard().await,
+            Check::Frames => self.shows_frames().await,
+            Check::Folds => self.folds().await,
+            Check::Resumes => self.resumes().await,
+            Check::Gap => self.gap().await,
+            Check::Filters => self.filters().await,
+            Check::Stops => self.stops().await,
+            Check::Posts => self.posts().await,
+            Check::Problem => self.problem().await,
+            Check::Unknown => self.unknown().await,
+            Check::Reconnects => self.reconnects().await,
+            Check::Curl => self.curl().await,
+            Check::TypeScript => self.typescript().await,
+            Check::Documents => self.documents().await,
+            Check::Many => self.many().await,
+            Check::Policy => self.policy().await,
+        }
+    }
+
+    /// Runs axe before the page is connected and while it shows each kind of frame. The page is in a
+    /// frame, because a browser window cannot be as narrow as a phone.
+    async fn accessible(&self) -> Result<(), String> {
+        for (width, height) in SIZES {
+            let (room, _topic) = self.room(Answer::all()).await?;
+            let empty = format!("{}/empty", self.url);
+            self.driver.goto(&empty).await.map_err(to_text)?;
+            let frame = "document.head.innerHTML = '<style>:root { color-scheme: light dark } body { margin: 0 }</style>';
+                document.body.innerHTML = arguments[0];";
+            let html = format!(
+                "<iframe title=explorer src={}/framed width={width} height={height} style='border:0;display:block'></iframe>",
+                self.url
+            );
+            self.run(frame, json!(html)).await?;
+            let frame = self.driver.find(By::Css("iframe")).await.map_err(to_text)?;
+            frame.clone().enter_frame().await.map_err(to_text)?;
+            self.until("return document.querySelector('#path')?.textContent !== ''")
+                .await?;
+            violations(self.driver, self.axe).await?;
+
+            self.write("[name=room], #fields input", &room).await?;
+            self.click("#connect").await?;
+            self.events(5).await?;
+            self.until("return document.querySelector('.comment') !== null")
+                .await?;
+            let open = "document.querySelector('#code').open = true; document.querySelector('#events').open = true;
+                document.querySelector('.frame.event').open = true;";
+            self.run(open, Value::Null).await?;
+            violations(self.driver, self.axe).await?;
+            let over = "return document.documentElement.scrollWidth - innerWidth";
+            let over = self.run(over, Value::Null).await?;
+            if over.as_i64().is_none_or(|over| over > 0) {
+                return Err(format!("the page is {over} pixels wider than {width}"));
+            }
+            let dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
+            let is_dark = self.run(dark, Value::Null).await? == Value::Bool(true);
+            if is_dark != matches!(self.scheme, Scheme::Dark) {
+                return Err(format!("the color scheme is not {}", self.scheme.name()));
+            }
+            let close = "document.querySelector('#code').open = false; document.querySelector('.frame.event').open = false;";
+            self.run(close, Value::Null).await?;
+            self.driver.enter_parent_frame().await.map_err(to_text)?;
+            let kind = if self.is_chromium {
+                "chromium"
+            } else {
+                "firefox"
+            };
+            let scheme = self.scheme.name();
+            let image = format!("explorer-{kind}-{scheme}-{width}.png");
+            frame
+                .screenshot(&self.images.join(image))
+                .await
+                .map_err(to_text)?;
+        }
+        Ok(())
+    }
+
+    async fn keyboard(&self) -> Result<(), String> {
+        let (room, _topic) = self.room(Answer::all()).await?;
+        self.open("/", "answer").await?;
+        reaches_all(self.driver).await?;
+        self.write("#fields input", &room).await?;
+        let input = self.driver.find(By::Css("#fields input")).await;
+        let input = input.map_err(to_text)?;
+        input.send_keys(Key::Enter).await.map_err(to_text)?;
+        self.events(5).await?;
+        Ok(())
+    }
+
+    async fn shows_frames(&self) -> Result<(), String> {
+        let (room, _topic) = self.room(Answer::all()).await?;
+        self.connect(&room).await?;
+        let events = self.events(5).await?;
+        let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
+        expect(
+            &names,
+            &vec!["token", "token", "token", "tool-call", "finished"],
+        )?;
+        expect(&events[0].data.as_str(), &r#"{"text":"1"}"#)?;
+        let ids: HashSet<&String> = events
+            .iter()
+            .filter_map(|event| event.id.as_ref())
+            .collect();
+        expect(&ids.len(), &5)?;
+        expect(&events[0].time.len(), &"00:00:00.000".len())?;
+        self.until("return document.querySelector('.frame.comment') !== null")
+            .await?;
+        let frames = self.frames().await?;
+        let retry = frames
+            .iter()
+            .flat_map(|frame| &frame.tags)
+            .any(|tag| tag == "retry 3,000 ms");
+        expect(&retry, &true)?;
+        // The table of events counts them by name.
+        let count = "return document.querySelector('[data-name=token] .count').textContent === '3'";
+        self.until(count).await?;
+        self.says("#numbers", "5 events").await?;
+        self.says("#state", "open: HTTP 200").await
+    }
+
+    async fn folds(&self) -> Result<(), String> {
+        let (room, _topic) = self.room(vec![Answer::ToolCall(Call::nested())]).await?;
+        self.connect(&room).await?;
+        self.events(1).await?;
+        self.click(".frame.event > summary").await?;
+        self.until("return document.querySelector('.json') !== null")
+            .await?;
+        let shown = "return document.querySelector('.json').innerText";
+        let before = self.run(shown, Value::Null).await?;
+        let before = before.as_str().unwrap_or_default().to_owned();
+        if !before.contains("\"at\": 18446744073709551615") || !before.contains("\"deep\"") {
+            return Err(format!("the JSON is shown as {before}"));
+        }
+        // The summary of `arguments`, the second object.
+        self.click(".json details details > summary").await?;
+        let after = self.run(shown, Value::Null).await?;
+        let after = after.as_str().unwrap_or_default();
+        if after.contains("\"deep\"") || !after.contains("\"at\"") {
+            return Err(format!("the folded JSON is shown as {after}"));
+        }
+        Ok(())
+    }
+
+    /// Publishes events while the page is away, which it must then receive exactly once.
+    async fn resumes(&self) -> Result<(), String> {
+        let token = |number: u32| Answer::Token {
+            text: number.to_string(),
+        };
+        let (room, topic) = self.room((1..=3).map(token).collect()).await?;
+        self.connect(&room).await?;
+        let before = self.events(3).await?;
+        self.choose("#away", "60 s").await?;
+        self.click("#drop").await?;
+        self.says("#state", "reconnects in").await?;
+        self.nobody_reads(&topic).await?;
+        for number in 4..=5 {
+            topic.publish(&token(number)).await.map_err(to_text)?;
+        }
+        // Instead of waiting for a minute.
+        self.click("#drop").await?;
+        let replayed = self.events(5).await?;
+        self.note("live from here").await?;
+        topic.publish(&token(6)).await.map_err(to_text)?;
+        let events = self.events(6).await?;
+
+        let texts: Vec<&str> = events.iter().map(|event| event.data.as_str()).collect();
+        let expected: Vec<String> = (1..=6)
+            .map(|number| format!(r#"{{"text":"{number}"}}"#))
+            .collect();
+        expect(&texts, &expected.iter().map(String::as_str).collect())?;
+        let marked: Vec<bool> = events.iter().map(|event| event.is("replayed")).collect();
+        expect(&marked, &vec![false, false, false, true, true, false])?;
+        let last = before[2].id.clone().unwrap_or_default();
+        let next = replayed[3].id.clone().unwrap_or_default();
+        self.note(&format!("Dropped after id {last}")).await?;
+        self.note(&format!("Last-Event-ID {last}")).await?;
+        self.note(&format!("Continues with id {next}")).await
+    }
+
+    async fn gap(&self) -> Result<(), String> {
+        let (room, _topic) = self.room(Answer::all()).await?;
+        self.open("/", "answer").await?;
+        self.write("#fields input", &room).await?;
+        self.write("#last", "never-sent-1").await?;
+        self.click("#connect").await?;
+        let events = self.events(6).await?;
+        expect(&events[0].name.as_str(), &"gap")?;
+        expect(&(events[0].is("gap"), events[1].is("gap")), &(true, false))?;
+        let colors =
+            "const color = (frame) => getComputedStyle(frame.querySelector('.name')).color;
+            const [gap, token] = document.querySelectorAll('.frame.event');
+            return color(gap) !== color(token)";
+        self.until(colors).await
+    }
+
+    async fn filters(&self) -> Result<(), String> {
+        let (room, topic) = self.room(Answer::all()).await?;
+        self.connect(&room).await?;
+        self.events(5).await?;
+        self.write("#text", "SEARCH").await?;
+        expect(&self.names().await?, &vec!["tool-call".to_owned()])?;
+        // The filter also applies to new events.
+        for event in Answer::all() {
+            topic.publish(&event).await.map_err(to_text)?;
+        }
+        self.says("#numbers", "10 events").await?;
+        expect(&self.names().await?, &vec!["tool-call".to_owned(); 2])?;
+        self.write("#text", "").await?;
+        expect(&self.names().await?.len(), &10)?;
+        self.click("[data-name=token]").await?;
+        expect(&self.names().await?, &vec!["token".to_owned(); 6])?;
+        let pressed = "return document.querySelector('[data-name=token]').ariaPressed === 'true'";
+        self.until(pressed).await?;
+        let others = "return document.querySelector('.frame.comment, .frame.note')";
+        expect(&self.run(others, Value::Null).await?, &Value::Null)?;
+        self.click("[data-name=token]").await?;
+        expect(&self.names().await?.len(), &10)
+    }
+
+    /// The server notices that the page has closed the connection.
+    async fn stops(&self) -> Result<(), String> {
+        let (room, topic) = self.room(Answer::all()).await?;
+        self.connect(&room).await?;
+        self.events(5).await?;
+        expect(&topic.subscribers(), &1)?;
+        self.click("#stop").await?;
+        self.says("#state", "stopped").await?;
+        self.nobody_reads(&topic).await?;
+        self.until("return document.querySelector('#stop').disabled")
+            .await
+    }
+
+    async fn posts(&self) -> Result<(), String> {
+        self.open("/", "ask").await?;
+        let example = "return document.querySelector('#fields textarea').value";
+        let example = self.run(example, Value::Null).await?;
+        let example: Value =
+            serde_json::from_str(example.as_str().unwrap_or_default()).map_err(to_text)?;
+        expect(&example, &json!({ "prompt": "" }))?;
+        let prompt = "it's €5";
+        self.write("#fields textarea", &json!({ "prompt": prompt }).to_string())
+            .await?;
+        self.write("#headers", "X-Note: über\nX-Other: b").await?;
+        self.click("#connect").await?;
+        let events = self.events(3).await?;
+        expect(
+            &events[0].data.as_str(),
+            &json!({ "text": prompt }).to_string().as_str(),
+        )?;
+        expect(&events[1].data.as_str(), &r#"{"text":"über"}"#)?;
+        expect(&events[2].name.as_str(), &"finished")?;
+        self.says("#state", "the server ended the stream").await
+    }
+
+    async fn problem(&self) -> Result<(), String> {
+        self.connect("404").await?;
+        self.says("#state", "failed: HTTP 404 Not Found").await?;
+        self.until("return document.querySelector('.note.bad[open] .body') !== null")
+            .await?;
+        let text = "return document.querySelector('.note.bad').innerText";
+        let text = self.run(text, Value::Null).await?;
+        let text = text.as_str().unwrap_or_default();
+        for part in [
+            "application/problem+json",
+            "\"no_room\"",
+            "\"room\": 404",
+            "content-length",
+        ] {
+            if !text.contains(part) {
+                return Err(format!("{part} is missing in {text}"));
+            }
+        }
+        // Chromium reports the status.
+        self.console().await?;
+        Ok(())
+    }
+
+    async fn unknown(&self) -> Result<(), String> {
+        self.open("/", "fails").await?;
+        self.click("#connect").await?;
+        let events = self.events(3).await?;
+        let unknown: Vec<bool> = events.iter().map(|event| event.is("unknown")).collect();
+        expect(&unknown, &vec![false, true, false])?;
+        expect(&events[1].tags, &vec!["not in the document".to_owned()])?;
+        expect(&events[2].is("error"), &true)?;
+        self.says("#state", "the server ended the stream").await
+    }
+
+    async fn reconnects(&self) -> Result<(), String> {
+        let (room, topic) = self.room(vec![Answer::Finished]).await?;
+        topic.finish().await.map_err(to_text)?;
+        self.open("/", "answer").await?;
+        self.write("#fields input", &room).await?;
+        self.click("#again").await?;
+        self.click("#connect").await?;
+        let events = self.events(2).await?;
+        expect(&events[1].is("done"), &true)?;
+        self.says("#state", "reconnects in").await?;
+        self.click("#drop").await?;
+        self.says("#state", "over: HTTP 204").await
+    }
+
+    /// Runs the copied commands, and compares their output with the page's frames.
+    async fn curl(&self) -> Result<(), String> {
+        let (room, topic) = self.room(Answer::all()).await?;
+        topic.finish().await.map_err(to_text)?;
+        self.connect(&room).await?;
+        let events = self.events(6).await?;
+        let first = events[0].id.clone().unwrap_or_default();
+        self.write("#last", first.trim_start_matches('#')).await?;
+        self.click("#connect").await?;
+        self.says("#state", "the server ended the stream").await?;
+        let rest = self.events(5).await?;
+        let output = output(&self.copied("curl").await?).await?;
+        expect(&output, &data_of(&rest))?;
+
+        self.open("/", "ask").await?;
+        let prompt = "it's \"quoted\", $HOME, `id`, \\ and !\n\tnew line";
+        self.run(
+            "const body = document.querySelector('#fields textarea'), headers = document.querySelector('#headers');
+            [body.value, headers.value] = arguments[0];
+            body.dispatchEvent(new Event('input', { bubbles: true }));",
+            json!([json!({ "prompt": prompt }).to_string(), "X-Note: 'a' \"b\" $HOME"]),
+        )
+        .await?;
+        self.click("#connect").await?;
+        let events = self.events(3).await?;
+        expect(&events[0].data, &json!({ "text": prompt }).to_string())?;
+        let output = self::output(&self.copied("curl").await?).await?;
+        expect(&output, &data_of(&events))
+    }
+
+    async fn typescript(&self) -> Result<(), String> {
+        self.open("/", "answer").await?;
+        self.write("#fields input", "7").await?;
+        let code = self.copied("typescript").await?;
+        let expected = "for await (const event of connect(location.origin).answer({ room: 7 })) {";
+        if !code.contains(expected) {
+            return Err(code);
+        }
+        self.write("#last", "a-1").await?;
+        self.write("#headers", "X-Note: a").await?;
+        let code = self.copied("typescript").await?;
+        let expected =
+            r#".answer({ room: 7 }, { lastEventId: "a-1", headers: {"X-Note":"a"} })) {"#;
+        if !code.contains(expected) {
+            return Err(code);
+        }
+        self.open("/", "ask").await?;
+        let code = self.copied("typescript").await?;
+        if !code.contains(".ask({ body: {") {
+            return Err(code);
+        }
+        Ok(())
+    }
+
+    async fn documents(&self) -> Result<(), String> {
+        let contract = "return document.querySelector('#contract').innerText";
+        let text = async |page: &str, operation: &str| {
+            self.open(page, operation).await?;
+            let text = self.run(contract, Value::Null).await?;
+            Ok::<_, String>(text.as_str().unwrap_or_default().to_owned())
+        };
+        for (page, operation, shown) in [
+            (
+                "/fastapi",
+                "items_shops__shop__items_get",
+                vec![
+                    "Streams every item that is added to a shop.",
+                    "Only items of this kind.",
+                    "any name",
+                    "name: string;",
+                    "discount?: number | null; // In percent.",
+                ],
+            ),
+            (
+                "/fastapi",
+                "answers_answers_post",
+                vec!["Body application/json", "{ text: string }"],
+            ),
+            (
+                "/fastapi",
+                "log_log_get",
+                vec!["any name", "string // text"],
+            ),
+            (
+                "/aspnet",
+                "GetAdoptions",
+                vec!["Kitten", "Puppy", "shelter", "mother?: null | Pet;"],
+            ),
+            (
+                "/data_only",
+                "get /answers",
+                vec![
+                    "any name",
+                    "{ kind: \"token\"; text: string } | { kind: \"finished\" }",
+                ],
+            ),
+            ("/data_only", "get /tokens", vec!["token", "end", "null"]),
+        ] {
+            let text = text(page, operation).await?;
+            for part in shown {
+                if !text.contains(part) {
+                    return Err(format!("{part} is missing in {page} {operation}: {text}"));
+                }
+            }
+        }
+        // `Last-Event-ID` has a field of its own, also if the document lists it.
+        let fields = "return document.querySelectorAll('#fields input').length";
+        self.open("/fastapi", "items_shops__shop__items_get")
+            .await?;
+        expect(&self.run(fields, Value::Null).await?, &json!(2))?;
+        // The server's URL has a path, and a parameter of the path item has several values.
+        self.open("/aspnet", "GetAdoptions").await?;
+        self.write("#fields input", "a b,c&d").await?;
+        let expected = format!(
+            "'{}/pets/v2/adoptions?shelter=a%20b&shelter=c%26d'",
+            self.url
+        );
+        let code = self.copied("curl").await?;
+        if !code.contains(&expected) {
+            return Err(format!("{expected} is missing in {code}"));
+        }
+        Ok(())
+    }
+
+    async fn many(&self) -> Result<(), String> {
+        self.open("/", "many").await?;
+        self.click("#connect").await?;
+        self.says("#numbers", "5,000 events").await?;
+        let last =
+            "return [...document.querySelectorAll('.frame.event .data')].at(-1)?.textContent";
+        self.until(&format!(
+            "{}.endsWith('5000')",
+            last.replace("?.textContent", "?.textContent")
+        ))
+        .await?;
+        let rows = "return document.querySelectorAll('.frame').length";
+        let following = self.run(rows, Value::Null).await?.as_u64();
+        expect(&following.is_some_and(|rows| rows <= 200), &true)?;
+        // Scrolling up shows the frames that are kept, and stops following.
+        self.run(
+            "document.querySelector('#frames').scrollTop -= 400",
+            Value::Null,
+        )
+        .await?;
+        self.until("return !document.querySelector('#follow').hidden")
+            .await?;
+        expect(&self.run(rows, Value::Null).await?.as_u64(), &Some(2000))?;
+        self.click("#follow").await?;
+        self.until("return document.querySelector('#follow').hidden")
+            .await?;
+        self.until(
+            "const frames = document.querySelector('#frames');
+            return frames.scrollHeight - frames.scrollTop - frames.clientHeight < 2",
+        )
+        .await
+    }
+
+    /// Chromium logs violations. The page is the same in Firefox, whose log cannot be read.
+    async fn policy(&self) -> Result<(), String> {
+        let (room, _topic) = self.room(Answer::all()).await?;
+        self.connect(&room).await?;
+        self.events(5).await?;
+        self.click(".frame.event > summary").await?;
+        let forbidden = "return new Promise((done) => {
+            addEventListener('securitypolicyviolation', ({ effectiveDirective }) => done(effectiveDirective));
+            document.body.setAttribute('style', 'color: red');
+        })";
+        let console = self.console().await?;
+        expect(&console, &Vec::new())?;
+        // The policy is in effect.
+        expect(
+            &self.run(forbidden, Value::Null).await?,
+            &json!("style-src-attr"),
+        )?;
+        self.console().await?;
+        Ok(())
+    }
+
+    /// Creates a room that holds `events`.
+    async fn room(&self, events: Vec<Answer>) -> Result<(String, Topic<Answer>), String> {
+        static LAST: AtomicU64 = AtomicU64::new(1000);
+        let room = LAST.fetch_add(1, Ordering::Relaxed).to_string();
+        let topic = self.rooms.topic(&room).await.map_err(to_text)?;
+        for event in events {
+            topic.publish(&event).await.map_err(to_text)?;
+        }
+        Ok((room, topic))
+    }
+
+    async fn open(&self, page: &str, operation: &str) -> Result<(), String> {
+        // A navigation that only changes the fragment would not load the page again.
+        let empty = format!("{}/empty", self.url);
+        self.driver.goto(empty).await.map_err(to_text)?;
+        let operation = operation.replace(' ', "%20").replace('/', "%2F");
+        let url = format!("{}{page}#{operation}", self.url);
+        self.driver.goto(url).await.map_err(to_text)?;
+        self.until("return document.querySelector('#path')?.textContent !== ''")
+            .await
+    }
+
+    /// Opens the page and connects to a room.
+    async fn connect(&self, room: &str) -> Result<(), String> {
+        self.open("/", "answer").await?;
+        self.write("#fields input", room).await?;
+        self.click("#connect").await
+    }
+
+    async fn click(&self, selector: &str) -> Result<(), String> {
+        let element = self.driver.find(By::Css(selector)).await.map_err(to_text)?;
+        element.click().await.map_err(to_text)
+    }
+
+    /// Replaces the text of a field. An empty `text` clears it.
+    async fn write(&self, selector: &str, text: &str) -> Result<(), String> {
+        let field = self.driver.find(By::Css(selector)).await.map_err(to_text)?;
+        field.clear().await.map_err(to_text)?;
+        if text.is_empty() {
+            // Not every driver sends an event for `clear`.
+            let event = "document.querySelector(arguments[0]).dispatchEvent(new Event('input', { bubbles: true }))";
+            self.run(event, selector.into()).await?;
+            return Ok(());
+        }
+        field.send_keys(text).await.map_err(to_text)
+    }
+
+    async fn choose(&self, selector: &str, value: &str) -> Result<(), String> {
+        let choose = "const select = document.querySelector(arguments[0][0]);
+            select.value = arguments[0][1];";
+        self.run(choose, json!([selector, value])).await?;
+        Ok(())
+    }
+
+    /// Presses a copy button and returns the copied text.
+    async fn copied(&self, what: &str) -> Result<String, String> {
+        let prepare = "document.querySelector('#code').open = true;
+            Object.defineProperty(navigator, 'clipboard', { configurable: true, value: { writeText: async (text) => { window.copied = text; } } });";
+        self.run(prepare, Value::Null).await?;
+        self.click(&format!("#{what} + button")).await?;
+        let copied = self.run("return window.copied", Value::Null).await?;
+        let copied = copied.as_str().map(str::to_owned);
+        copied.ok_or_else(|| "nothing was copied".to_owned())
+    }
+
+    /// Waits for at least `count` events and returns all of them.
+    async fn events(&self, count: usize) -> Result<Vec<Frame>, String> {
+        let shown = format!("return document.querySelectorAll('.frame.event').length >= {count}");
+        if let Err(error) = self.until(&shown).await {
+            return Err(format!("{error}; frames: {:?}", self.frames().await));
+        }
+        let mut frames = self.frames().await?;
+        frames.retain(|frame| frame.is("event"));
+        Ok(frames)
+    }
+
+    async fn names(&self) -> Result<Vec<String>, String> {
+        let events = self.events(0).await?;
+        Ok(events.into_iter().map(|event| event.name).collect())
+    }
+
+    async fn frames(&self) -> Result<Vec<Frame>, String> {
+        let frames = self.run(FRAMES, Value::Null).await?;
+        serde_json::from_value(frames).map_err(to_text)
+    }
+
+    /// Waits for a note of the page that contains `text`.
+    async fn note(&self, text: &str) -> Result<(), String> {
+        self.until(&format!(
+            "return [...document.querySelectorAll('.note .data')].some((note) => note.textContent.includes({}))",
+            json!(text)
+        ))
+        .await
+    }
+
+    /// Waits until an element contains `text`.
+    async fn says(&self, selector: &str, text: &str) -> Result<(), String> {
+        let says = format!(
+            "return document.querySelector('{selector}').textContent.includes({})",
+            json!(text)
+        );
+        self.until(&says).await
+    }
+
+    /// Waits until a script returns true. The script is polled, since the driver cannot wait.
+    async fn until(&self, script: &str) -> Result<(), String> {
+        let until = timeout(PATIENCE / 4, async {
+            while self.run(script, Value::Null).await? != Value::Bool(true) {
+                sleep(Duration::from_millis(30)).await;
+            }
+            Ok(())
+        });
+        until
+            .await
+            .unwrap_or_else(|_| Err(format!("never: {script}")))
+    }
+
+    async fn nobody_reads(&self, topic: &Topic<Answer>) -> Result<(), String> {
+        let mut readers = self.rooms.readers();
+        let left = timeout(PATIENCE, readers.wait_for(|_| topic.subscribers() == 0));
+        match left.await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err("the connection is still open".to_owned()),
+        }
+    }
+
+    async fn run(&self, script: &str, argument: Value) -> Result<Value, String> {
+        let result = self.driver.execute(script, vec![argument]).await;
+        result.map(|value| value.json().clone()).map_err(to_text)
+    }
+
+    /// Returns the console messages logged since the last call. Only Chromium's driver supports
+    /// this.
+    async fn console(&self) -> Result<Vec<String>, String> {
+        if !self.is_chromium {
+            return Ok(Vec::new());
+        }
+        let log = self.driver.browser_log().await.map_err(to_text)?;
+        Ok(log.into_iter().map(|entry| entry.message).collect())
+    }
+}
+
+/// Runs a command in a shell and returns the data of the events that it prints.
+async fn output(command: &str) -> Result<Vec<String>, String> {
+    let shell = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(PATIENCE, shell).await;
+    let output = output
+        .map_err(|_| format!("does not end: {command}"))?
+        .map_err(to_text)?;
+    let text = String::from_utf8(output.stdout).map_err(to_text)?;
+    let data = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .map(|data| data.strip_prefix(' ').unwrap_or(data).to_owned());
+    Ok(data.collect())
+}
+
+fn data_of(events: &[Frame]) -> Vec<String> {
+    events.iter().map(|event| event.data.clone()).collect()
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(found: &T, expected: &T) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{found:?} instead of {expected:?}"))
+}

@@ -1,0 +1,336 @@
+//! The server of the page: an API with event streams, and the OpenAPI document that describes it.
+
+use std::process::Stdio;
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{HeaderMap, header},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sse_runtime::{
+    Event, Hub, LastEventId, SseError, SseEvent, SseRouterExt as _, Start, Stream, Topic,
+    sse_endpoint, topic::HubError,
+};
+use tokio::{io::AsyncWriteExt as _, process::Command, sync::watch};
+
+use crate::{client::Programs, pages::to_text};
+
+const PAGE: &str = include_str!("../../../sse-runtime/src/openapi/explorer.html");
+
+/// An event of a room's answer.
+#[derive(Clone, Debug, SseEvent)]
+pub(super) enum Answer {
+    Token {
+        text: String,
+    },
+    #[sse(event = "tool-call")]
+    ToolCall(Call),
+    Finished,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Call {
+    name: String,
+    at: u64,
+    arguments: Value,
+}
+
+impl Call {
+    pub(super) fn nested() -> Self {
+        Self {
+            name: "search".to_owned(),
+            at: u64::MAX,
+            arguments: json!({ "query": "event streams", "empty": [], "list": [1, { "deep": true }] }),
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn all() -> Vec<Self> {
+        let tokens = (1..=3).map(|number| Self::Token {
+            text: number.to_string(),
+        });
+        tokens
+            .chain([Self::ToolCall(Call::nested()), Self::Finished])
+            .collect()
+    }
+}
+
+#[derive(Debug, thiserror::Error, SseError)]
+enum AskError {
+    #[error("room {room} does not exist")]
+    #[sse(status = 404)]
+    NoRoom { room: u64 },
+    #[error("the model is overloaded")]
+    #[sse(status = 429)]
+    Busy { after: u64 },
+    #[error("the rooms are not available")]
+    #[sse(status = 503)]
+    Rooms(#[from] HubError),
+}
+
+/// The answers of all rooms, and the number of their readers.
+#[derive(Clone)]
+pub(super) struct Rooms {
+    answers: Hub<Answer>,
+    readers: watch::Sender<usize>,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            answers: Hub::new(|| Topic::builder().keep(100)),
+            readers: watch::Sender::default(),
+        }
+    }
+}
+
+impl Rooms {
+    pub(super) async fn topic(&self, room: &str) -> Result<Topic<Answer>, HubError> {
+        self.answers.topic(room).await
+    }
+
+    pub(super) fn readers(&self) -> watch::Receiver<usize> {
+        self.readers.subscribe()
+    }
+}
+
+/// A drop guard that counts a reader.
+struct Reader(watch::Sender<usize>);
+
+impl Reader {
+    fn new(readers: &watch::Sender<usize>) -> Self {
+        readers.send_modify(|readers| *readers += 1);
+        Self(readers.clone())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.send_modify(|readers| *readers -= 1);
+    }
+}
+
+#[sse_endpoint("/rooms/{room}/answer", retry = "3s", keep_alive = "500ms")]
+async fn answer(
+    Path(room): Path<u64>,
+    State(rooms): State<Rooms>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = Answer>, AskError> {
+    if room == 404 {
+        return Err(AskError::NoRoom { room });
+    }
+    let answer = rooms.topic(&room.to_string()).await?;
+    // Declared before the subscription, and therefore dropped after it.
+    let _reader = Reader::new(&rooms.readers);
+    yield_all!(answer.subscribe(last.or(Start::First)));
+}
+
+#[derive(Deserialize)]
+struct Ask {
+    prompt: String,
+}
+
+/// Repeats the prompt, and the header `X-Note`.
+#[sse_endpoint("/ask", method = POST)]
+async fn ask(headers: HeaderMap, Json(ask): Json<Ask>) -> impl Stream<Item = Answer> {
+    yield_!(Answer::Token { text: ask.prompt });
+    let note = headers.get("x-note").map(|note| note.as_bytes().to_vec());
+    let note = note.unwrap_or_default();
+    yield_!(Answer::Token {
+        text: String::from_utf8_lossy(&note).into_owned()
+    });
+    yield_!(Answer::Finished);
+}
+
+/// Sends an event that the document does not mention, and then fails.
+#[sse_endpoint("/fails")]
+async fn fails() -> impl Stream<Item = Result<u32, AskError>> {
+    yield_!(Event::json(&1).event("number"));
+    yield_!(Event::json(&2).event("surprise"));
+    return Err(AskError::Busy { after: 3 });
+}
+
+#[sse_endpoint("/many")]
+async fn many() -> impl Stream<Item = u32> {
+    for number in 1..=5000 {
+        yield_!(number);
+    }
+    std::future::pending::<()>().await;
+}
+
+/// The document that describes the endpoints above, as the framework prints it.
+fn document() -> Value {
+    let event = |name: &str, data: Value| {
+        json!({
+            "type": "object",
+            "required": ["event", "data"],
+            "properties": { "event": { "type": "string", "const": name }, "id": { "type": "string" }, "data": data },
+        })
+    };
+    let encoded = |schema: Value| json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": schema });
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let stream = |names: &[&str]| {
+        let branches: Vec<Value> = names.iter().map(|name| reference(name)).collect();
+        json!({ "description": "Events.", "content": { "text/event-stream": { "itemSchema": { "oneOf": branches } } } })
+    };
+    let problem = |description: &str, name: &str| json!({ "description": description, "content": { "application/problem+json": { "schema": reference(name) } } });
+    json!({
+        "openapi": "3.2.0",
+        "info": { "title": "Chat", "version": "1.0.0" },
+        "paths": {
+            "/rooms/{room}/answer": { "get": {
+                "operationId": "answer",
+                "summary": "The answer of a room's model.",
+                "description": "Sends the words that the client has missed since its `Last-Event-ID`.",
+                "parameters": [
+                    { "name": "room", "in": "path", "required": true, "schema": { "type": "integer", "format": "uint64", "minimum": 0 } },
+                    { "name": "Last-Event-ID", "in": "header", "required": false, "schema": { "type": "string" }, "description": "Where to go on." },
+                ],
+                "responses": {
+                    "200": stream(&["answer.token", "answer.tool-call", "answer.finished", "answer.error", "sse.gap", "sse.done"]),
+                    "204": { "description": "The stream is over; do not come back." },
+                    "404": problem("Not Found", "AskError.no_room"),
+                },
+            } },
+            "/ask": { "post": {
+                "operationId": "ask",
+                "summary": "Repeats the prompt.",
+                "requestBody": { "required": true, "content": { "application/json": { "schema": reference("Ask") } } },
+                "responses": { "200": stream(&["answer.token", "answer.finished"]) },
+            } },
+            "/fails": { "get": {
+                "operationId": "fails",
+                "summary": "Fails after two events.",
+                "responses": { "200": stream(&["fails.number", "answer.error"]) },
+            } },
+            "/many": { "get": {
+                "operationId": "many",
+                "summary": "Counts to 5,000.",
+                "responses": { "200": stream(&["many.message"]) },
+            } },
+        },
+        "components": { "schemas": {
+            "answer.token": {
+                "type": "object",
+                "description": "A piece of the answer.",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": { "type": "string", "const": "token" },
+                    "id": { "type": "string" },
+                    "retry": { "type": "integer", "minimum": 0 },
+                    "data": encoded(json!({ "type": "object", "required": ["text"], "properties": { "text": { "type": "string" } } })),
+                },
+            },
+            "answer.tool-call": event("tool-call", encoded(reference("Call"))),
+            "answer.finished": event("finished", json!({ "type": "string", "const": "" })),
+            "answer.error": event("error", encoded(json!({ "oneOf": [reference("AskError.no_room"), reference("AskError.busy")] }))),
+            "fails.number": event("number", encoded(json!({ "type": "integer" }))),
+            "many.message": {
+                "type": "object",
+                "required": ["data"],
+                "properties": { "event": { "type": "string", "const": "message" }, "id": { "type": "string" }, "data": encoded(json!({ "type": "integer" })) },
+            },
+            "sse.gap": event("gap", encoded(json!({
+                "type": "object",
+                "required": ["reason", "missed"],
+                "properties": {
+                    "reason": { "enum": ["too_old", "other_epoch", "unknown", "overtaken"] },
+                    "missed": { "type": ["integer", "null"], "minimum": 0 },
+                },
+            }))),
+            "sse.done": event("done", json!({ "type": "string", "const": "null" })),
+            "AskError.no_room": {
+                "type": "object",
+                "required": ["title", "code", "status", "room"],
+                "properties": { "title": { "type": "string" }, "code": { "const": "no_room" }, "status": { "const": 404 }, "room": { "type": "integer", "format": "uint64", "minimum": 0 } },
+            },
+            "AskError.busy": {
+                "type": "object",
+                "required": ["title", "code", "status", "after"],
+                "properties": { "title": { "type": "string" }, "code": { "const": "busy" }, "status": { "const": 429 }, "after": { "type": "integer", "minimum": 0 } },
+            },
+            "Ask": { "type": "object", "required": ["prompt"], "properties": { "prompt": { "type": "string" } } },
+            "Call": {
+                "type": "object",
+                "required": ["name", "at", "arguments"],
+                "properties": { "name": { "type": "string", "description": "The name of the tool." }, "at": { "type": "integer", "format": "uint64" }, "arguments": {} },
+            },
+        } },
+    })
+}
+
+/// Creates the app, which serves the endpoints, and the page for each document.
+pub(super) async fn app(rooms: Rooms, programs: &Programs) -> Result<Router, String> {
+    const FASTAPI: &str = include_str!("../../documents/fastapi.json");
+    const ASPNET: &str = include_str!("../../documents/aspnet.json");
+    const DATA_ONLY: &str = include_str!("../../documents/data_only.json");
+
+    let script = hash(programs, between("<script>", "</script>")?).await?;
+    let style = hash(programs, between("<style>", "</style>")?).await?;
+    let page = |document: &str, ancestors: &str| {
+        let html = PAGE.replace("{{document}}", document);
+        let policy = format!(
+            "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; connect-src 'self'; \
+             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
+        );
+        get(async move || -> Response {
+            ([(header::CONTENT_SECURITY_POLICY, policy)], Html(html)).into_response()
+        })
+    };
+    let json = |text: &'static str| get(([(header::CONTENT_TYPE, "application/json")], text));
+    Ok(Router::new()
+        .sse(answer)
+        .sse(ask)
+        .sse(fails)
+        .sse(many)
+        .route("/", page("/openapi.json", "'none'"))
+        // The tests show the page on a narrow screen by putting it into a frame.
+        .route("/framed", page("/openapi.json", "'self'"))
+        .route("/fastapi", page("/fastapi.json", "'none'"))
+        .route("/aspnet", page("/aspnet.json", "'none'"))
+        .route("/data_only", page("/data_only.json", "'none'"))
+        .route("/openapi.json", get(async || Json(document())))
+        .route("/fastapi.json", json(FASTAPI))
+        .route("/aspnet.json", json(ASPNET))
+        .route("/data_only.json", json(DATA_ONLY))
+        .route(
+            "/empty",
+            get(Html(
+                "<!doctype html><link rel=icon href='data:,'><title>empty</title>",
+            )),
+        )
+        .with_state(rooms))
+}
+
+/// Returns the page's only script or style.
+fn between(start: &str, end: &str) -> Result<&'static str, String> {
+    let mut parts = PAGE.split(start).skip(1);
+    match (
+        parts.next().and_then(|rest| rest.split_once(end)),
+        parts.next(),
+    ) {
+        (Some((text, _)), None) => Ok(text),
+        _ => Err(format!("the page does not have exactly one {start}")),
+    }
+}
+
+/// Returns the SHA-256 hash of a text in Base64.
+async fn hash(programs: &Programs, text: &str) -> Result<String, String> {
+    const SCRIPT: &str = "process.stdout.write(crypto.createHash('sha256').update(fs.readFileSync(0)).digest('base64'))";
+    let mut node = Command::new(&programs.node);
+    let node = node
+        .args(["-e", SCRIPT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut node = node.kill_on_drop(true).spawn().map_err(to_text)?;
+    let mut stdin = node.stdin.take().ok_or("no standard input")?;
+    stdin.write_all(text.as_bytes()).await.map_err(to_text)?;
+    drop(stdin);
+    let output = node.wait_with_output().await.map_err(to_text)?;
+    String::from_utf8(output.stdout).map_err(to_text)
+}
