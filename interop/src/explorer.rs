@@ -35,6 +35,7 @@ enum Check {
     Accessible,
     Keyboard,
     Frames,
+    Parses,
     Folds,
     Resumes,
     Gap,
@@ -52,10 +53,11 @@ enum Check {
 }
 
 impl Check {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Accessible,
         Self::Keyboard,
         Self::Frames,
+        Self::Parses,
         Self::Folds,
         Self::Resumes,
         Self::Gap,
@@ -77,6 +79,7 @@ impl Check {
             Self::Accessible => "axe finds no violation, at 390 and 1280 pixels",
             Self::Keyboard => "Tab reaches every control, and Enter connects",
             Self::Frames => "shows the time, id, name and data of each frame",
+            Self::Parses => "parses by the rules of the HTML standard",
             Self::Folds => "folds JSON and keeps the digits of large integers",
             Self::Resumes => "drops and resumes without loss or repetition",
             Self::Gap => "colors a gap",
@@ -194,6 +197,7 @@ impl Explorer<'_> {
             Check::Accessible => self.accessible().await,
             Check::Keyboard => self.keyboard().await,
             Check::Frames => self.shows_frames().await,
+            Check::Parses => self.parses().await,
             Check::Folds => self.folds().await,
             Check::Resumes => self.resumes().await,
             Check::Gap => self.gap().await,
@@ -271,6 +275,9 @@ impl Explorer<'_> {
     async fn keyboard(&self) -> Result<(), String> {
         let (room, _topic) = self.room(Answer::all()).await?;
         self.open("/", "answer").await?;
+        // The controls of a closed section cannot be reached, although they have a layout.
+        let open = "document.querySelector('#code').open = true";
+        self.run(open, Value::Null).await?;
         reaches_all(self.driver).await?;
         self.write("#fields input", &room).await?;
         let input = self.driver.find(By::Css("#fields input")).await;
@@ -309,6 +316,48 @@ impl Explorer<'_> {
         self.until(count).await?;
         self.says("#numbers", "5 events").await?;
         self.says("#state", "open: HTTP 200").await
+    }
+
+    /// Reads a stream with all kinds of line breaks, and parses it in two pieces for every position.
+    async fn parses(&self) -> Result<(), String> {
+        self.open("/", "raw").await?;
+        self.click("#connect").await?;
+        self.note("The server ended the stream").await?;
+        let frames = self.frames().await?;
+        let frames: Vec<(&str, Option<&str>, &str)> = frames
+            .iter()
+            .filter(|frame| !frame.is("note"))
+            .map(|frame| {
+                (
+                    frame.name.as_str(),
+                    frame.id.as_deref(),
+                    frame.data.as_str(),
+                )
+            })
+            .collect();
+        let expected = vec![
+            ("comment", None, "a comment"),
+            ("event", None, ""),
+            ("message", None, "one\n two €😀"),
+            ("ignored", None, "id: a\0b"),
+            ("ignored", None, "retry: 1s"),
+            ("named:", Some("7"), ""),
+            ("id", Some("(empty)"), ""),
+        ];
+        expect(&frames, &expected)?;
+        let incomplete =
+            "return document.querySelector('.note.wait .body').innerText.includes('incomplete')";
+        self.until(incomplete).await?;
+        let pieces = "const text = arguments[0], all = [];
+            for (let at = 0; at <= text.length; at += 1) {
+                const frames = [], { push } = parser((frame) => frames.push(frame));
+                push(text.slice(0, at));
+                push(text.slice(at));
+                all.push(JSON.stringify(frames));
+            }
+            return [...new Set(all)].length";
+        let ways = self.run(pieces, json!(server::RAW)).await?;
+        expect(&ways, &json!(1))
     }
 
     async fn folds(&self) -> Result<(), String> {

@@ -1,9 +1,10 @@
 //! The server of the page: an API with event streams, and the OpenAPI document that describes it.
 
-use std::process::Stdio;
+use std::{convert::Infallible, process::Stdio};
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Path, State},
     http::{HeaderMap, header},
     response::{Html, IntoResponse, Response},
@@ -163,6 +164,21 @@ async fn many() -> impl Stream<Item = u32> {
     std::future::pending::<()>().await;
 }
 
+/// All kinds of line breaks, and fields to ignore. The last event is incomplete.
+pub(super) const RAW: &str = ": a comment\r\nevent: lost\r\rdata: one\ndata:  two €😀\r\n\nid: a\0b\nretry: 1s\revent:named:\nid:7\ndata\n\nid\r\n\r\ndata: cut";
+
+/// Sends a byte order mark and `RAW`, byte by byte.
+async fn raw() -> Response {
+    let bytes = format!("\u{feff}{RAW}").into_bytes();
+    let bytes = tokio_stream::iter(
+        bytes
+            .into_iter()
+            .map(|byte| Ok::<_, Infallible>(vec![byte])),
+    );
+    let body = Body::from_stream(bytes);
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
 /// The document that describes the endpoints above, as the framework prints it.
 fn document() -> Value {
     let event = |name: &str, data: Value| {
@@ -207,6 +223,13 @@ fn document() -> Value {
                 "operationId": "fails",
                 "summary": "Fails after two events.",
                 "responses": { "200": stream(&["fails.number", "answer.error"]) },
+            } },
+            "/raw": { "get": {
+                "operationId": "raw",
+                "summary": "Sends all kinds of line breaks.",
+                "responses": { "200": { "description": "Text.", "content": { "text/event-stream": { "itemSchema": {
+                    "type": "object", "properties": { "data": { "type": "string" } },
+                } } } } },
             } },
             "/many": { "get": {
                 "operationId": "many",
@@ -294,6 +317,7 @@ pub(super) async fn app(rooms: Rooms, programs: &Programs) -> Result<Router, Str
         .route("/fastapi", page("/fastapi.json", "'none'"))
         .route("/aspnet", page("/aspnet.json", "'none'"))
         .route("/data_only", page("/data_only.json", "'none'"))
+        .route("/raw", get(raw))
         .route("/openapi.json", get(async || Json(document())))
         .route("/fastapi.json", json(FASTAPI))
         .route("/aspnet.json", json(ASPNET))
