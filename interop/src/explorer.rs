@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use sse_runtime::Topic;
-use thirtyfour::{By, Key, WebDriver};
+use thirtyfour::{By, Key, WebDriver, WebElement};
 use tokio::{
     net::TcpListener,
     process::Command,
@@ -215,11 +215,10 @@ impl Explorer<'_> {
         }
     }
 
-    /// Runs axe before the page is connected and while it shows each kind of frame. The page is in a
-    /// frame, because a browser window cannot be as narrow as a phone.
+    /// Runs axe before the page is connected and while it shows each kind of frame, and takes the
+    /// screenshots. The page is in a frame, because a browser window cannot be as narrow as a phone.
     async fn accessible(&self) -> Result<(), String> {
         for (width, height) in SIZES {
-            let (room, _topic) = self.room(Answer::all()).await?;
             let empty = format!("{}/empty", self.url);
             self.driver.goto(&empty).await.map_err(to_text)?;
             let frame = "document.head.innerHTML = '<style>:root { color-scheme: light dark } body { margin: 0 }</style>';
@@ -233,43 +232,85 @@ impl Explorer<'_> {
             frame.clone().enter_frame().await.map_err(to_text)?;
             self.until("return document.querySelector('#path')?.textContent !== ''")
                 .await?;
-            violations(self.driver, self.axe).await?;
-
-            self.write("[name=room], #fields input", &room).await?;
-            self.click("#connect").await?;
-            self.events(5).await?;
-            self.until("return document.querySelector('.comment') !== null")
-                .await?;
-            let open = "document.querySelector('#code').open = true; document.querySelector('#events').open = true;
-                document.querySelector('.frame.event').open = true;";
-            self.run(open, Value::Null).await?;
-            violations(self.driver, self.axe).await?;
-            let over = "return document.documentElement.scrollWidth - innerWidth";
-            let over = self.run(over, Value::Null).await?;
-            if over.as_i64().is_none_or(|over| over > 0) {
-                return Err(format!("the page is {over} pixels wider than {width}"));
-            }
             let dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
             let is_dark = self.run(dark, Value::Null).await? == Value::Bool(true);
             if is_dark != matches!(self.scheme, Scheme::Dark) {
                 return Err(format!("the color scheme is not {}", self.scheme.name()));
             }
-            let close = "document.querySelector('#code').open = false; document.querySelector('.frame.event').open = false;";
-            self.run(close, Value::Null).await?;
+            self.has_no_violations(width).await?;
+
+            // A gap, and then a resumed stream.
+            let (room, topic) = self.room(Answer::all()).await?;
+            self.write("#fields input", &room).await?;
+            self.write("#last", "never-sent-1").await?;
+            self.click("#connect").await?;
+            self.events(6).await?;
+            self.until("return document.querySelector('.comment') !== null")
+                .await?;
+            self.drop_while(&topic, &Answer::all()).await?;
+            self.events(11).await?;
+            self.note("live from here").await?;
+            self.screenshot(&frame, width).await?;
+            let open = "for (const it of document.querySelectorAll('#code, #events, .frame')) it.open = true";
+            self.run(open, Value::Null).await?;
+            self.has_no_violations(width).await?;
+
+            // Unknown events, an error in the stream, and a problem before it.
+            self.run("location.hash = 'fails'", Value::Null).await?;
+            self.click("#connect").await?;
+            self.says("#state", "the server ended the stream").await?;
+            self.events(3).await?;
+            self.has_no_violations(width).await?;
+            self.run("location.hash = 'answer'", Value::Null).await?;
+            self.write("#fields input", "404").await?;
+            self.click("#connect").await?;
+            self.until("return document.querySelector('.note.bad[open] .body') !== null")
+                .await?;
+            self.has_no_violations(width).await?;
             self.driver.enter_parent_frame().await.map_err(to_text)?;
-            let kind = if self.is_chromium {
-                "chromium"
-            } else {
-                "firefox"
-            };
-            let scheme = self.scheme.name();
-            let image = format!("explorer-{kind}-{scheme}-{width}.png");
-            frame
-                .screenshot(&self.images.join(image))
-                .await
-                .map_err(to_text)?;
         }
+        // Chromium reports the status 404.
+        self.console().await?;
         Ok(())
+    }
+
+    /// Checks the page with axe, and that it does not scroll sideways.
+    async fn has_no_violations(&self, width: u32) -> Result<(), String> {
+        let over = "return document.documentElement.scrollWidth - innerWidth";
+        let over = self.run(over, Value::Null).await?;
+        if over.as_i64().is_none_or(|over| over > 0) {
+            return Err(format!("the page is {over} pixels wider than {width}"));
+        }
+        violations(self.driver, self.axe).await
+    }
+
+    async fn screenshot(&self, frame: &WebElement, width: u32) -> Result<(), String> {
+        let show = "document.querySelector('#stream').scrollIntoView({ block: 'end' })";
+        self.run(show, Value::Null).await?;
+        self.driver.enter_parent_frame().await.map_err(to_text)?;
+        let kind = if self.is_chromium {
+            "chromium"
+        } else {
+            "firefox"
+        };
+        let scheme = self.scheme.name();
+        let image = format!("explorer-{kind}-{scheme}-{width}.png");
+        let taken = frame.screenshot(&self.images.join(image)).await;
+        taken.map_err(to_text)?;
+        frame.clone().enter_frame().await.map_err(to_text)
+    }
+
+    /// Publishes `events` while the page is away, and lets it resume.
+    async fn drop_while(&self, topic: &Topic<Answer>, events: &[Answer]) -> Result<(), String> {
+        self.choose("#away", "60 s").await?;
+        self.click("#drop").await?;
+        self.says("#state", "reconnects in").await?;
+        self.nobody_reads(topic).await?;
+        for event in events {
+            topic.publish(event).await.map_err(to_text)?;
+        }
+        // Instead of waiting for a minute.
+        self.click("#drop").await
     }
 
     async fn keyboard(&self) -> Result<(), String> {
@@ -391,15 +432,7 @@ impl Explorer<'_> {
         let (room, topic) = self.room((1..=3).map(token).collect()).await?;
         self.connect(&room).await?;
         let before = self.events(3).await?;
-        self.choose("#away", "60 s").await?;
-        self.click("#drop").await?;
-        self.says("#state", "reconnects in").await?;
-        self.nobody_reads(&topic).await?;
-        for number in 4..=5 {
-            topic.publish(&token(number)).await.map_err(to_text)?;
-        }
-        // Instead of waiting for a minute.
-        self.click("#drop").await?;
+        self.drop_while(&topic, &[token(4), token(5)]).await?;
         let replayed = self.events(5).await?;
         self.note("live from here").await?;
         topic.publish(&token(6)).await.map_err(to_text)?;

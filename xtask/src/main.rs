@@ -36,7 +36,7 @@ cargo xtask model [SECONDS] test stored topics on a simulated engine with faults
 cargo xtask cluster         run two servers of `ticker` and `chat` on Redis, to kill them and watch
 cargo xtask cluster-test [SECONDS] test several nodes on Redis and Valkey while they fail (1200 seconds)
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
-cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `restarts`, `failover`
+cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `explorer`, `restarts`, `failover`
 cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)
 cargo xtask guard [--bless] compare the instruction counts of the hot paths with benches/guard.json
 cargo xtask peers [NAME]    kill nodes and Redis servers under this project and its peers (5 minutes)
