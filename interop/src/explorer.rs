@@ -524,7 +524,16 @@ impl Explorer<'_> {
         )?;
         expect(&events[1].data.as_str(), &r#"{"text":"über"}"#)?;
         expect(&events[2].name.as_str(), &"finished")?;
-        self.says("#state", "the server ended the stream").await
+        self.says("#state", "the server ended the stream").await?;
+
+        self.open("/", "form").await?;
+        self.write("#fields input", "1 + 1 = ü&é").await?;
+        self.click("#connect").await?;
+        let events = self.events(3).await?;
+        expect(&events[0].data.as_str(), &r#"{"text":"1 + 1 = ü&é"}"#)?;
+        expect(&events[1].data.as_str(), &r#"{"text":"slow"}"#)?;
+        let output = output(&self.copied("curl").await?).await?;
+        expect(&output, &data_of(&events))
     }
 
     async fn problem(&self) -> Result<(), String> {
@@ -664,14 +673,25 @@ impl Explorer<'_> {
                 vec!["Kitten", "Puppy", "shelter", "mother?: null | Pet;"],
             ),
             (
-                "/data_only",
+                "/others",
                 "get /answers",
                 vec![
                     "any name",
                     "{ kind: \"token\"; text: string } | { kind: \"finished\" }",
                 ],
             ),
-            ("/data_only", "get /tokens", vec!["token", "end", "null"]),
+            ("/others", "get /tokens", vec!["token", "end", "null"]),
+            (
+                "/others",
+                "get /files/{*path}",
+                vec![
+                    "addString",
+                    "Plain text.",
+                    "string // text",
+                    "addJson",
+                    "{ number: number } & { pair?: [string, boolean | null] } & ({ [key: string]: number } | (\"a\" | 1)[])",
+                ],
+            ),
         ] {
             let text = text(page, operation).await?;
             for part in shown {
@@ -685,6 +705,12 @@ impl Explorer<'_> {
         self.open("/fastapi", "items_shops__shop__items_get")
             .await?;
         expect(&self.run(fields, Value::Null).await?, &json!(2))?;
+        self.open("/others", "get /files/{*path}").await?;
+        self.write("#fields input", "a/b c?.txt").await?;
+        let code = self.copied("curl").await?;
+        if !code.contains("/files/a/b%20c%3F.txt'") {
+            return Err(code);
+        }
         // The server's URL has a path, and a parameter of the path item has several values.
         self.open("/aspnet", "GetAdoptions").await?;
         self.write("#fields input", "a b,c&d").await?;
@@ -703,13 +729,9 @@ impl Explorer<'_> {
         self.open("/", "many").await?;
         self.click("#connect").await?;
         self.says("#numbers", "5,000 events").await?;
-        let last =
-            "return [...document.querySelectorAll('.frame.event .data')].at(-1)?.textContent";
-        self.until(&format!(
-            "{}.endsWith('5000')",
-            last.replace("?.textContent", "?.textContent")
-        ))
-        .await?;
+        let last = "const texts = document.querySelectorAll('.frame.event .data');
+            return texts[texts.length - 1]?.textContent === '5000'";
+        self.until(last).await?;
         let rows = "return document.querySelectorAll('.frame').length";
         let following = self.run(rows, Value::Null).await?.as_u64();
         expect(&following.is_some_and(|rows| rows <= 200), &true)?;

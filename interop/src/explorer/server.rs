@@ -1,9 +1,9 @@
-//! The server of the page: an API with event streams, and the OpenAPI document that describes it.
+//! The server of the page: an API with event streams, and the document that describes it.
 
 use std::{convert::Infallible, process::Stdio};
 
 use axum::{
-    Json, Router,
+    Form, Json, Router,
     body::Body,
     extract::{Path, State},
     http::{HeaderMap, header},
@@ -21,6 +21,7 @@ use tokio::{io::AsyncWriteExt as _, process::Command, sync::watch};
 use crate::{client::Programs, pages::to_text};
 
 const PAGE: &str = include_str!("../../../sse-runtime/src/openapi/explorer.html");
+const _: () = assert!(PAGE.len() < 40 * 1024, "the page is part of the crate");
 
 /// An event of a room's answer.
 #[derive(Clone, Debug, SseEvent)]
@@ -148,6 +149,18 @@ async fn ask(headers: HeaderMap, Json(ask): Json<Ask>) -> impl Stream<Item = Ans
     yield_!(Answer::Finished);
 }
 
+/// Repeats the fields of a form.
+#[sse_endpoint("/form", method = POST)]
+async fn form(headers: HeaderMap, Form(ask): Form<Ask>) -> impl Stream<Item = Answer> {
+    yield_!(Answer::Token { text: ask.prompt });
+    let mode = headers.get("x-mode").map(|mode| mode.as_bytes().to_vec());
+    let mode = mode.unwrap_or_default();
+    yield_!(Answer::Token {
+        text: String::from_utf8_lossy(&mode).into_owned()
+    });
+    yield_!(Answer::Finished);
+}
+
 /// Sends an event that the document does not mention, and then fails.
 #[sse_endpoint("/fails")]
 async fn fails() -> impl Stream<Item = Result<u32, AskError>> {
@@ -165,7 +178,7 @@ async fn many() -> impl Stream<Item = u32> {
 }
 
 /// All kinds of line breaks, and fields to ignore. The last event is incomplete.
-pub(super) const RAW: &str = ": a comment\r\nevent: lost\r\rdata: one\ndata:  two €😀\r\n\nid: a\0b\nretry: 1s\revent:named:\nid:7\ndata\n\nid\r\n\r\ndata: cut";
+pub(super) const RAW: &str = ": a comment\r\nevent: lost\r\rdata: one\r\ndata:  two €😀\r\r\nid: a\0b\nretry: 1s\revent:named:\nid:7\ndata\n\nid\r\n\r\ndata: cut";
 
 /// Sends a byte order mark and `RAW`, byte by byte.
 async fn raw() -> Response {
@@ -217,6 +230,13 @@ fn document() -> Value {
                 "operationId": "ask",
                 "summary": "Repeats the prompt.",
                 "requestBody": { "required": true, "content": { "application/json": { "schema": reference("Ask") } } },
+                "responses": { "200": stream(&["answer.token", "answer.finished"]) },
+            } },
+            "/form": { "post": {
+                "operationId": "form",
+                "summary": "Repeats a form.",
+                "parameters": [{ "name": "X-Mode", "in": "header", "schema": { "enum": ["fast", "slow"], "default": "slow" } }],
+                "requestBody": { "content": { "application/x-www-form-urlencoded": { "schema": reference("Ask") } } },
                 "responses": { "200": stream(&["answer.token", "answer.finished"]) },
             } },
             "/fails": { "get": {
@@ -291,7 +311,7 @@ fn document() -> Value {
 pub(super) async fn app(rooms: Rooms, programs: &Programs) -> Result<Router, String> {
     const FASTAPI: &str = include_str!("../../documents/fastapi.json");
     const ASPNET: &str = include_str!("../../documents/aspnet.json");
-    const DATA_ONLY: &str = include_str!("../../documents/data_only.json");
+    const OTHERS: &str = include_str!("../../documents/others.json");
 
     let script = hash(programs, between("<script>", "</script>")?).await?;
     let style = hash(programs, between("<style>", "</style>")?).await?;
@@ -309,6 +329,7 @@ pub(super) async fn app(rooms: Rooms, programs: &Programs) -> Result<Router, Str
     Ok(Router::new()
         .sse(answer)
         .sse(ask)
+        .sse(form)
         .sse(fails)
         .sse(many)
         .route("/", page("/openapi.json", "'none'"))
@@ -316,12 +337,12 @@ pub(super) async fn app(rooms: Rooms, programs: &Programs) -> Result<Router, Str
         .route("/framed", page("/openapi.json", "'self'"))
         .route("/fastapi", page("/fastapi.json", "'none'"))
         .route("/aspnet", page("/aspnet.json", "'none'"))
-        .route("/data_only", page("/data_only.json", "'none'"))
+        .route("/others", page("/others.json", "'none'"))
         .route("/raw", get(raw))
         .route("/openapi.json", get(async || Json(document())))
         .route("/fastapi.json", json(FASTAPI))
         .route("/aspnet.json", json(ASPNET))
-        .route("/data_only.json", json(DATA_ONLY))
+        .route("/others.json", json(OTHERS))
         .route(
             "/empty",
             get(Html(
