@@ -16,9 +16,9 @@ const PAGE: &str = include_str!("explorer.html");
 /// Source: [Content Security Policy Level 3](https://www.w3.org/TR/CSP3/).
 const POLICY: &str = concat!(
     "default-src 'none'; script-src 'sha256-",
-    "/Ic2HCUor98MSXOUilki3hAc9ZKDgaXbT87LcVfNNqI=",
+    "Yx+wgCvgVFHSUgGEEG2XYCzCjQ1+dVEeDTcHHbjjBVo=",
     "'; style-src 'sha256-",
-    "3gF7gt36zQGe0m41m6/HOJyH6ryhQ+wnftw0riI9YuA=",
+    "H+IJeh175GRg9+d7VSGkDp3HfQtdP8aCeMLk/0t1eGA=",
     "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
