@@ -6,6 +6,7 @@
 #[cfg(feature = "openapi")]
 pub(crate) mod contract;
 pub(crate) mod data;
+pub(crate) mod decode;
 pub(crate) mod describe;
 pub(crate) mod event;
 pub(crate) mod frame;
@@ -22,6 +23,7 @@ pub(crate) mod sse_event;
 pub(crate) mod try_later;
 
 pub use self::{
+    decode::{DecodeError, decode},
     event::{Event, NoJson},
     frame::EncodeError,
     id::{EventId, EventIdError},

@@ -9,8 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde::de::DeserializeOwned;
 
-use super::named;
-use crate::event::sse_event::SseEvent;
+use crate::event::{decode, sse_event::SseEvent};
 
 /// A frame of an event stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +48,7 @@ impl ReceivedEvent {
     }
 
     /// Decodes the event into a type that derives [`SseEvent`](crate::SseEvent) and serde's
-    /// `Deserialize`. The event name selects the variant. If several variants have the name
-    /// `message`, the first one that matches the data is used.
+    /// `Deserialize`, as [`event::decode`](crate::event::decode) does.
     ///
     /// ```
     /// # use sse_runtime::{SseEvent, Stream, SseRouterExt, sse_endpoint, testing::Client};
@@ -83,14 +81,19 @@ impl ReceivedEvent {
     ///
     /// Panics if `T` has no event with this name, or if the data does not match `T`.
     pub fn decode<T: SseEvent + DeserializeOwned>(&self) -> T {
-        match named::decode(&self.event, &self.data) {
+        match decode(&self.event, &self.data) {
             Ok(value) => value,
-            Err(error) => panic!(
-                "the event {:?} with the data {:?} is not a valid {}: {error}",
-                self.event,
-                self.data,
-                std::any::type_name::<T>()
-            ),
+            Err(error) => {
+                let source = std::error::Error::source(&error);
+                let source = source.map(|source| format!(": {source}"));
+                panic!(
+                    "the event {:?} with the data {:?} is not a valid {}: {error}{}",
+                    self.event,
+                    self.data,
+                    std::any::type_name::<T>(),
+                    source.unwrap_or_default()
+                )
+            }
         }
     }
 }

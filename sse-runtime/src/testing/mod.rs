@@ -64,7 +64,6 @@
 mod client;
 mod decode;
 mod events;
-mod named;
 mod patience;
 
 pub use client::{Client, Request, Response};

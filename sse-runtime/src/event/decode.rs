@@ -1,4 +1,5 @@
-//! Decodes an event's name and data into a type that derives [`SseEvent`](crate::SseEvent).
+//! [`decode`]: decodes an event's name and data into a type that derives
+//! [`SseEvent`](crate::SseEvent).
 
 use serde::{
     Deserialize, Deserializer,
@@ -13,9 +14,77 @@ use serde_json::{Error, de::StrRead};
 
 use crate::event::sse_event::{Named, NamedData, Shape, SseEvent};
 
-pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) -> Result<T, Error> {
+/// Decodes an event into a type that derives [`SseEvent`](crate::SseEvent) and serde's
+/// `Deserialize`, so that a program that reads the stream can use the same type as the server.
+///
+/// `event` is the event's name, which is `message` if the event has none, and `data` is its data with
+/// the lines joined by LF. The name selects the variant. If several variants have the name `message`,
+/// the first one that matches the data is used.
+///
+/// ```
+/// use sse_runtime::{SseEvent, event::{DecodeError, decode}};
+///
+/// #[derive(Debug, PartialEq, SseEvent, serde::Deserialize)]
+/// enum ChatEvent {
+///     Token { text: String },
+///     Finished,
+/// }
+///
+/// let token = decode::<ChatEvent>("token", r#"{"text":"hi"}"#)?;
+/// assert_eq!(token, ChatEvent::Token { text: "hi".to_owned() });
+/// // A newer server may send events that this program does not know.
+/// let unknown = decode::<ChatEvent>("thought", "{}");
+/// assert!(matches!(unknown, Err(DecodeError::UnknownEvent { .. })));
+/// # Ok::<(), DecodeError>(())
+/// ```
+///
+/// `T` must own its data. Other events that a stream can contain, such as `error`, `gap` or `done`,
+/// are not variants of `T`.
+///
+/// # Errors
+///
+/// Returns an error if `T` has no event with this name, or if the data does not match `T`.
+pub fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) -> Result<T, DecodeError> {
+    let is_known = match &T::SHAPE {
+        Shape::Struct(named) => is_named(named, event),
+        Shape::Enum(variants) | Shape::Whole(variants) => {
+            variants.iter().any(|named| is_named(named, event))
+        }
+    };
+    if !is_known {
+        return Err(DecodeError::UnknownEvent {
+            event: event.to_owned(),
+        });
+    }
+    decode_known(event, data).map_err(|source| DecodeError::Data {
+        event: event.to_owned(),
+        source,
+    })
+}
+
+/// The error returned if an event cannot be decoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The type has no event with this name.
+    #[error("unknown event name `{event}`")]
+    UnknownEvent {
+        /// The event's name.
+        event: String,
+    },
+    /// The data does not match the type.
+    #[error("the data of the event `{event}` is not valid")]
+    Data {
+        /// The event's name.
+        event: String,
+        /// The reason.
+        source: Error,
+    },
+}
+
+fn decode_known<T: SseEvent + DeserializeOwned>(event: &str, data: &str) -> Result<T, Error> {
     match &T::SHAPE {
-        Shape::Struct(named) if is_named(named, event) => match named.data {
+        Shape::Struct(named) => match named.data {
             NamedData::Json => serde_json::from_str(data),
             // Pass the text as a JSON string. `Deserialize` then creates either a newtype or a unit
             // struct from it.
@@ -23,12 +92,9 @@ pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) ->
             NamedData::Empty => empty(data).and_then(|()| serde_json::from_str("null")),
         },
         // The data itself determines the variant.
-        Shape::Whole(variants) if variants.iter().any(|named| is_named(named, event)) => {
-            serde_json::from_str(data)
-        }
-        Shape::Struct(_) | Shape::Whole(_) => Err(unknown(event)),
+        Shape::Whole(_) => serde_json::from_str(data),
         Shape::Enum(variants) => {
-            let mut failure = unknown(event);
+            let mut failure = Error::custom("no variant has this name");
             for (index, named) in (0..).zip(variants.iter()) {
                 if !is_named(named, event) {
                     continue;
@@ -49,10 +115,6 @@ pub(super) fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) ->
 
 fn is_named(named: &Named, event: &str) -> bool {
     named.event.unwrap_or("message") == event
-}
-
-fn unknown(event: &str) -> Error {
-    Error::custom(format_args!("unknown event name `{event}`"))
 }
 
 fn empty(data: &str) -> Result<(), Error> {
