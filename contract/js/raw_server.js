@@ -1,0 +1,117 @@
+// An HTTP server of which a test decides every byte.
+
+import { once } from "node:events";
+import net from "node:net";
+
+/** One request and its response. */
+export class Exchange {
+  #socket;
+  #chunked = false;
+
+  constructor(socket, request) {
+    this.#socket = socket;
+    Object.assign(this, request);
+    /** Resolves once the client has closed the connection. */
+    this.closed = once(socket, "close");
+  }
+
+  /** Writes the head of a response whose body ends with the connection, unless it has a length. */
+  head(status, headers = {}) {
+    const lines = Object.entries({ connection: "close", ...headers }).map(([name, value]) => `${name}: ${value}\r\n`);
+    this.#socket.write(`HTTP/1.1 ${status} Status\r\n${lines.join("")}\r\n`);
+    return this;
+  }
+
+  /** Writes a complete response. */
+  respond(status, headers = {}, body = "") {
+    this.head(status, status === 204 ? headers : { "content-length": Buffer.byteLength(body), ...headers });
+    this.#socket.end(body);
+  }
+
+  /** Writes the head of a chunked response, so that the client can tell an end from a break. */
+  open(headers = {}) {
+    this.#chunked = true;
+    return this.head(200, { "content-type": "text/event-stream", "transfer-encoding": "chunked", ...headers });
+  }
+
+  /** Writes a chunk. Resolves once the kernel has taken it. */
+  async send(body) {
+    const bytes = Buffer.from(body);
+    const framed = this.#chunked
+      ? Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from("\r\n")])
+      : bytes;
+    await new Promise((resolve) => this.#socket.write(framed, resolve));
+  }
+
+  /** Ends the response properly. */
+  end() {
+    this.#socket.end(this.#chunked ? "0\r\n\r\n" : "");
+  }
+
+  /** Breaks off the response. */
+  cut() {
+    this.#socket.destroy();
+  }
+}
+
+/**
+ * Starts a server. The n-th request is answered by the n-th function of `script`, and each request
+ * after them by a 204, which ends the client's stream.
+ */
+export async function start(...script) {
+  const requests = [];
+  const sockets = new Set();
+  const server = net.createServer((socket) => {
+    socket.setNoDelay();
+    sockets.add(socket);
+    socket.on("error", () => {});
+    let received = "";
+    const read = (bytes) => {
+      received += bytes.toString("latin1");
+      const end = received.indexOf("\r\n\r\n");
+      if (end < 0) return;
+      const [first, ...lines] = received.slice(0, end).split("\r\n");
+      const headers = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]));
+      const body = received.slice(end + 4);
+      if (body.length < Number(headers["content-length"] ?? 0)) return;
+      socket.off("data", read);
+      socket.resume();
+      const [method, path] = first.split(" ");
+      const exchange = new Exchange(socket, { method, path, headers, body });
+      const answer = script[requests.length] ?? ((exchange) => exchange.respond(204));
+      requests.push(exchange);
+      answer(exchange);
+    };
+    socket.on("data", read);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  return {
+    url: `http://127.0.0.1:${port}`,
+    port,
+    requests,
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+/** Answers with a stream in one chunk, and breaks it off. */
+export const cut = (text) => async (exchange) => {
+  // Node's `fetch` takes the break for an end if the response says `connection: close`.
+  await exchange.open({ connection: "keep-alive" }).send(text);
+  exchange.cut();
+};
+
+/** Answers with a complete stream in the given chunks, and ends it. */
+export const chunks = (...parts) => async (exchange) => {
+  exchange.open();
+  for (const part of parts) {
+    await exchange.send(part);
+    // Two writes in the same turn could arrive as one chunk.
+    await new Promise(setImmediate);
+  }
+  exchange.end();
+};
