@@ -2,6 +2,9 @@
 
 import { open } from "./streams.js";
 
+// Without jitter, a client without a reconnection time reconnects at once.
+Math.random = () => 0;
+
 /** An endpoint that the tests change where they have to. */
 export const get = { method: "GET", path: "/", resumes: true, idle: 0, error: "error", events: { message: "text" } };
 export const post = { ...get, method: "POST", body: "json", resumes: false };
