@@ -1,6 +1,7 @@
 //! The steps of a test run, and the report on their results.
 
 pub(crate) mod cluster;
+mod contract;
 mod interop;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use contract::contract;
 pub(crate) use interop::interop;
 
 use crate::tool::Tool;
@@ -194,6 +196,7 @@ pub(crate) fn tests() -> Vec<Step> {
         cluster::on_redis(),
         cluster::on_valkey(),
         interop(&[]),
+        contract(&[]),
         // Use the dev profile for the soak test, because the steps above have already built the
         // program in that profile.
         soak(&[], "30"),

@@ -3,6 +3,14 @@
 use super::Step;
 use crate::tool::{Source, Tool};
 
+/// The program that drives Firefox.
+pub(super) const GECKODRIVER: Tool = Tool {
+    package: "geckodriver",
+    name: "geckodriver",
+    version: "0.37.1",
+    source: Source::CratesIo,
+};
+
 /// Returns the step that tests real clients and proxies. If `only` is not empty, the step tests
 /// only the clients and proxies that match it. The `interop` program itself installs the packages
 /// from npm and `PyPI`.
@@ -12,12 +20,7 @@ pub(crate) fn interop(only: &[&str]) -> Step {
     // When the proxies are installed, Debian may also start them as services. These services are
     // harmless, because the tests use their own configuration and ports.
     Step::cargo("interop", &args)
-        .tool(Tool {
-            package: "geckodriver",
-            name: "geckodriver",
-            version: "0.37.1",
-            source: Source::CratesIo,
-        })
+        .tool(GECKODRIVER)
         .needs("curl", "curl")
         .needs("chromium", "chromium")
         .needs("chromedriver", "chromium-driver")

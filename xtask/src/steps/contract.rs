@@ -1,0 +1,17 @@
+//! The step that tests the TypeScript client.
+
+use super::{Step, interop::GECKODRIVER};
+
+/// Returns the step that tests the TypeScript client. If `only` is not empty, the step runs only the
+/// checks that match it. The `contract` program itself installs the packages from npm.
+pub(crate) fn contract(only: &[&str]) -> Step {
+    let mut args = vec!["run", "--locked", "--package", "contract", "--"];
+    args.extend(only);
+    Step::cargo("contract", &args)
+        .tool(GECKODRIVER)
+        .needs("node", "nodejs")
+        .needs("npm", "npm")
+        .needs("chromium", "chromium")
+        .needs("chromedriver", "chromium-driver")
+        .needs("firefox-esr", "firefox-esr")
+}
