@@ -40,4 +40,6 @@ export const connect = (base: string | URL, options: Options = {}) => ({
     open({ method: "GET", path: "/leaving", idle: 0, events: { message: "json" } }, base, input, options, stream),
   later: (input: {}, stream: StreamOptions = {}): EventStream<NumberEvent | Gap, never> =>
     open({ method: "GET", path: "/later", resumes: true, idle: 45000, events: { message: "json" } }, base, input, options, stream),
+  ticks: (input: {}, stream: StreamOptions = {}): EventStream<NumberEvent | Gap, never> =>
+    open({ method: "GET", path: "/ticks", resumes: true, idle: 45000, events: { message: "json" } }, base, input, options, stream),
 });

@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::Stdio, time::Duration};
 
 use serde::de::DeserializeOwned;
 use thirtyfour::{
-    Capabilities, ChromiumLikeCapabilities as _, DesiredCapabilities, WebDriver,
+    Capabilities, ChromiumLikeCapabilities as _, DesiredCapabilities, WebDriver, WindowHandle,
     error::WebDriverResult,
 };
 use tokio::{
@@ -73,7 +73,7 @@ impl Browser {
     }
 
     /// Opens the page at `url` and runs the body of an `async` function in it. The function finds
-    /// the modules of the server as `streams` and `cases`, and its result in `window.results`.
+    /// the modules of the server as `streams` and `cases`, and its result is kept for `result`.
     pub(crate) async fn open(&self, url: &str, body: &str) -> Result<(), String> {
         text(self.driver.goto(url).await)?;
         self.begin(body).await
@@ -141,6 +141,23 @@ impl Browser {
         let emulated = tools.send_raw("Network.emulateNetworkConditions", conditions);
         text(emulated.await)?;
         Ok(())
+    }
+
+    /// Opens another tab and switches to it. Returns the tab before.
+    pub(crate) async fn new_tab(&self) -> Result<WindowHandle, String> {
+        let before = text(self.driver.window().await)?;
+        let tab = text(self.driver.new_tab().await)?;
+        self.switch(tab).await?;
+        Ok(before)
+    }
+
+    pub(crate) async fn switch(&self, tab: WindowHandle) -> Result<(), String> {
+        text(self.driver.switch_to_window(tab).await)
+    }
+
+    pub(crate) async fn close(&self, tab: WindowHandle) -> Result<(), String> {
+        self.switch(tab).await?;
+        text(self.driver.close_window().await)
     }
 
     pub(crate) async fn quit(mut self) {

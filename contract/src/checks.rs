@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::browser::Browser;
+use crate::{browser::Browser, server::Count};
 
 pub(crate) struct Context {
     /// The directory that contains the scripts, the client and `node_modules`.
@@ -27,6 +27,8 @@ pub(crate) enum Check {
     Chromium,
     Firefox,
     Offline,
+    TabsChromium,
+    TabsFirefox,
     Speed,
 }
 
@@ -48,7 +50,7 @@ impl Outcome {
 }
 
 impl Check {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Types,
         Self::Size,
         Self::Raw20,
@@ -60,6 +62,8 @@ impl Check {
         Self::Chromium,
         Self::Firefox,
         Self::Offline,
+        Self::TabsChromium,
+        Self::TabsFirefox,
         Self::Speed,
     ];
 
@@ -76,6 +80,8 @@ impl Check {
             Self::Chromium => "chromium",
             Self::Firefox => "firefox",
             Self::Offline => "offline, chromium",
+            Self::TabsChromium => "tabs, chromium",
+            Self::TabsFirefox => "tabs, firefox",
             Self::Speed => "speed",
         }
     }
@@ -100,6 +106,8 @@ impl Check {
             Self::Chromium => browser_cases(context, "chromium", Browser::chromium().await?).await,
             Self::Firefox => browser_cases(context, "firefox", Browser::firefox().await?).await,
             Self::Offline => offline(context).await,
+            Self::TabsChromium => tabs(context, "chromium", Browser::chromium().await?).await,
+            Self::TabsFirefox => tabs(context, "firefox", Browser::firefox().await?).await,
             // The bar applies to the newer version, whose compiler users of a server have.
             Self::Speed => context.output(NODE_24, &["speed.js", "0.8"]).await,
         }
@@ -233,4 +241,46 @@ async fn offline(context: &Context) -> Result<String, String> {
         seen if seen == [1, 2] => Ok("reconnects when online".to_owned()),
         seen => Err(format!("received {seen:?}")),
     }
+}
+
+/// Two tabs share a stream. The tab with the connection is closed, and the other one resumes.
+async fn tabs(context: &Context, runtime: &str, browser: Browser) -> Result<String, String> {
+    let read = format!(
+        "window.seen = [];
+        const api = streams.connect(`${{location.origin}}/tabs-{runtime}`);
+        for await (const {{ data }} of streams.shared(api.ticks({{}}))) window.seen.push(data);
+        return window.seen;"
+    );
+    let count = format!("return await (await fetch('/count?path=/tabs-{runtime}/ticks')).json();");
+    let page = format!("{}/", context.server);
+    let result = async {
+        browser.open(&page, &read).await?;
+        browser.wait_for("window.seen?.length > 20").await?;
+        let first = browser.new_tab().await?;
+        browser.open(&page, &read).await?;
+        browser.wait_for("window.seen?.length > 20").await?;
+        let second = browser.new_tab().await?;
+        browser.open(&page, &count).await?;
+        let before: Count = browser.result().await?;
+        browser.close(first).await?;
+        browser.switch(second).await?;
+        let seen: Vec<u32> = browser.result().await?;
+        browser.begin(&count).await?;
+        let after: Count = browser.result().await?;
+        Ok::<_, String>((before, seen, after))
+    };
+    let result = result.await;
+    browser.quit().await;
+    let (before, seen, after) = result?;
+    if (before.requests, before.running) != (1, 1) {
+        return Err(format!("before the takeover: {before:?}"));
+    }
+    let first = seen.first().copied().unwrap_or_default();
+    if first <= 20 || seen != (first..=300).collect::<Vec<_>>() {
+        return Err(format!("the second tab received {seen:?}"));
+    }
+    if (after.requests, after.running) != (2, 0) {
+        return Err(format!("after the takeover: {after:?}"));
+    }
+    Ok(format!("the second tab received {first} to 300"))
 }

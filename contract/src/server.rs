@@ -26,10 +26,10 @@ use sse_runtime::{
 use tokio::time::sleep;
 
 /// The requests and the running generators of one path.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-struct Count {
-    requests: usize,
-    running: usize,
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Count {
+    pub(crate) requests: usize,
+    pub(crate) running: usize,
 }
 
 #[derive(Clone, Default)]
@@ -228,6 +228,16 @@ async fn later(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32>
     }
 }
 
+/// Counts to 300 in several seconds.
+#[sse_endpoint("/{runtime}/ticks", retry = "20ms")]
+async fn ticks(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
+    for number in last.ok().unwrap_or(0) + 1..=300 {
+        yield_!(Event::json(&number).id(number));
+        sleep(Duration::from_millis(20)).await;
+    }
+    yield_!(Event::done());
+}
+
 #[derive(Deserialize)]
 struct Prompt {
     prompt: String,
@@ -287,6 +297,7 @@ pub(crate) async fn app(js: &FilePath) -> Result<Router, String> {
         .sse(quiet)
         .sse(leaving)
         .sse(later)
+        .sse(ticks)
         .sse(post)
         .sse(post_cut)
         .layer(from_fn_with_state(app.counts.clone(), count))
