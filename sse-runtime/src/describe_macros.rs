@@ -114,7 +114,10 @@ macro_rules! __problems {
     ($($problem:tt)*) => {
         fn problems() -> ::std::vec::Vec<$crate::__private::openapi::ProblemShape> {
             #[allow(unused_imports)]
-            use $crate::__private::openapi::{AnyMember as _, HiddenMember as _, KnownMember as _};
+            use $crate::__private::openapi::{
+                AnyMember as _, HasProblems as _, HiddenMember as _, IsDelay as _, IsNoDelay as _,
+                KnownMember as _, NoProblems as _,
+            };
             #[allow(unused_mut)]
             let mut problems = ::std::vec::Vec::new();
             $($crate::__private::openapi::problem!(problems $problem);)*
@@ -136,7 +139,11 @@ macro_rules! __problems {
 #[macro_export]
 macro_rules! __problem {
     ($problems:ident { transparent $inside:ty }) => {
-        $problems.extend(<$inside as $crate::SseError>::problems());
+        if let ::core::option::Option::Some(inside) =
+            (&$crate::__private::openapi::Typed::<$inside>::new()).problems()
+        {
+            $problems.extend(inside());
+        }
     };
     ($problems:ident {
         $problem:expr, $docs:expr, [$($after:ty, $after_name:expr)?],
@@ -148,7 +155,7 @@ macro_rules! __problem {
             retry_after: $crate::__private::openapi::optional!($({
                 $crate::__private::openapi::Delay {
                     name: $after_name,
-                    is_always_set: <$after as $crate::__private::openapi::RetryAfter>::IS_ALWAYS_SET,
+                    is_always_set: (&$crate::__private::openapi::Typed::<$after>::new()).always_sets(),
                 }
             })?),
             members: ::std::vec![$($crate::__private::openapi::MemberShape {

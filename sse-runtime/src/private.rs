@@ -56,11 +56,10 @@ pub mod openapi {
             Argument, Contract, Delay, Member, MemberShape, Part, Payload, ProblemShape, SchemaOf,
             Variant, Variants,
         },
-        event::problem::RetryAfter,
         openapi::probes::{
-            AnyArgument, AnyMember, HasEvents, HasProblems, HasSchema, HiddenMember, KnownArgument,
-            KnownMember, NoEvents, NoProblems, NoSchema, OtherArgument, PointsToEvents, SentAsJson,
-            SentAsText, Typed,
+            AnyArgument, AnyMember, HasEvents, HasProblems, HasSchema, HiddenMember, IsDelay,
+            IsNoDelay, KnownArgument, KnownMember, NoEvents, NoProblems, NoSchema, OtherArgument,
+            PointsToEvents, SentAsJson, SentAsText, Typed,
         },
     };
 }

@@ -21,7 +21,7 @@ use crate::event::{
     contract::{Argument, Member, Part, ProblemShape, SchemaOf, Variants},
     last_event_id::LastEventId,
     payload::Text,
-    problem::SseError,
+    problem::{RetryAfter, SseError},
     sse_event::SseEvent,
 };
 
@@ -222,6 +222,30 @@ pub trait HiddenMember {
 impl<T: ?Sized> HiddenMember for Typed<T> {
     fn member(self) -> Member {
         Member::Hidden
+    }
+}
+
+/// Types that can be a retry delay.
+pub trait IsDelay {
+    /// Returns whether a value of the type is always a delay.
+    fn always_sets(self) -> bool;
+}
+
+impl<T: RetryAfter> IsDelay for &Typed<T> {
+    fn always_sets(self) -> bool {
+        T::IS_ALWAYS_SET
+    }
+}
+
+/// The fallback for other types, which the derive rejects elsewhere.
+pub trait IsNoDelay {
+    /// Returns `false`.
+    fn always_sets(self) -> bool;
+}
+
+impl<T: ?Sized> IsNoDelay for Typed<T> {
+    fn always_sets(self) -> bool {
+        false
     }
 }
 
