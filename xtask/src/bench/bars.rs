@@ -253,6 +253,13 @@ pub(crate) const BARS: &[Bar] = &[
         AtMost(1.15),
     ),
     bar(
+        "clean release build of 100 endpoints with `openapi`",
+        ("builds", builds::CLEAN),
+        builds::DESCRIBED,
+        &[OURS],
+        AtMost(1.05),
+    ),
+    bar(
         "`cargo check` after editing one of 100 endpoints",
         ("builds", builds::CHECK),
         OURS,

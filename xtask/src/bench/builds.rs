@@ -1,5 +1,6 @@
-//! Compares the build times of two programs: one with 100 endpoints, and one with the same
-//! endpoints written by hand. This module generates both programs.
+//! Compares the build times of three programs: one with 100 endpoints, the same program with the
+//! `openapi` feature, and one with the same endpoints written by hand. This module generates the
+//! programs.
 
 use std::{fmt::Write as _, fs, io, path::Path, process::Command, time::Instant};
 
@@ -8,6 +9,9 @@ use super::{
     results::{Measured, Sample},
 };
 use crate::steps::{root, succeed};
+
+/// The program with the `openapi` feature.
+pub(crate) const DESCRIBED: &str = "with the feature openapi";
 
 pub(crate) const CLEAN: &str = "clean build s";
 pub(crate) const CHECK: &str = "check s";
@@ -32,14 +36,23 @@ struct Program {
     main: &'static str,
 }
 
-const PROGRAMS: [Program; 2] = [
+const PROGRAMS: [Program; 3] = [
+    OUR_PROGRAM,
     Program {
-        name: OURS,
-        dependencies: "sse-runtime = { path = \"@ROOT@/sse-runtime\" }\n",
-        uses: "use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};\n",
-        endpoint: |number| {
-            format!(
-                r#"
+        name: DESCRIBED,
+        dependencies: "sse-runtime = { path = \"@ROOT@/sse-runtime\", features = [\"openapi\"] }\n",
+        ..OUR_PROGRAM
+    },
+    BY_HAND_PROGRAM,
+];
+
+const OUR_PROGRAM: Program = Program {
+    name: OURS,
+    dependencies: "sse-runtime = { path = \"@ROOT@/sse-runtime\" }\n",
+    uses: "use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};\n",
+    endpoint: |number| {
+        format!(
+            r#"
 #[derive(serde::Serialize)]
 struct Tick{number} {{ seq: u64, name: String, value: f64 }}
 
@@ -52,18 +65,19 @@ async fn ticks_{number}(Query(from): Query<From>) -> impl Stream<Item = Tick{num
     }}
 }}
 "#
-            )
-        },
-        mount: |name| format!(".sse({name})"),
-        main: "    sse_runtime::serve(\"127.0.0.1:3000\", app).await\n",
+        )
     },
-    Program {
-        name: BY_HAND,
-        dependencies: "async-stream = \"0.3\"\ntokio-stream = \"0.1\"\n",
-        uses: "use axum::{Error, response::sse::{Event, KeepAlive, Sse}, routing::get};\nuse async_stream::stream;\nuse tokio_stream::Stream;\n",
-        endpoint: |number| {
-            format!(
-                r#"
+    mount: |name| format!(".sse({name})"),
+    main: "    sse_runtime::serve(\"127.0.0.1:3000\", app).await\n",
+};
+
+const BY_HAND_PROGRAM: Program = Program {
+    name: BY_HAND,
+    dependencies: "async-stream = \"0.3\"\ntokio-stream = \"0.1\"\n",
+    uses: "use axum::{Error, response::sse::{Event, KeepAlive, Sse}, routing::get};\nuse async_stream::stream;\nuse tokio_stream::Stream;\n",
+    endpoint: |number| {
+        format!(
+            r#"
 #[derive(serde::Serialize)]
 struct Tick{number} {{ seq: u64, name: String, value: f64 }}
 
@@ -78,15 +92,14 @@ async fn ticks_{number}(Query(from): Query<From>) -> Sse<impl Stream<Item = Resu
     Sse::new(events).keep_alive(KeepAlive::default())
 }}
 "#
-            )
-        },
-        mount: |name| {
-            let number = name.trim_start_matches("ticks_");
-            format!(".route(\"/ticks/{number}\", get({name}))")
-        },
-        main: "    let listener = tokio::net::TcpListener::bind(\"127.0.0.1:3000\").await?;\n    axum::serve(listener, app).await\n",
+        )
     },
-];
+    mount: |name| {
+        let number = name.trim_start_matches("ticks_");
+        format!(".route(\"/ticks/{number}\", get({name}))")
+    },
+    main: "    let listener = tokio::net::TcpListener::bind(\"127.0.0.1:3000\").await?;\n    axum::serve(listener, app).await\n",
+};
 
 pub(crate) fn measure() -> io::Result<Measured> {
     let folder = root().join("target/bench/builds");
