@@ -62,38 +62,10 @@ const fieldValue = (name, text, start, end) => {
 /** Parses a stream as specified by the HTML standard, section 9.2.6. */
 const parser = (lastEventId, onretry) => {
     const decoder = new TextDecoder();
-    let rest = "";
-    let data;
-    let event = "";
-    let id = lastEventId;
     let afterCr = false;
-    let frames = [];
-    const parseLine = (text, start, end) => {
-        let value;
-        if (start === end) {
-            if (data !== undefined || id !== lastEventId) {
-                frames.push({ event: event || "message", data, id });
-                lastEventId = id;
-            }
-            event = "";
-            data = undefined;
-        }
-        else if ((value = fieldValue("data", text, start, end)) !== undefined) {
-            data = data === undefined ? value : `${data}\n${value}`;
-        }
-        else if ((value = fieldValue("event", text, start, end)) !== undefined) {
-            event = value;
-        }
-        else if ((value = fieldValue("id", text, start, end)) !== undefined) {
-            if (!value.includes("\0"))
-                id = value;
-        }
-        else if (/^\d+$/.test((value = fieldValue("retry", text, start, end) ?? ""))) {
-            onretry(Number(value));
-        }
-    };
+    let state = { rest: "", data: undefined, event: "", id: lastEventId, lastEventId };
     return (chunk) => {
-        frames = [];
+        const frames = [];
         let text = decoder.decode(chunk, { stream: true });
         if (afterCr && text) {
             afterCr = false;
@@ -104,19 +76,44 @@ const parser = (lastEventId, onretry) => {
             afterCr = text.endsWith("\r");
             text = text.replace(/\r\n?/g, "\n");
         }
-        let start = 0;
-        for (let end; (end = text.indexOf("\n", start)) >= 0; start = end + 1) {
+        // Local variables are much faster than those of the outer function.
+        let { rest, data, event, id, lastEventId } = state;
+        let next = 0;
+        for (let lineEnd; (lineEnd = text.indexOf("\n", next)) >= 0; next = lineEnd + 1) {
+            let line = text;
+            let start = next;
+            let end = lineEnd;
             if (rest) {
-                // A line of many chunks is read only once it has ended.
-                rest += text.slice(start, end);
-                parseLine(rest, 0, rest.length);
+                // A line of many chunks is only scanned once it has ended.
+                line = rest + text.slice(next, lineEnd);
+                start = 0;
+                end = line.length;
                 rest = "";
             }
-            else {
-                parseLine(text, start, end);
+            let value;
+            if (start === end) {
+                if (data !== undefined || id !== lastEventId) {
+                    frames.push({ event: event || "message", data, id });
+                    lastEventId = id;
+                }
+                event = "";
+                data = undefined;
+            }
+            else if ((value = fieldValue("data", line, start, end)) !== undefined) {
+                data = data === undefined ? value : `${data}\n${value}`;
+            }
+            else if ((value = fieldValue("event", line, start, end)) !== undefined) {
+                event = value;
+            }
+            else if ((value = fieldValue("id", line, start, end)) !== undefined) {
+                if (!value.includes("\0"))
+                    id = value;
+            }
+            else if (/^\d+$/.test((value = fieldValue("retry", line, start, end) ?? ""))) {
+                onretry(Number(value));
             }
         }
-        rest += text.slice(start);
+        state = { rest: rest + text.slice(next), data, event, id, lastEventId };
         return frames;
     };
 };
@@ -390,7 +387,9 @@ const open = (endpoint, base, input, options, stream) => {
         return;
     }
     const self = {
+        method,
         url,
+        signal,
         lastEventId: stream.lastEventId ?? "",
         [Symbol.asyncIterator]() {
             if (isUsed)
@@ -409,4 +408,142 @@ const open = (endpoint, base, input, options, stream) => {
         },
     };
     return self;
+};
+/** How many ids a tab remembers, to recognize an event that it has already received. */
+const REMEMBERED = 1_000;
+/**
+ * Reads a stream with one connection for all tabs of an origin that share its URL. When the tab with
+ * the connection is closed, another one resumes the stream, and events with ids are neither lost nor
+ * repeated. A tab that joins later receives the events from then on.
+ *
+ * The method must be `GET`, and all tabs must be allowed to read the same events. Without Web Locks,
+ * as in an insecure context, the stream has a connection of its own.
+ */
+export const shared = (stream) => {
+    const source = stream;
+    const { method, signal, url } = source;
+    const { navigator, BroadcastChannel } = globalThis;
+    const locks = navigator?.locks;
+    if (method !== "GET")
+        throw new TypeError(`a ${method} cannot be shared`);
+    if (!locks || !BroadcastChannel)
+        return stream;
+    const stop = new AbortController();
+    let isUsed = false;
+    async function* events(Channel, locks) {
+        const name = `sse ${url}`;
+        const channel = new Channel(name);
+        const queue = [];
+        const seen = new Set();
+        let end;
+        let isReading = false;
+        let last = { id: source.lastEventId, number: 0 };
+        let wake = () => { };
+        const finish = (how) => {
+            end ??= how;
+            stop.abort();
+            wake();
+        };
+        const deliver = (event, id, number) => {
+            // The connection of another tab can begin with events that the one before had passed on.
+            const key = `${number} ${id}`;
+            if (id && seen.has(key))
+                return;
+            seen.add(key);
+            for (const oldest of seen) {
+                if (seen.size <= REMEMBERED)
+                    break;
+                seen.delete(oldest);
+            }
+            last = { id, number };
+            queue.push(event);
+            wake();
+        };
+        const read = async () => {
+            if (end)
+                return;
+            isReading = true;
+            source.lastEventId = last.id;
+            const iterator = source[Symbol.asyncIterator]();
+            stop.signal.onabort = () => void iterator.return?.();
+            try {
+                for (let next; !(next = await iterator.next()).done;) {
+                    const id = source.lastEventId;
+                    const number = id === last.id ? last.number + 1 : 0;
+                    deliver(next.value, id, number);
+                    channel.postMessage({ event: next.value, id, number });
+                }
+                // Otherwise only this tab has ended, and the next one resumes.
+                if (!stop.signal.aborted)
+                    channel.postMessage("end");
+                finish({});
+            }
+            catch (error) {
+                // Only a problem is passed on. After any other error, the next tab tries for itself.
+                if (error instanceof StreamError) {
+                    channel.postMessage({ problem: error.problem, status: error.status });
+                }
+                finish({ error });
+            }
+        };
+        channel.onmessage = ({ data }) => {
+            const message = data;
+            if (message === "join") {
+                if (isReading)
+                    channel.postMessage({ lastEventId: last.id });
+            }
+            else if (message === "end")
+                finish({});
+            else if ("problem" in message)
+                finish({ error: new StreamError(message.problem, message.status) });
+            else if ("event" in message)
+                deliver(message.event, message.id, message.number);
+            else if (seen.size === 0)
+                last = { id: message.lastEventId, number: 0 };
+        };
+        stop.signal.addEventListener("abort", () => wake());
+        const abort = () => finish({ error: signal?.reason });
+        signal?.addEventListener("abort", abort);
+        try {
+            signal?.throwIfAborted();
+            channel.postMessage("join");
+            locks.request(name, { signal: stop.signal }, read).catch((error) => {
+                if (!stop.signal.aborted)
+                    finish({ error });
+            });
+            for (;;) {
+                for (let event; !signal?.aborted && (event = queue.shift()) !== undefined;)
+                    yield event;
+                if (end && "error" in end)
+                    throw end.error;
+                if (end || stop.signal.aborted)
+                    return;
+                await new Promise((resolve) => (wake = resolve));
+            }
+        }
+        finally {
+            finish({});
+            signal?.removeEventListener("abort", abort);
+            channel.close();
+        }
+    }
+    return {
+        url,
+        get lastEventId() {
+            return source.lastEventId;
+        },
+        [Symbol.asyncIterator]() {
+            if (isUsed)
+                throw new TypeError("an event stream can be iterated only once");
+            isUsed = true;
+            const iterator = events(BroadcastChannel, locks);
+            return {
+                next: () => iterator.next(),
+                return: () => {
+                    stop.abort();
+                    return iterator.return(undefined);
+                },
+            };
+        },
+    };
 };

@@ -16,14 +16,15 @@ macro_rules! __describe {
         [$($error:ty)?];
         [$($rejection:ty)?];
         [$($argument:ty),*];
-        yields_all: $yields_all:literal, is_deprecated: $is_deprecated:literal
+        reads_topics: $reads_topics:literal, sends_done: $sends_done:literal, is_deprecated: $is_deprecated:literal
     ) => {
         $endpoint.described(|| {
             #[allow(unused_imports)]
             use $crate::__private::openapi::{
                 AnyArgument as _, HasEvents as _, HasProblems as _, HasSchema as _,
-                KnownArgument as _, NoEvents as _, NoProblems as _, NoSchema as _,
-                OtherArgument as _, PointsToEvents as _, SentAsJson as _, SentAsText as _,
+                KnownArgument as _, NoEvents as _, NoOptionalEvents as _, NoProblems as _,
+                NoSchema as _, OptionalEvents as _, OtherArgument as _, PointsToEvents as _,
+                PointsToProblems as _, SentAsJson as _, SentAsText as _,
             };
             $crate::__private::openapi::Contract {
                 item: $crate::__private::openapi::payload!($item),
@@ -34,7 +35,8 @@ macro_rules! __describe {
                     $($crate::__private::openapi::payload!($rejection))?
                 ),
                 arguments: ::std::vec![$((&$crate::__private::openapi::Typed::<$argument>::new()).argument()),*],
-                yields_all: $yields_all,
+                reads_topics: $reads_topics,
+                sends_done: $sends_done,
                 is_deprecated: $is_deprecated,
             }
         })
@@ -75,6 +77,7 @@ macro_rules! __payload {
             events: (&$crate::__private::openapi::Typed::<$type>::new()).events(),
             problems: (&$crate::__private::openapi::Typed::<$type>::new()).problems(),
             is_text: (&$crate::__private::openapi::Typed::<$type>::new()).sends_text(),
+            is_optional_event: (&$crate::__private::openapi::Typed::<$type>::new()).may_be_event(),
         }
     };
 }

@@ -58,8 +58,9 @@ pub mod openapi {
         },
         openapi::probes::{
             AnyArgument, AnyMember, HasEvents, HasProblems, HasSchema, HiddenMember, IsDelay,
-            IsNoDelay, KnownArgument, KnownMember, NoEvents, NoProblems, NoSchema, OtherArgument,
-            PointsToEvents, SentAsJson, SentAsText, Typed,
+            IsNoDelay, KnownArgument, KnownMember, NoEvents, NoOptionalEvents, NoProblems,
+            NoSchema, OptionalEvents, OtherArgument, PointsToEvents, PointsToProblems, SentAsJson,
+            SentAsText, Typed,
         },
     };
 }

@@ -6,6 +6,7 @@
 )]
 
 pub mod body;
+pub mod document;
 pub mod load;
 pub mod log;
 pub mod server;

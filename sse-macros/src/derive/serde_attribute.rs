@@ -68,6 +68,11 @@ pub(crate) fn has_custom_serializer(attributes: &[Attribute]) -> bool {
     has(attributes, &["with", "serialize_with"])
 }
 
+/// Returns `true` if the field or variant has `serialize_with`.
+pub(crate) fn has_serialize_with(attributes: &[Attribute]) -> bool {
+    has(attributes, &["serialize_with"])
+}
+
 /// Returns the first item that serde's own derives support but `SseError` does not.
 pub(crate) fn unread(attributes: &[Attribute]) -> Option<Meta> {
     const READ: [&str; 8] = [

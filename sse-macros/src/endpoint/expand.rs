@@ -285,11 +285,12 @@ fn config(endpoint: &Endpoint, returns: &Returns, attributes: &Attributes) -> To
     let response = returns.response.as_ref();
     let rejection = response.map(|response| alias(REJECTION, response.error));
     let extractors = endpoint.extractors();
-    let (yields_all, is_deprecated) = (endpoint.body.yields_all, attributes.is_deprecated());
+    let (reads_topics, sends_done) = (endpoint.body.reads_topics, endpoint.body.sends_done);
+    let is_deprecated = attributes.is_deprecated();
     quote! {
         #private::describe!(
             #configured; #item; [#error]; [#rejection]; [#(#extractors),*];
-            yields_all: #yields_all, is_deprecated: #is_deprecated
+            reads_topics: #reads_topics, sends_done: #sends_done, is_deprecated: #is_deprecated
         )
     }
 }

@@ -15,8 +15,11 @@ pub struct Contract {
     pub rejection: Option<Payload>,
     /// The extractors, in order.
     pub arguments: Vec<Argument>,
-    /// Whether the function's body contains `yield_all!`, and may therefore send `gap` events.
-    pub yields_all: bool,
+    /// Whether the function may read a topic. The stream can then contain `gap` events and errors of
+    /// runs.
+    pub reads_topics: bool,
+    /// Whether the function may yield `Event::done`.
+    pub sends_done: bool,
     /// Whether the function has `#[deprecated]`.
     pub is_deprecated: bool,
 }
@@ -34,6 +37,9 @@ pub struct Payload {
     pub problems: Option<fn() -> Vec<ProblemShape>>,
     /// Whether the values are sent as text.
     pub is_text: bool,
+    /// Whether the type is an `Option` of a type that implements `SseEvent`. Only some of its values
+    /// are then events with names.
+    pub is_optional_event: bool,
 }
 
 /// The functions that generate a type's schema.
@@ -122,7 +128,7 @@ pub struct Argument {
     pub schema: Option<SchemaOf>,
     /// Whether the part can be missing.
     pub is_optional: bool,
-    /// Whether the extractor rejects requests.
+    /// Whether the extractor rejects requests in which the part is invalid.
     pub rejects: bool,
 }
 
@@ -143,6 +149,8 @@ pub enum Part {
     Bytes,
     /// The last event ID.
     LastEventId,
+    /// Nothing, but the function can spawn tasks that end with the stream.
+    Connection,
     /// A part that clients do not need to know.
     Other,
 }

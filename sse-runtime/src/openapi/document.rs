@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Info,
-    operation::{Data, Event, Failure, Name, Operation, Problem},
+    operation::{Data, Failure, Name, Operation, Problem},
     schemas::Named,
 };
 use crate::event::gap::GapReason;
@@ -161,7 +161,7 @@ impl Printer<'_> {
                     responses.insert(code, merged_content(response, before.as_ref()));
                 }
             }
-            Some(Failure::Value(_) | Failure::Response) => {
+            Some(Failure::Value(_) | Failure::Text | Failure::Response) => {
                 responses.insert(
                     "default".to_owned(),
                     json!({
@@ -202,171 +202,214 @@ impl Printer<'_> {
     // --- events ---
 
     fn items(&mut self) -> Value {
-        let operation = self.operation;
-        let mut items = Vec::new();
-        for event in &operation.events {
-            let (name, data) = self.event(event);
-            items.push(self.item(&name, data, event.description.clone(), event.is_deprecated));
+        let mut items = self.described();
+        if self.version == Version::V3_1 {
+            let data = items.into_iter().flat_map(|item| item.data);
+            return one_of("anyOf", data.map(|data| data_alone(&data)).collect());
         }
-        let error = self.error();
-        let version = self.version;
-        let mut add = |name: &str, data: Data, description: &str| {
-            let name = EventName::Framework(name.to_owned());
-            items.push(self.item(&name, data, Some(json!(description)), false));
+        // An event must match exactly one schema.
+        let names = items.iter().filter_map(Item::name).map(str::to_owned);
+        let names: Vec<String> = names.collect();
+        let items = items.iter_mut().map(|item| self.item(item, &names));
+        one_of("oneOf", items.collect())
+    }
+
+    /// Returns the events of the stream. Events with the same name are described together.
+    fn described(&mut self) -> Vec<Item> {
+        let operation = self.operation;
+        let mut items: Vec<Item> = Vec::new();
+        let mut add = |item: Item| match items
+            .iter_mut()
+            .find(|other| other.name().is_some() && other.name() == item.name())
+        {
+            Some(other) => other.data.extend(item.data),
+            None => items.push(item),
         };
-        if let Some(error) = error {
-            add(
-                operation.error_event,
-                Data::Json(error),
+        for event in &operation.events {
+            add(Item {
+                name: match event.name {
+                    Name::Known(name) if name != MESSAGE => EventName::Own(name),
+                    Name::Known(_) | Name::Message => EventName::Message,
+                    Name::Open => EventName::Open,
+                },
+                data: vec![event.data.clone()],
+                description: event.description.clone(),
+                is_deprecated: event.is_deprecated,
+            });
+        }
+        let framework = |name, data, description: &str| Item {
+            name,
+            data,
+            description: Some(json!(description)),
+            is_deprecated: false,
+        };
+        if operation.has_error_event() {
+            add(framework(
+                EventName::Own(operation.error_event),
+                self.errors(),
                 "The stream has failed, and ends with this event.",
-            );
+            ));
         }
         if operation.has_framework_events && operation.reads_topics {
-            add(
-                "gap",
-                Data::Json(gap()),
+            add(framework(
+                EventName::Framework("gap"),
+                vec![Data::Json(gap())],
                 "The client has missed events that are no longer available.",
-            );
+            ));
         }
-        if operation.has_framework_events && version == Version::V3_2 {
-            add(
-                "close",
-                Data::Json(close()),
+        if operation.has_framework_events && self.version == Version::V3_2 {
+            add(framework(
+                EventName::Framework("close"),
+                vec![Data::Json(close())],
                 "The server closes the stream. The client can reconnect.",
-            );
-            add(
-                "done",
-                Data::Json(json!({ "type": "null" })),
+            ));
+            let null = || vec![Data::Json(json!({ "type": "null" }))];
+            add(framework(
+                EventName::Framework("done"),
+                null(),
                 "The stream has ended, and the client must not reconnect.",
-            );
+            ));
             if let Some(name) = operation.keep_alive_event {
-                add(
-                    name,
-                    Data::Json(json!({ "type": "null" })),
+                add(framework(
+                    EventName::Framework(name),
+                    null(),
                     "Shows that the connection is still alive.",
-                );
+                ));
             }
         }
-        one_of("oneOf", items)
+        items
     }
 
-    /// Returns the schema of the data of the `error` event, if the stream can contain one.
-    fn error(&mut self) -> Option<Value> {
+    /// Returns the possible data of the event that reports an error.
+    fn errors(&mut self) -> Vec<Data> {
         let operation = self.operation;
-        let own = operation.error.as_ref().map(|error| match error {
-            Failure::Problems { problems, .. } => {
+        let mut errors = Vec::new();
+        match &operation.error {
+            Some(Failure::Problems { problems, .. }) => {
                 let problems: Vec<&Problem> = problems.iter().collect();
-                self.problem_schema(&problems)
+                errors.push(Data::Json(self.problem_schema(&problems)));
             }
-            Failure::Value(schema) => schema.clone(),
-            Failure::Response => json!({}),
-        });
-        let of_run = operation.reads_topics.then(run_error);
-        match (own, of_run) {
-            (Some(own), Some(of_run)) => Some(json!({ "anyOf": [own, of_run] })),
-            (own, of_run) => own.or(of_run),
+            Some(Failure::Value(schema)) => errors.push(Data::Json(schema.clone())),
+            Some(Failure::Text) => errors.push(Data::Text),
+            Some(Failure::Response) | None => {}
         }
+        match self.version {
+            // Like the events of the framework, these errors would only blur the types of the data.
+            Version::V3_1 => {}
+            // The error of a run is not known here.
+            Version::V3_2 if operation.reads_topics => errors.push(Data::Json(json!({}))),
+            Version::V3_2 if operation.spawns_tasks => errors.push(Data::Json(task_error())),
+            Version::V3_2 => {}
+        }
+        errors
     }
 
-    fn event(&self, event: &Event) -> (EventName, Data) {
-        let name = match event.name {
-            Name::Known(name) => EventName::Known(name.to_owned()),
-            Name::Message => EventName::Message,
-            Name::Open => EventName::Open,
-        };
-        (name, event.data.clone())
-    }
-
-    /// Returns a reference to the schema of an event.
-    fn item(
-        &mut self,
-        name: &EventName,
-        data: Data,
-        description: Option<Value>,
-        is_deprecated: bool,
-    ) -> Value {
-        if self.version == Version::V3_1 {
-            return match data {
-                Data::Json(schema) => schema,
-                Data::Text => json!({ "type": "string" }),
-                Data::Empty => json!({ "type": "string", "const": "" }),
-            };
-        }
-        let data = match data {
-            Data::Json(schema) => json!({
-                "type": "string",
-                "contentMediaType": "application/json",
-                "contentSchema": schema,
-            }),
-            Data::Text => json!({ "type": "string" }),
-            Data::Empty => json!({ "type": "string", "const": "" }),
-        };
-        let event = match name {
-            EventName::Known(name) | EventName::Framework(name) => {
+    /// Returns a reference to the schema of an event. `names` are the names of all events.
+    fn item(&mut self, item: &mut Item, names: &[String]) -> Value {
+        let mut required = vec!["data"];
+        let event = match item.name {
+            EventName::Own(name) | EventName::Framework(name) => {
+                required.push("event");
                 json!({ "type": "string", "const": name })
             }
-            EventName::Message => json!({ "type": "string", "const": "message" }),
-            EventName::Open => match self.reserved() {
-                reserved if reserved.is_empty() => json!({ "type": "string" }),
-                reserved => json!({ "type": "string", "not": { "enum": reserved } }),
-            },
+            EventName::Message => json!({ "type": "string", "const": MESSAGE }),
+            EventName::Open if names.is_empty() => json!({ "type": "string" }),
+            EventName::Open => json!({ "type": "string", "not": { "enum": names } }),
         };
-        let mut required = vec!["data"];
-        if matches!(name, EventName::Known(_) | EventName::Framework(_)) {
-            required.push("event");
-        }
         let mut schema = json!({
             "type": "object",
             "required": required,
             "properties": {
                 "event": event,
-                "data": data,
+                "data": data(&item.data),
                 "id": { "type": "string" },
                 "retry": { "type": "integer", "minimum": 0 },
             },
         });
-        if let Some(description) = description {
+        if let Some(description) = item.description.take() {
             schema["description"] = description;
         }
-        if is_deprecated {
+        if item.is_deprecated {
             schema["deprecated"] = json!(true);
         }
         let operation = &self.operation.name;
-        let name = match name {
-            EventName::Known(name) => format!("{operation}.{name}"),
-            EventName::Message | EventName::Open => format!("{operation}.message"),
-            EventName::Framework(name) if *name == self.operation.error_event => {
-                format!("{operation}.{name}")
-            }
+        let name = match item.name {
+            EventName::Own(name) => format!("{operation}.{name}"),
+            EventName::Message | EventName::Open => format!("{operation}.{MESSAGE}"),
             EventName::Framework(name) => format!("sse.{name}"),
         };
         self.named.insert(&name, schema)
     }
+}
 
-    /// Returns the names of the events that are not events of the function. An event must match
-    /// exactly one schema.
-    fn reserved(&self) -> Vec<&str> {
-        let operation = self.operation;
-        let mut names = Vec::new();
-        if operation.error.is_some() || operation.reads_topics {
-            names.push(operation.error_event);
-        }
-        if operation.has_framework_events {
-            if operation.reads_topics {
-                names.push("gap");
-            }
-            names.extend(["close", "done"]);
-            names.extend(operation.keep_alive_event);
-        }
-        names
-    }
+/// The name of an event without a name.
+const MESSAGE: &str = "message";
+
+/// The events with one name.
+struct Item {
+    name: EventName,
+    /// The possible data.
+    data: Vec<Data>,
+    description: Option<Value>,
+    is_deprecated: bool,
 }
 
 enum EventName {
-    Known(String),
-    Framework(String),
+    /// The schema belongs to the endpoint.
+    Own(&'static str),
+    /// The schema is the same for all endpoints.
+    Framework(&'static str),
+    /// The event has no name, or is called `message`.
     Message,
+    /// The event has a name that no other event has.
     Open,
+}
+
+impl Item {
+    /// Returns the name, unless it is set when the event is yielded.
+    fn name(&self) -> Option<&str> {
+        match self.name {
+            EventName::Own(name) | EventName::Framework(name) => Some(name),
+            EventName::Message => Some(MESSAGE),
+            EventName::Open => None,
+        }
+    }
+}
+
+/// Returns the schema of the data of events that have the same name.
+fn data(possible: &[Data]) -> Value {
+    let is_text = |data: &Data| matches!(data, Data::Text);
+    if possible.iter().any(is_text) {
+        return json!({ "type": "string" });
+    }
+    let schemas = possible.iter().filter_map(|data| match data {
+        Data::Json(schema) => Some(schema.clone()),
+        Data::Text | Data::Empty => None,
+    });
+    let schemas: Vec<Value> = schemas.collect();
+    if schemas.is_empty() {
+        return json!({ "type": "string", "const": "" });
+    }
+    let can_be_empty = possible.iter().any(|data| matches!(data, Data::Empty));
+    let json = json!({
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": one_of("anyOf", schemas),
+    });
+    if can_be_empty {
+        json!({ "anyOf": [json, { "type": "string", "const": "" }] })
+    } else {
+        json
+    }
+}
+
+/// Returns the schema of the data as a client decodes it.
+fn data_alone(data: &Data) -> Value {
+    match data {
+        Data::Json(schema) => schema.clone(),
+        Data::Text => json!({ "type": "string" }),
+        Data::Empty => json!({ "type": "string", "const": "" }),
+    }
 }
 
 /// Splits a doc comment into its first paragraph and the rest.
@@ -378,10 +421,18 @@ pub(super) fn summary(docs: &str) -> (String, &str) {
 }
 
 /// Returns the schema that allows one of several schemas.
-fn one_of(keyword: &str, mut schemas: Vec<Value>) -> Value {
-    match schemas.len() {
-        1 => schemas.remove(0),
-        _ => json!({ keyword: schemas }),
+fn one_of(keyword: &str, schemas: Vec<Value>) -> Value {
+    let mut distinct: Vec<Value> = Vec::new();
+    for schema in schemas {
+        if !distinct.contains(&schema) {
+            distinct.push(schema);
+        }
+    }
+    match distinct.len() {
+        // No value exists.
+        0 => json!({ "not": {} }),
+        1 => distinct.remove(0),
+        _ => json!({ keyword: distinct }),
     }
 }
 
@@ -433,8 +484,14 @@ fn close() -> Value {
     })
 }
 
-/// Returns the schema of the error of a run. It is either a problem or the error that the run has
-/// returned, which is not known here.
-fn run_error() -> Value {
-    json!({ "type": "object" })
+/// Returns the schema of the error that reports a panic in a task of the stream.
+pub(super) fn task_error() -> Value {
+    json!({
+        "type": "object",
+        "required": ["title", "status"],
+        "properties": {
+            "title": { "type": "string", "const": "Internal Server Error" },
+            "status": { "type": "integer", "const": 500 },
+        },
+    })
 }

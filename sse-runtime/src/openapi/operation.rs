@@ -47,6 +47,9 @@ pub(super) struct Operation {
     /// Whether the function reads topics. The stream can then contain `gap` events, and errors of
     /// runs.
     pub(super) reads_topics: bool,
+    /// Whether the function can spawn tasks. The stream then ends with an error if one of them
+    /// panics.
+    pub(super) spawns_tasks: bool,
     pub(super) rejection: Option<Failure>,
     /// The statuses with which the extractors reject requests.
     pub(super) rejections: Vec<StatusCode>,
@@ -107,6 +110,8 @@ pub(super) enum Failure {
     },
     /// A value that does not describe its problems.
     Value(Value),
+    /// Text.
+    Text,
     /// A response that is unknown.
     Response,
 }
@@ -139,11 +144,22 @@ pub(super) fn operation(
     let contract = contract.unwrap_or_else(|| unreachable!("the attribute describes its types"));
     let has_framework_events = endpoint.sends_framework_events();
     let (parameters, body) = reader.request(&contract, &path, endpoint);
-    let is = |part| move |argument: &&Argument| argument.part == part;
-    let resumes = contract
-        .arguments
-        .iter()
-        .any(|argument| is(Part::LastEventId)(&argument));
+    let has = |part| {
+        let mut arguments = contract.arguments.iter();
+        arguments.any(|argument: &Argument| argument.part == part)
+    };
+    let mut events = reader.events(&contract.item);
+    let error = match contract.error {
+        // These errors are events with names of their own.
+        Some(error) if error.events.is_some() => {
+            events.extend(reader.error_events(&error, endpoint.error_event));
+            None
+        }
+        _ => reader.error(&contract),
+    };
+    if contract.sends_done && !has_framework_events {
+        events.push(done());
+    }
     Operation {
         name: name.to_owned(),
         docs: endpoint.docs,
@@ -151,20 +167,33 @@ pub(super) fn operation(
         method: endpoint.method.clone(),
         parameters,
         body,
-        resumes,
-        stops: endpoint.end == End::Stop || (has_framework_events && contract.yields_all),
+        resumes: has(Part::LastEventId),
+        stops: endpoint.end == End::Stop
+            || contract.sends_done
+            || (has_framework_events && contract.reads_topics),
         has_framework_events,
         keep_alive: endpoint.keep_alive,
         keep_alive_event: endpoint.keep_alive_event,
         error_event: endpoint.error_event,
-        events: reader.events(&contract.item),
-        error: reader.error(&contract),
-        reads_topics: contract.yields_all,
+        events,
+        error,
+        reads_topics: contract.reads_topics,
+        spawns_tasks: has_framework_events && has(Part::Connection),
         rejection: contract
             .rejection
             .and_then(|rejection| reader.rejection(&rejection)),
         rejections: rejections(&contract, endpoint),
         path,
+    }
+}
+
+/// Describes the `done` event that a function yields.
+fn done() -> Event {
+    Event {
+        name: Name::Known("done"),
+        data: Data::Json(json!({ "type": "null" })),
+        description: Some(json!("The stream has ended.")),
+        is_deprecated: false,
     }
 }
 
@@ -182,7 +211,7 @@ fn rejections(contract: &Contract, endpoint: &Endpoint) -> Vec<StatusCode> {
             Part::Form => &[413, 415, 422],
             Part::Text => &[400, 413],
             Part::Bytes => &[413],
-            Part::LastEventId | Part::Other => &[],
+            Part::LastEventId | Part::Connection | Part::Other => &[],
         };
         for status in rejects
             .iter()
@@ -248,7 +277,7 @@ impl Reader<'_> {
                         schema: json!({}),
                     });
                 }
-                Part::LastEventId | Part::Other => {}
+                Part::LastEventId | Part::Connection | Part::Other => {}
             }
         }
         let mut parameters = path_parameters(path, &captures);
@@ -306,7 +335,14 @@ impl Reader<'_> {
         if let Some(variants) = item.events {
             return self.variants(item, variants());
         }
+        if is_never(item) {
+            return Vec::new();
+        }
         let data = if item.is_text {
+            Data::Text
+        } else if item.is_optional_event {
+            // A value that is an event may have a name, and text or nothing as its data.
+            self.untyped(format_args!("the item `{}`", (item.name)()));
             Data::Text
         } else if let Some(schema) = item.schema {
             Data::Json(self.schemas.sent(schema))
@@ -346,6 +382,17 @@ impl Reader<'_> {
         events.collect()
     }
 
+    /// Describes the events of an error that implements `SseEvent`.
+    fn error_events(&mut self, error: &Payload, error_event: &'static str) -> Vec<Event> {
+        let mut events = self.events(error);
+        for event in &mut events {
+            if event.name == Name::Message {
+                event.name = Name::Known(error_event);
+            }
+        }
+        events
+    }
+
     /// Describes a variant. `found` is the schema of its content, and the schema that contains its
     /// doc comment.
     fn event(
@@ -378,6 +425,9 @@ impl Reader<'_> {
 
     fn error(&mut self, contract: &Contract) -> Option<Failure> {
         let error = contract.error.filter(|error| !is_never(error))?;
+        if error.is_text {
+            return Some(Failure::Text);
+        }
         Some(self.failure(&error).unwrap_or_else(|| {
             self.untyped(format_args!("the error `{}`", (error.name)()));
             Failure::Value(json!({}))
@@ -437,6 +487,16 @@ impl Reader<'_> {
         required.push("status");
         // A field that is sent under the name of a member replaces the member. If the field can be
         // missing, so the member is sent in its place, the schema allows both.
+        let mut add = |name: &'static str, is_optional: bool, schema: Value| {
+            let schema = match properties.remove(name) {
+                Some(before) if is_optional => json!({ "anyOf": [schema, before] }),
+                _ => schema,
+            };
+            properties.insert(name.to_owned(), schema);
+            if !is_optional && !required.contains(&name) {
+                required.push(name);
+            }
+        };
         for member in &shape.members {
             let schema = match member.schema {
                 Member::Hidden => continue,
@@ -449,26 +509,15 @@ impl Reader<'_> {
                     json!({})
                 }
             };
-            let before = properties.remove(member.name);
-            let schema = match before {
-                Some(before) if member.is_optional => json!({ "anyOf": [schema, before] }),
-                _ => schema,
-            };
-            properties.insert(member.name.to_owned(), schema);
-            if !member.is_optional && !required.contains(&member.name) {
-                required.push(member.name);
-            }
+            add(member.name, member.is_optional, schema);
         }
         if let Some(Delay {
             name: Some(after),
             is_always_set,
         }) = shape.retry_after
         {
-            properties.insert(after.to_owned(), json!({ "type": "integer", "minimum": 0 }));
-            required.retain(|name| *name != after);
-            if is_always_set {
-                required.push(after);
-            }
+            let seconds = json!({ "type": "integer", "minimum": 0 });
+            add(after, !is_always_set, seconds);
         }
         let mut schema = json!({
             "type": "object",
@@ -490,6 +539,9 @@ impl Reader<'_> {
 /// Returns whether no value of the type exists.
 fn is_never(payload: &Payload) -> bool {
     (payload.name)() == std::any::type_name::<std::convert::Infallible>()
+        || payload
+            .problems
+            .is_some_and(|problems| problems().is_empty())
 }
 
 /// Returns a type's name without its path and its arguments.
@@ -573,8 +625,13 @@ impl Operation {
                     problems.for_each(|problem| named.update(&mut problem.schema));
                 }
                 Failure::Value(schema) => named.update(schema),
-                Failure::Response => {}
+                Failure::Text | Failure::Response => {}
             }
         }
+    }
+
+    /// Returns whether the stream can end with the event that reports an error.
+    pub(super) fn has_error_event(&self) -> bool {
+        self.error.is_some() || self.reads_topics || self.spawns_tasks
     }
 }

@@ -17,12 +17,15 @@ use axum::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::event::{
-    contract::{Argument, Member, Part, ProblemShape, SchemaOf, Variants},
-    last_event_id::LastEventId,
-    payload::Text,
-    problem::{RetryAfter, SseError},
-    sse_event::SseEvent,
+use crate::{
+    event::{
+        contract::{Argument, Member, Part, ProblemShape, SchemaOf, Variants},
+        last_event_id::LastEventId,
+        payload::Text,
+        problem::{RetryAfter, SseError},
+        sse_event::SseEvent,
+    },
+    lifecycle::connection::Connection,
 };
 
 /// Stands for the type `T`.
@@ -112,6 +115,12 @@ macro_rules! pointers {
                 Some(T::variants)
             }
         }
+
+        impl<T: SseError> PointsToProblems for &&Typed<$pointer> {
+            fn problems(self) -> Option<fn() -> Vec<ProblemShape>> {
+                Some(T::problems)
+            }
+        }
     )*};
 }
 
@@ -145,6 +154,12 @@ impl<T: SseError> HasProblems for &Typed<T> {
     fn problems(self) -> Option<fn() -> Vec<ProblemShape>> {
         Some(T::problems)
     }
+}
+
+/// Pointers to types that implement `SseError`. They serialize as the type itself.
+pub trait PointsToProblems {
+    /// Returns the function that describes the type's variants.
+    fn problems(self) -> Option<fn() -> Vec<ProblemShape>>;
 }
 
 /// The fallback for types that do not implement `SseError`.
@@ -185,6 +200,30 @@ pub trait SentAsJson {
 
 impl<T: ?Sized> SentAsJson for Typed<T> {
     fn sends_text(self) -> bool {
+        false
+    }
+}
+
+/// Types whose values may be events with names.
+pub trait OptionalEvents {
+    /// Returns `true`.
+    fn may_be_event(self) -> bool;
+}
+
+impl<T: SseEvent> OptionalEvents for &Typed<Option<T>> {
+    fn may_be_event(self) -> bool {
+        true
+    }
+}
+
+/// The fallback for all other types.
+pub trait NoOptionalEvents {
+    /// Returns `false`.
+    fn may_be_event(self) -> bool;
+}
+
+impl<T: ?Sized> NoOptionalEvents for Typed<T> {
+    fn may_be_event(self) -> bool {
         false
     }
 }
@@ -249,6 +288,34 @@ impl<T: ?Sized> IsNoDelay for Typed<T> {
     }
 }
 
+/// Describes an extractor that rejects requests without the part.
+fn extractor(part: Part, schema: Option<SchemaOf>) -> Argument {
+    Argument {
+        part,
+        schema,
+        is_optional: false,
+        rejects: true,
+    }
+}
+
+impl Argument {
+    /// Describes an `Option` of the extractor, which still rejects invalid parts.
+    fn optional(self) -> Self {
+        Self {
+            is_optional: true,
+            ..self
+        }
+    }
+
+    /// Describes a `Result` of the extractor.
+    fn fallible(self) -> Self {
+        Self {
+            rejects: false,
+            ..self
+        }
+    }
+}
+
 /// Extractors whose contents have a schema.
 pub trait KnownArgument {
     /// Describes the extractor.
@@ -265,37 +332,37 @@ macro_rules! extractors {
     ($($extractor:ident => $part:ident),*) => {$(
         impl<T: JsonSchema> KnownArgument for &Typed<$extractor<T>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: false, rejects: true }
+                extractor(Part::$part, Some(schema_of::<T>()))
             }
         }
 
         impl<T: JsonSchema> KnownArgument for &Typed<Option<$extractor<T>>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: true, rejects: true }
+                extractor(Part::$part, Some(schema_of::<T>())).optional()
             }
         }
 
         impl<T: JsonSchema, R> KnownArgument for &Typed<Result<$extractor<T>, R>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: Some(schema_of::<T>()), is_optional: false, rejects: false }
+                extractor(Part::$part, Some(schema_of::<T>())).fallible()
             }
         }
 
         impl<T> AnyArgument for &&Typed<$extractor<T>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: None, is_optional: false, rejects: true }
+                extractor(Part::$part, None)
             }
         }
 
         impl<T> AnyArgument for &&Typed<Option<$extractor<T>>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: None, is_optional: true, rejects: true }
+                extractor(Part::$part, None).optional()
             }
         }
 
         impl<T, R> AnyArgument for &&Typed<Result<$extractor<T>, R>> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: None, is_optional: false, rejects: false }
+                extractor(Part::$part, None).fallible()
             }
         }
     )*};
@@ -307,22 +374,17 @@ macro_rules! plain_extractors {
     ($($extractor:ty => $part:ident),*) => {$(
         impl AnyArgument for &&Typed<$extractor> {
             fn argument(self) -> Argument {
-                Argument { part: Part::$part, schema: None, is_optional: false, rejects: true }
+                extractor(Part::$part, None)
             }
         }
     )*};
 }
 
-plain_extractors!(String => Text, Bytes => Bytes);
+plain_extractors!(String => Text, Bytes => Bytes, Connection => Connection);
 
 impl<T> AnyArgument for &&Typed<LastEventId<T>> {
     fn argument(self) -> Argument {
-        Argument {
-            part: Part::LastEventId,
-            schema: None,
-            is_optional: true,
-            rejects: false,
-        }
+        extractor(Part::LastEventId, None).fallible()
     }
 }
 
@@ -334,11 +396,6 @@ pub trait OtherArgument {
 
 impl<T: ?Sized> OtherArgument for Typed<T> {
     fn argument(self) -> Argument {
-        Argument {
-            part: Part::Other,
-            schema: None,
-            is_optional: false,
-            rejects: false,
-        }
+        extractor(Part::Other, None)
     }
 }

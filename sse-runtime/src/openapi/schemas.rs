@@ -15,6 +15,12 @@ const FINISHED: &str = "#/components/schemas/";
 const SENT: &str = "/components/sent";
 const READ: &str = "/components/read";
 
+/// The keywords that contain values rather than schemas.
+const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
+
+/// The keywords that contain schemas by name. The names can be those of other keywords.
+const MAPS: [&str; 3] = ["properties", "patternProperties", "schemas"];
+
 /// Collects the schemas of types. A type can have one schema for the values that the server sends
 /// and another one for the values that it reads.
 pub(super) struct Schemas {
@@ -53,29 +59,29 @@ impl Schemas {
 
     /// Returns the schema of values that the server sends. A type with a name becomes a reference.
     pub(super) fn sent(&mut self, schema: SchemaOf) -> Value {
-        value((schema.reference)(&mut self.sent))
+        value((schema.reference)(&mut self.sent), &self.sent)
     }
 
     /// Returns the schema of values that the server sends, which is not a reference.
     pub(super) fn sent_inline(&mut self, schema: SchemaOf) -> Value {
-        value((schema.inline)(&mut self.sent))
+        value((schema.inline)(&mut self.sent), &self.sent)
     }
 
     /// Returns the schema of values that the server reads. A type with a name becomes a reference.
     pub(super) fn read(&mut self, schema: SchemaOf) -> Value {
-        value((schema.reference)(&mut self.read))
+        value((schema.reference)(&mut self.read), &self.read)
     }
 
     /// Returns the schema of values that the server reads, which is not a reference.
     pub(super) fn read_inline(&mut self, schema: SchemaOf) -> Value {
-        value((schema.inline)(&mut self.read))
+        value((schema.inline)(&mut self.read), &self.read)
     }
 
     /// Moves all named schemas to where OpenAPI expects them. If a type has different schemas for
     /// the values that are sent and those that are read, the name of the latter ends with `Input`.
     pub(super) fn finish(mut self) -> Named {
-        let sent = self.sent.take_definitions(true);
-        let read = self.read.take_definitions(true);
+        let sent = corrected(&self.sent.take_definitions(true));
+        let read = corrected(&self.read.take_definitions(true));
         let differing = differing(&sent, &read);
         let mut named = Named::default();
         for (name, schema) in sent {
@@ -130,13 +136,11 @@ impl Named {
         self.schemas.insert(new, schema);
     }
 
-    /// Adds a schema that schemars has not defined, unless the same schema already has this name.
+    /// Adds a schema that schemars has not defined, unless the same schema has already been added.
     /// Returns a reference to it.
     pub(super) fn insert(&mut self, name: &str, schema: Value) -> Value {
-        let mut name = component(name);
-        if self.schemas.get(&name).is_none_or(|same| *same != schema) {
-            name = self.free(&name);
-        }
+        let is_other = |name: &str| self.schemas.get(name).is_some_and(|other| *other != schema);
+        let name = free(&component(name), is_other);
         let reference = json!({ "$ref": format!("{FINISHED}{name}") });
         self.schemas.insert(name, schema);
         reference
@@ -196,12 +200,77 @@ pub(super) fn component(name: &str) -> String {
     valid.collect()
 }
 
-fn value(schema: Schema) -> Value {
+fn value(schema: Schema, generator: &SchemaGenerator) -> Value {
     match schema.to_value() {
         // Some tools expect every schema to be an object.
         Value::Bool(true) => json!({}),
-        value => value,
+        mut value => {
+            inline_open(&mut value, generator.definitions());
+            value
+        }
     }
+}
+
+fn corrected(definitions: &Map<String, Value>) -> Map<String, Value> {
+    let mut corrected = definitions.clone();
+    for schema in corrected.values_mut() {
+        inline_open(schema, definitions);
+    }
+    corrected
+}
+
+/// Corrects the schema of a variant that is tagged internally and contains a struct with a flattened
+/// map. schemars describes it as a reference to the struct, next to the property for the tag. Since
+/// the struct's schema does not know this property, it would apply the schema of the map's values to
+/// the tag.
+fn inline_open(schema: &mut Value, definitions: &Map<String, Value>) {
+    const OPEN: [&str; 2] = ["additionalProperties", "unevaluatedProperties"];
+    let members = match schema {
+        Value::Object(members) => members,
+        Value::Array(schemas) => {
+            let schemas = schemas.iter_mut();
+            return schemas.for_each(|schema| inline_open(schema, definitions));
+        }
+        _ => return,
+    };
+    let is_open = |definition: &Map<String, Value>| {
+        OPEN.iter()
+            .any(|keyword| definition.get(*keyword).is_some_and(Value::is_object))
+    };
+    if members.contains_key("properties")
+        && let Some(Value::String(reference)) = members.get("$ref")
+        && let Some((_, name)) = parse(reference)
+        && let Some(definition) = definitions.get(&name).and_then(Value::as_object)
+        && is_open(definition)
+    {
+        let tag = std::mem::replace(members, definition.clone());
+        for (keyword, value) in tag {
+            match (members.get_mut(&keyword), value) {
+                (Some(Value::Object(ours)), Value::Object(tag)) => ours.extend(tag),
+                (Some(Value::Array(ours)), Value::Array(tag)) => ours.extend(tag),
+                (None, value) if keyword != "$ref" => {
+                    members.insert(keyword, value);
+                }
+                _ => {}
+            }
+        }
+    }
+    for part in parts(members) {
+        inline_open(part, definitions);
+    }
+}
+
+/// Returns the parts of a schema that may be schemas or lists of schemas.
+fn parts(schema: &mut Map<String, Value>) -> impl Iterator<Item = &mut Value> {
+    let keywords = schema.iter_mut();
+    let keywords = keywords.filter(|(keyword, _)| !VALUES.contains(&keyword.as_str()));
+    keywords.flat_map(|(keyword, part)| {
+        if !MAPS.contains(&keyword.as_str()) {
+            return vec![part];
+        }
+        let schemas = part.as_object_mut().into_iter();
+        schemas.flat_map(Map::values_mut).collect()
+    })
 }
 
 /// Parses a reference that schemars has generated. In it, the name is an escaped JSON pointer
@@ -237,15 +306,11 @@ fn percent_decoded(text: &str) -> String {
 /// Calls `change` for every reference in a schema.
 fn visit_references(schema: &mut Value, change: &mut impl FnMut(&mut String)) {
     match schema {
-        Value::Object(members) => {
-            for (name, member) in members {
-                match (&**name, member) {
-                    ("$ref", Value::String(reference)) => change(reference),
-                    // These members contain values rather than schemas.
-                    ("const" | "default" | "enum" | "examples", _) => {}
-                    (_, member) => visit_references(member, change),
-                }
+        Value::Object(schema) => {
+            if let Some(Value::String(reference)) = schema.get_mut("$ref") {
+                change(reference);
             }
+            parts(schema).for_each(|part| visit_references(part, change));
         }
         Value::Array(schemas) => {
             for schema in schemas {

@@ -7,6 +7,8 @@
 mod conflicts;
 mod extended;
 mod rooms;
+#[allow(unused_qualifications, reason = "`proptest_derive` qualifies names")]
+mod zoo;
 
 use std::{env, fs, path::Path};
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use proc_macro2::{Ident, Span};
-use syn::{Attribute, Data, DeriveInput, Fields, Index, Member, Type};
+use proc_macro2::{Ident, Span, TokenTree};
+use syn::{Attribute, Data, DeriveInput, Fields, Index, Member, Meta, Type};
 
 use crate::{
     derive::{
@@ -365,12 +365,22 @@ impl ShapeReader<'_> {
 }
 
 /// Returns whether a field or variant is serialized as its type's JSON schema says. A custom
-/// serializer can write anything, unless `#[schemars(…)]` says what it writes.
+/// serializer can write anything, unless `#[schemars(…)]` says what it writes. If serde's `with`
+/// names a type, schemars uses the schema of this type. If it names a module, schemars rejects it.
 fn is_exact(attributes: &[Attribute]) -> bool {
-    !serde_attribute::has_custom_serializer(attributes)
-        || attributes
-            .iter()
-            .any(|attribute| attribute.path().is_ident("schemars"))
+    !serde_attribute::has_serialize_with(attributes) || attributes.iter().any(declares_schema)
+}
+
+/// Returns whether an attribute is `#[schemars(with = "…")]` or `#[schemars(schema_with = "…")]`.
+fn declares_schema(attribute: &Attribute) -> bool {
+    let Meta::List(list) = &attribute.meta else {
+        return false;
+    };
+    let mut tokens = list.tokens.clone().into_iter();
+    list.path.is_ident("schemars")
+        && tokens.any(
+            |token| matches!(token, TokenTree::Ident(key) if key == "with" || key == "schema_with"),
+        )
 }
 
 /// Checks the names in `allow(…)`. Only `reserved_name` is valid.

@@ -13,7 +13,7 @@ use quote::quote;
 use syn::{Expr, Stmt};
 
 use self::{
-    facts::{needs_yield_macros, yield_predicate, yields_all},
+    facts::{needs_yield_macros, reads_topics, sends_done, yield_predicate},
     rewrite::rewrite,
     tail::refuse_tail_value,
 };
@@ -27,8 +27,10 @@ pub(crate) struct Body {
     /// Whether the expansion must define `yield_!` and `yield_all!` because some calls may not have
     /// been rewritten.
     pub(crate) needs_yield_macros: bool,
-    /// Whether the body contains `yield_all!`.
-    pub(crate) yields_all: bool,
+    /// Whether the body may read a topic.
+    pub(crate) reads_topics: bool,
+    /// Whether the body calls `Event::done`.
+    pub(crate) sends_done: bool,
 }
 
 impl Body {
@@ -38,7 +40,8 @@ impl Body {
             statements: vec![Stmt::Expr(Expr::Verbatim(tokens), None)],
             first_yield: None,
             needs_yield_macros: true,
-            yields_all: false,
+            reads_topics: false,
+            sends_done: false,
         }
     }
 }
@@ -51,7 +54,7 @@ pub(crate) fn read(
     name: &Ident,
     errors: &mut Errors,
 ) -> Body {
-    let yields_all = yields_all(&statements);
+    let (reads_topics, sends_done) = (reads_topics(&statements), sends_done(&statements));
     let first_yield = statements.iter().position(yield_predicate(&statements));
     let returns_stream = refuse_tail_value(&mut statements, form, first_yield.is_some(), errors);
     let facts = rewrite(&mut statements, first_yield, form, runtime, name, errors);
@@ -68,6 +71,7 @@ pub(crate) fn read(
         needs_yield_macros: needs_yield_macros(quote!(#(#statements)*)),
         statements,
         first_yield,
-        yields_all,
+        reads_topics,
+        sends_done,
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use self::types::{Printer, comment, key, text, union};
 use super::{
     Info,
-    document::gap,
+    document::{gap, task_error},
     operation::{Data, Event, Failure, Name, Operation, Problem},
     schemas::{Named, free},
 };
@@ -178,12 +178,15 @@ impl Module {
         let types = failures.filter_map(|failure| match failure {
             Failure::Problems { name, problems } => Some(self.problems(name, problems)),
             Failure::Value(schema) => Some(self.printer.print(schema)),
+            Failure::Text => Some("string".to_owned()),
             Failure::Response => None,
         });
         let mut types: Vec<String> = types.collect();
         if operation.error.is_none() && operation.reads_topics {
             // A run can fail with any error.
-            types.push("Record<string, unknown>".to_owned());
+            types.push("unknown".to_owned());
+        } else if operation.spawns_tasks {
+            types.push(self.printer.print(&task_error()));
         }
         union(types.into_iter())
     }
@@ -285,7 +288,7 @@ fn literal(operation: &Operation, has_large_integers: bool) -> String {
         .keep_alive
         .map_or(0, |delay| delay.as_millis() * 3);
     members.push(format!("idle: {idle}"));
-    if operation.error.is_some() || operation.reads_topics {
+    if operation.has_error_event() {
         members.push(format!("error: {}", text(operation.error_event)));
     }
     if !operation.has_framework_events {
@@ -294,10 +297,7 @@ fn literal(operation: &Operation, has_large_integers: bool) -> String {
     if let Some(name) = operation.keep_alive_event {
         members.push(format!("ping: {}", text(name)));
     }
-    let mut events: Vec<String> = operation.events.iter().filter_map(decoding).collect();
-    if has_gaps(operation) {
-        events.push("gap: \"json\"".to_owned());
-    }
+    let events = decoding(operation);
     members.push(match events.is_empty() {
         true => "events: {}".to_owned(),
         false => format!("events: {{ {} }}", events.join(", ")),
@@ -315,13 +315,29 @@ fn literal(operation: &Operation, has_large_integers: bool) -> String {
     format!("{{ {} }}", members.join(", "))
 }
 
-fn decoding(event: &Event) -> Option<String> {
-    let name = match event.name {
-        Name::Known(name) => name,
-        Name::Message => "message",
-        Name::Open => return None,
-    };
-    Some(format!("{}: {}", key(name), text(format_of(&event.data))))
+/// Returns how the data of each event is decoded. If events with the same name have different
+/// formats, the client decides for each event.
+fn decoding(operation: &Operation) -> Vec<String> {
+    let mut formats: Vec<(&str, Vec<&str>)> = Vec::new();
+    let events = operation.events.iter().filter_map(|event| {
+        let name = match event.name {
+            Name::Known(name) => name,
+            Name::Message => "message",
+            Name::Open => return None,
+        };
+        Some((name, format_of(&event.data)))
+    });
+    for (name, format) in events.chain(has_gaps(operation).then_some(("gap", "json"))) {
+        match formats.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, formats)) => formats.push(format),
+            None => formats.push((name, vec![format])),
+        }
+    }
+    let formats = formats.iter().filter_map(|(name, formats)| {
+        let is_same = formats.iter().all(|format| *format == formats[0]);
+        is_same.then(|| format!("{}: {}", key(name), text(formats[0])))
+    });
+    formats.collect()
 }
 
 fn format_of(data: &Data) -> &'static str {

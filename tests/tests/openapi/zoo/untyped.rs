@@ -1,0 +1,97 @@
+//! Types whose schema is unknown. [`Api::untyped`](sse_runtime::openapi::Api::untyped) names them.
+
+use proptest_derive::Arbitrary;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+use sse_runtime::{SseError, SseEvent};
+
+use super::{ends, fails, sends};
+
+#[derive(Debug, Arbitrary, Serialize)]
+struct Plain {
+    value: u8,
+}
+sends!(plain_struct: Plain, untyped: ["the item `openapi::zoo::untyped::Plain`"]);
+sends!(list: Vec<Plain>, untyped: ["the item `alloc::vec::Vec<openapi::zoo::untyped::Plain>`"]);
+
+#[derive(Debug, Arbitrary, SseEvent)]
+enum Events {
+    Named {
+        value: u8,
+    },
+    Inside(Plain),
+    #[sse(text)]
+    Text(String),
+    Bare,
+}
+sends!(events: Events, untyped: ["the event `inside` of `openapi::zoo::untyped::Events`", "the event `named` of `openapi::zoo::untyped::Events`"]);
+
+#[derive(Debug, Arbitrary, SseEvent)]
+#[serde(tag = "type")]
+enum Tagged {
+    Bare,
+    #[sse(message)]
+    Named {
+        value: u8,
+    },
+}
+sends!(tagged: Tagged, untyped: ["the event `bare` of `openapi::zoo::untyped::Tagged`", "the event `message` of `openapi::zoo::untyped::Tagged`"]);
+
+// --- custom serializers ---
+
+fn as_hex<S: Serializer>(value: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{value:x}"))
+}
+
+#[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
+enum Custom {
+    Field {
+        #[serde(serialize_with = "as_hex")]
+        value: u32,
+    },
+    Described {
+        #[serde(serialize_with = "as_hex")]
+        #[schemars(description = "In hexadecimal.")]
+        value: u32,
+    },
+    #[serde(serialize_with = "as_hex")]
+    Variant(u32),
+    Plain(u32),
+}
+sends!(custom_serializers: Custom, untyped: ["the event `described` of `openapi::zoo::untyped::Custom`", "the event `field` of `openapi::zoo::untyped::Custom`", "the event `variant` of `openapi::zoo::untyped::Custom`"]);
+
+#[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
+struct CustomStruct {
+    #[serde(serialize_with = "as_hex")]
+    value: u32,
+}
+sends!(custom_serializer_of_a_struct: CustomStruct, untyped: ["the event `custom_struct` of `openapi::zoo::untyped::CustomStruct`"]);
+
+// --- events whose names are not known from the type ---
+
+#[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
+enum Known {
+    Named {
+        value: u8,
+    },
+    #[sse(text)]
+    Text(String),
+    Bare,
+}
+sends!(optional_events: Option<Known>, untyped: ["the item `core::option::Option<openapi::zoo::untyped::Known>`"]);
+
+// --- errors ---
+
+#[derive(Debug, Arbitrary, thiserror::Error, SseError)]
+#[error("failed")]
+enum Problem {
+    #[sse(status = 404)]
+    Missing { plain: Plain },
+    Other {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<Plain>,
+    },
+}
+fails!(members: Problem, untyped: ["the member `plain` of `Problem.missing`", "the member `title` of `Problem.other`"]);
+
+ends!(plain_error: Plain, untyped: ["the error `openapi::zoo::untyped::Plain`"]);
