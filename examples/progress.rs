@@ -156,7 +156,7 @@ async fn list_jobs(State(jobs): State<Jobs>) -> Json<Vec<Job>> {
     )
 }
 
-/// Returns the endpoint, and adds it to the description.
+/// Returns a router with the endpoint, and adds the endpoint to the description.
 fn endpoints(api: &Api) -> Router<Jobs> {
     Router::new().sse(api.of(job_events))
 }

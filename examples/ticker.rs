@@ -242,7 +242,7 @@ impl App {
     }
 }
 
-/// Returns the endpoint, and adds it to the description.
+/// Returns a router with the endpoint, and adds the endpoint to the description.
 fn endpoints(api: &Api) -> Router<App> {
     Router::new().sse(api.of(prices))
 }

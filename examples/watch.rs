@@ -1,5 +1,5 @@
-//! Watches a job of the example `progress` from another program. A service can read a stream with
-//! any HTTP client, and decode the events into the type that the server sends.
+//! Watches a job of the `progress` example from another program. A service can read a stream with
+//! any HTTP client and decode the events into the type that the server sends.
 //!
 //! ```sh
 //! cargo run --example progress       # in another terminal
@@ -7,8 +7,8 @@
 //! cargo run --example watch -- http://127.0.0.1:3000/jobs/1/events
 //! ```
 //!
-//! This program does not reconnect. A program that does sends the id of the last event as the header
-//! `last-event-id`.
+//! This program does not reconnect. To reconnect, send the request again with the id of the last
+//! event in the `last-event-id` header.
 #![allow(clippy::print_stdout, reason = "an example prints what it receives")]
 
 use std::{env, error::Error};
@@ -44,7 +44,7 @@ async fn watch(url: &str) -> Result<u64, Box<dyn Error>> {
                 last = step;
             }
             Err(DecodeError::UnknownEvent { event }) if event == "done" => break,
-            // A newer server may send more events.
+            // A newer server may send events that this program does not know.
             Err(DecodeError::UnknownEvent { .. }) => {}
             Err(error) => return Err(error.into()),
         }

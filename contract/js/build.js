@@ -1,5 +1,6 @@
-// Puts the types in front of the runtime, as `Api::typescript()` does, and transpiles the result
-// for the tests. `streams.ts` is what a user has; `streams.js` also exports what the tests call.
+// Puts the types in front of the runtime, like `Api::typescript()`, and transpiles the result for
+// the tests. `streams.ts` is the module that a user has. `streams.js` also exports the internal
+// functions that the tests call.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { transform } from "esbuild";

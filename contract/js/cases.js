@@ -1,5 +1,5 @@
-// What the client does with a server of the framework, in any runtime. Each case is a function of
-// the server's URL, and of the name of the runtime, which begins every path.
+// Tests the client with a real server, in any runtime. Each case is a function of the server's URL
+// and the name of the runtime, which is the first segment of every path.
 
 import { ConnectionError, HttpError, StreamError, connect, isError } from "./streams.js";
 
@@ -19,7 +19,7 @@ const read = async (stream, most = Infinity) => {
   return { events, data: events.map(({ data }) => data), error, path: new URL(stream.url).pathname };
 };
 
-/** Waits until a path's counts are as wanted, since the server learns of a disconnect later. */
+/** Waits for the expected counts of a path, because the server notices a disconnect only later. */
 const count = async (server, path, wanted) => {
   for (let attempt = 0; ; attempt += 1) {
     const counts = await (await fetch(`${server}/count?path=${path}`)).json();
@@ -111,7 +111,7 @@ export const cases = {
   },
   async "never sends a POST again"(server, runtime) {
     const { data, error, path } = await read(apiOf(server, runtime).postCut({ body: { prompt: "Hello" } }));
-    // Bun and Chromium discard what they have received just before a break.
+    // Bun and Chromium discard data that they received just before the connection broke.
     equal([data.length === 0 || data, error instanceof ConnectionError], [data.length === 0 || ["Hello"], true]);
     await count(server, path, { requests: 1, running: 0 });
   },

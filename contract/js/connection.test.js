@@ -1,4 +1,4 @@
-// How a stream is requested, resumed and ended. The cases include those of LaunchDarkly's SSE
+// Tests how streams are requested, resumed and ended. The cases include those of LaunchDarkly's SSE
 // contract tests.
 
 import assert from "node:assert/strict";
@@ -229,7 +229,7 @@ describe("Retry-After", () => {
         await start(respond(status, { "retry-after": "7" }), respond(status, { "retry-after": "7" }), chunks("data: A\n\n")),
       );
       assert.deepEqual([error, events.length], [undefined, 1]);
-      // The second time is longer, so that a server that always sends 0 is not flooded.
+      // The second delay is longer, so that a server that always sends 0 is not flooded.
       assert.deepEqual(delays.slice(0, 2), [7_000, 8_000]);
     });
   }
@@ -583,7 +583,7 @@ describe("abort", () => {
     const reading = stream(server, { signal: controller.signal })[Symbol.asyncIterator]();
     assert.equal((await reading.next()).value.data, "A");
     controller.abort(reason);
-    // The request is aborted at once, not only when the consumer asks for more.
+    // The request is aborted immediately, not only when the consumer asks for more.
     await closed;
     await assert.rejects(reading.next(), (error) => error === reason);
     assert.deepEqual(await reading.next(), { done: true, value: undefined });

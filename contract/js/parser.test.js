@@ -1,5 +1,5 @@
-// The parser against eventsource-parser and against the wording of the standard, for random streams
-// in random chunks.
+// Compares the parser with eventsource-parser and with a literal implementation of the standard, on
+// random streams in random chunks.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,7 +9,7 @@ import { parser } from "./streams.js";
 
 const numRuns = Number(process.env.CASES ?? 5_000);
 
-/** Values that a parser can get wrong. */
+/** Values that parsers tend to get wrong. */
 const value = fc.oneof(
   fc.constantFrom("", " ", "  a", ":", "a:b", "0", "007", "12", "-1", "1.5", "9a", "\ufeff", "ä€😀", "\u2028", "\u0085", "\t", "a\0"),
   fc.string({ unit: "grapheme", maxLength: 8 }).map((text) => text.replace(/[\r\n]/g, "")),
@@ -46,11 +46,11 @@ const ours = (bytes, lengths) => {
   return { events: frames.filter(({ data }) => data !== undefined), lastEventId: frames.at(-1)?.id ?? "", retries };
 };
 
-/** The standard's steps on the whole text (HTML, section 9.2.6), in its own words and order. */
+/** The steps of the HTML standard (section 9.2.6) on the whole text, in its wording and order. */
 const standard = (bytes) => {
   const decoded = new TextDecoder().decode(bytes);
   const lines = decoded.split(/\r\n|\n|\r/);
-  // What follows the last line break is an incomplete line.
+  // The text after the last line break is an incomplete line.
   lines.pop();
   const retries = [];
   const events = [];
@@ -109,10 +109,10 @@ test("agrees with the standard on arbitrary bytes", { timeout: 300_000 }, () => 
 test("agrees with eventsource-parser", { timeout: 300_000 }, () => {
   fc.assert(
     fc.property(text, lengths, (text, lengths) => {
-      // It reads what follows a CR only once another line has ended.
+      // eventsource-parser reads the text after a CR only when another line ends.
       const bytes = new TextEncoder().encode(`${text}:\n`);
       const { events, retries } = ours(bytes, lengths);
-      // It forgets the id of a frame without data, so ids are compared with the standard only.
+      // It forgets the id of a frame without data, so ids are compared only with the standard.
       const withoutId = events.map(({ event, data }) => ({ event, data }));
       assert.deepEqual({ events: withoutId, retries }, eventsourceParser(bytes, lengths));
     }),

@@ -1,4 +1,4 @@
-// What an event stream means, as `EventSource` would read it. The cases include those of
+// Tests that streams are parsed like `EventSource` parses them. The cases include those of
 // LaunchDarkly's SSE contract tests.
 
 import assert from "node:assert/strict";
@@ -90,7 +90,7 @@ cases("comments", [
 
 for (const [name, end] of [["LF", "\n"], ["CR", "\r"], ["CRLF", "\r\n"]]) {
   const lines = (...lines) => lines.join(end) + end;
-  // After a CR at the end of the response, the next byte would tell whether a LF belongs to it.
+  // If a response ends with CR, the parser cannot know whether an LF would have followed.
   cases(`${name} line breaks`, [
     ["one line", lines("data: A", ""), [message("A")]],
     ["two lines", lines("data: A", "data: B", ""), [message("A\nB")]],

@@ -1,4 +1,4 @@
-// An HTTP server of which a test decides every byte.
+// An HTTP server that lets a test control every byte of a response.
 
 import { once } from "node:events";
 import net from "node:net";
@@ -34,7 +34,7 @@ export class Exchange {
     return this.head(200, { "content-type": "text/event-stream", "transfer-encoding": "chunked", ...headers });
   }
 
-  /** Writes a chunk. Resolves once the kernel has taken it. */
+  /** Writes a chunk. Resolves once it has been passed to the kernel. */
   async send(body) {
     const bytes = Buffer.from(body);
     const framed = this.#chunked
@@ -55,8 +55,8 @@ export class Exchange {
 }
 
 /**
- * Starts a server. The n-th request is answered by the n-th function of `script`, and each request
- * after them by a 204, which ends the client's stream.
+ * Starts a server. The n-th function in `script` responds to the n-th request. All further requests
+ * receive a 204, which ends the client's stream.
  */
 export async function start(...script) {
   const requests = [];
@@ -98,14 +98,14 @@ export async function start(...script) {
   };
 }
 
-/** Answers with a stream in one chunk, and breaks it off. */
+/** Responds with a stream in one chunk, and cuts it off. */
 export const cut = (text) => async (exchange) => {
-  // Node's `fetch` takes the break for an end if the response says `connection: close`.
+  // Node's `fetch` mistakes the break for an end if the response says `connection: close`.
   await exchange.open({ connection: "keep-alive" }).send(text);
   exchange.cut();
 };
 
-/** Answers with a complete stream in the given chunks, and ends it. */
+/** Responds with a complete stream in the given chunks. */
 export const chunks = (...parts) => async (exchange) => {
   exchange.open();
   for (const part of parts) {

@@ -5,7 +5,7 @@ import { open } from "./streams.js";
 // Without jitter, a client without a reconnection time reconnects at once.
 Math.random = () => 0;
 
-/** An endpoint that the tests change where they have to. */
+/** The endpoint that tests use, if necessary with changes. */
 export const get = { method: "GET", path: "/", resumes: true, idle: 0, error: "error", events: { message: "text" } };
 export const post = { ...get, method: "POST", body: "json", resumes: false };
 
@@ -31,7 +31,7 @@ export async function read(server, options = {}) {
   return { events, states, error, requests: server.requests, stream: reading };
 }
 
-/** Takes the place of `setTimeout`, so that a test needs not wait, and records the delays. */
+/** Replaces `setTimeout`, so that a test does not have to wait, and records the delays. */
 export function fakeDelays(context) {
   const { setTimeout } = globalThis;
   const { random } = Math;

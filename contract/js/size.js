@@ -1,5 +1,5 @@
-// Prints the size of the client without endpoints, minified and compressed, and fails if it is more
-// than the first argument.
+// Prints the minified and compressed size of the client without endpoints, and fails if the size
+// exceeds the first argument.
 
 import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
@@ -20,7 +20,7 @@ const size = async (names) => {
 
 const most = Number(process.argv[2]);
 const client = await size("connect, isError, StreamError, HttpError, ConnectionError");
-console.log(`${client} bytes of at most ${most}`);
+console.log(`${client} bytes (limit: ${most})`);
 if (streams.includes("export const shared")) {
   console.log(`${await size("connect, isError, StreamError, HttpError, ConnectionError, shared")} bytes with shared`);
 }

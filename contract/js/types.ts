@@ -1,4 +1,4 @@
-/** What `Api::typescript()` generates in front of the runtime, for the endpoints of the tests. */
+/** Declarations like those that `Api::typescript()` puts in front of the runtime. */
 export type Gap = {
   event: "gap";
   data: { reason: "too_old" | "other_epoch" | "unknown" | "overtaken" | "rolled_back" | "unreadable"; missed: number | null };

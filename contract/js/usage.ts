@@ -1,4 +1,4 @@
-// Code of a user, which `tsc` accepts and rejects as marked. It is never run.
+// User code. `tsc` must accept it except where an error is expected. It is never run.
 
 import { ConnectionError, HttpError, StreamError, connect, isError } from "./streams.js";
 import type { AnswerEvent, AskError, EventStream } from "./streams.js";

@@ -13,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long to wait for a driver, or for what a page does.
+/// The maximum time to wait for a driver or a page.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Browser {
@@ -72,8 +72,8 @@ impl Browser {
         })
     }
 
-    /// Opens the page at `url` and runs the body of an `async` function in it. The function finds
-    /// the modules of the server as `streams` and `cases`, and its result is kept for `result`.
+    /// Opens the page at `url` and runs the body of an `async` function in it. The server's modules
+    /// are available to the function as `streams` and `cases`. `result` returns its result.
     pub(crate) async fn open(&self, url: &str, body: &str) -> Result<(), String> {
         text(self.driver.goto(url).await)?;
         self.begin(body).await
@@ -121,7 +121,7 @@ impl Browser {
         });
         waited
             .await
-            .map_err(|_| format!("`{expression}` is still false"))?
+            .map_err(|_| format!("`{expression}` is still falsy"))?
     }
 
     /// Cuts Chromium off from the network, or reconnects it.
@@ -143,7 +143,7 @@ impl Browser {
         Ok(())
     }
 
-    /// Opens another tab and switches to it. Returns the tab before.
+    /// Opens another tab and switches to it. Returns the previous tab.
     pub(crate) async fn new_tab(&self) -> Result<WindowHandle, String> {
         let before = text(self.driver.window().await)?;
         let tab = text(self.driver.new_tab().await)?;

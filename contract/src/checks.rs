@@ -1,4 +1,4 @@
-//! The checks, each of which runs one program or one browser.
+//! The checks. Each of them runs a program or a browser.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 
@@ -32,7 +32,7 @@ pub(crate) enum Check {
     Speed,
 }
 
-/// What `cases.js` returns.
+/// The result of `cases.js`.
 #[derive(Debug, Deserialize)]
 struct Outcome {
     passed: usize,
@@ -108,7 +108,7 @@ impl Check {
             Self::Offline => offline(context).await,
             Self::TabsChromium => tabs(context, "chromium", Browser::chromium().await?).await,
             Self::TabsFirefox => tabs(context, "firefox", Browser::firefox().await?).await,
-            // The bar applies to the newer version, whose compiler users of a server have.
+            // Only the newer Node.js has to be this fast, because its JIT compiler is up to date.
             Self::Speed => context.output(NODE_24, &["speed.js", "0.8"]).await,
         }
     }
@@ -187,7 +187,7 @@ async fn raw(context: &Context, node: &str) -> Result<String, String> {
 
 async fn cases(context: &Context, runtime: &str, program: &[&str]) -> Result<String, String> {
     let args = [&program[1..], &["run_cases.js", &context.server, runtime]].concat();
-    // The path of a program is relative to this directory, unless it is searched for.
+    // A program is either a path relative to this directory or a command in `PATH`.
     let program = context.js.join(program[0]);
     let program = if program.exists() {
         program
@@ -215,7 +215,8 @@ async fn browser_cases(
     outcome?.result()
 }
 
-/// A client that has an hour to wait reconnects as soon as the browser is back online.
+/// Checks that a client reconnects as soon as the browser is online, even if it would wait for an
+/// hour.
 async fn offline(context: &Context) -> Result<String, String> {
     const READ: &str = "
         window.states = [];
@@ -243,7 +244,8 @@ async fn offline(context: &Context) -> Result<String, String> {
     }
 }
 
-/// Two tabs share a stream. The tab with the connection is closed, and the other one resumes.
+/// Checks that two tabs share a stream, and that the second tab resumes it when the first is
+/// closed.
 async fn tabs(context: &Context, runtime: &str, browser: Browser) -> Result<String, String> {
     let read = format!(
         "window.seen = [];

@@ -32,7 +32,7 @@ pub(crate) fn install() -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// Runs a program whose output is only interesting for people.
+/// Runs a program whose output goes to the terminal.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),

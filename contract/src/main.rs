@@ -1,6 +1,6 @@
-//! Tests the TypeScript client: its types, its size and speed, every byte of its protocol against a
-//! raw server, and its use against a server of the framework, in Node.js, Deno, Bun, Chromium and
-//! Firefox. `cargo xtask contract` runs this program.
+//! Tests the TypeScript client: its types, size and speed, its requests and its parser with a
+//! server that controls every byte, and whole streams with a real server, in Node.js, Deno, Bun,
+//! Chromium and Firefox. `cargo xtask contract` runs this program.
 #![allow(clippy::print_stdout, reason = "the program prints its results")]
 
 mod browser;
@@ -27,7 +27,7 @@ async fn main() -> ExitCode {
 }
 
 /// Runs the checks whose names contain one of `only`, or all checks if `only` is empty. Returns
-/// whether all of them have passed.
+/// whether all of them passed.
 async fn run(only: &[String]) -> Result<bool, String> {
     let js = install::install()?;
     let listener = TcpListener::bind("127.0.0.1:0").await;

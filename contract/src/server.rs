@@ -42,14 +42,15 @@ impl Counts {
     }
 }
 
-/// Two topics, whose epochs differ.
+/// The state of the server. The epochs of its two topics differ.
 #[derive(Clone, FromRef)]
 struct App {
     counts: Counts,
     topics: [Topic<u32>; 2],
 }
 
-/// A drop guard that counts a running generator. It derefs to the number of the request, from 1.
+/// A drop guard that counts a running generator. `number` is the number of the request, starting
+/// with 1.
 struct Visit {
     counts: Counts,
     path: String,
@@ -125,7 +126,7 @@ async fn answer(
     yield_!(AnswerEvent::Finished);
 }
 
-/// Is too busy for the first request.
+/// Rejects the first request as too busy.
 #[sse_endpoint("/{runtime}/busy", end = "stop")]
 async fn busy(visit: Visit) -> Result<impl Stream<Item = Result<AnswerEvent, AskError>>, AskError> {
     if visit.number == 1 {
@@ -134,8 +135,9 @@ async fn busy(visit: Visit) -> Result<impl Stream<Item = Result<AnswerEvent, Ask
     yield_!(AnswerEvent::Finished);
 }
 
-/// The first response breaks off after the third event, the second ends after the sixth, and the
-/// third is done after the ninth. A client that has lost events in the break gets them again.
+/// The first response is cut off after the third event, the second ends after the sixth, and the
+/// third is done after the ninth. A client that lost events when the first response was cut off
+/// receives them again.
 #[sse_endpoint("/{runtime}/resume", retry = "20ms", on_cut = "abort")]
 async fn resume(
     connection: Connection,
@@ -192,7 +194,7 @@ async fn closes(
     yield_!(Event::done());
 }
 
-/// Says nothing after its first event, not even a comment.
+/// Sends nothing after its first event, not even a comment.
 #[sse_endpoint("/{runtime}/silent", retry = "20ms", keep_alive = "off")]
 async fn silent(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
     if last.ok().is_none() {
@@ -218,7 +220,7 @@ async fn leaving(_visit: Visit) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
-/// Lets the client wait for an hour before the second request.
+/// Makes the client wait for an hour before its second request.
 #[sse_endpoint("/{runtime}/later", retry = "1h")]
 async fn later(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
     let seen = last.ok().unwrap_or(0);
@@ -228,7 +230,7 @@ async fn later(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32>
     }
 }
 
-/// Counts to 300 in several seconds.
+/// Counts to 300, which takes several seconds.
 #[sse_endpoint("/{runtime}/ticks", retry = "20ms")]
 async fn ticks(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
     for number in last.ok().unwrap_or(0) + 1..=300 {

@@ -2,7 +2,7 @@
 //!
 //! The page uses `/answers/{id}`, which keeps writing an answer even if no client reads it. To see
 //! this, reload the page in the middle of an answer, or open it in another tab. The page reads the
-//! stream with a client that is generated from the endpoints, and `/streams` shows every frame.
+//! stream with a client that is generated from the endpoints. Open `/streams` to see every frame.
 //!
 //! ```sh
 //! cargo run --example chat           # a page at http://127.0.0.1:3000
@@ -64,7 +64,7 @@ enum Piece {
     Server(String),
     /// A word, and the space after it.
     Word(String),
-    /// The answer is complete. An answer that has been stopped ends without this event.
+    /// The answer is complete. A stopped answer ends without this event.
     Finished,
 }
 
@@ -109,11 +109,11 @@ async fn write(mut words: Words, answer: Topic<Piece>) -> Result<(), PublishErro
     Ok(())
 }
 
-/// Streams an answer that has been asked for.
+/// Streams an answer that was requested earlier.
 ///
 /// The stream begins with the first word, or with the event after the client's last event ID. The
-/// response is a 404 if the answer does not exist. If the program was restarted while it was writing
-/// the answer, the stream ends with a `close` event.
+/// response is a 404 if the answer does not exist. If the program was restarted while it was
+/// writing the answer, the stream ends with a `close` event.
 #[sse_endpoint("/answers/{id}", retry = "1s")]
 async fn answer(
     Path(id): Path<String>,
@@ -428,7 +428,8 @@ fn answers(node: &Node) -> Hub<Piece> {
     node.hub(answers, "answers")
 }
 
-/// Returns the endpoints, and adds them to the description. The completions are described by OpenAI.
+/// Returns the endpoints. Adds them to the description, except for `chat_completions`, which OpenAI
+/// documents.
 fn endpoints(api: &Api) -> Router<App> {
     Router::new()
         .sse(api.of(ask))

@@ -191,7 +191,7 @@ async fn rest(events: &mut Events) -> (String, bool) {
         match event.decode() {
             Piece::Word(word) => content.push_str(&word),
             Piece::Finished => is_finished = true,
-            Piece::Server(name) => panic!("{name} has a name"),
+            Piece::Server(name) => panic!("unexpected server name {name}"),
         }
     }
 }

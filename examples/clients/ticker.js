@@ -7,7 +7,10 @@ export const connect = (base, options = {}) => ({
      */
     prices: (input, stream = {}) => open({ method: "GET", path: "/prices", query: ["symbol"], resumes: true, idle: 45000, error: "error", events: { server: "text", message: "json", gap: "json" } }, base, input, options, stream),
 });
-/** An error that the endpoint has declared. */
+/**
+ * An error that the endpoint declares. Any other problem (RFC 9457) becomes a `StreamError` as well,
+ * for example one that a proxy or a stream limit sends, so check its members.
+ */
 export class StreamError extends Error {
     name = "StreamError";
     problem;
@@ -20,11 +23,11 @@ export class StreamError extends Error {
         this.status = status;
     }
 }
-/** A response that is neither an event stream nor a problem. */
+/** A response that is neither an event stream nor a problem (RFC 9457). */
 export class HttpError extends Error {
     name = "HttpError";
     status;
-    /** At most the first 64 KiB. */
+    /** The body, which is cut off after 65,536 characters. */
     body;
     constructor(status, contentType, body) {
         super(`expected an event stream, got status ${status} (${contentType || "no content type"})`);
@@ -33,8 +36,8 @@ export class HttpError extends Error {
     }
 }
 /**
- * The connection failed, and the request cannot be sent again: its method is not `GET`, and there
- * is no id to resume after. The server may or may not have processed the request.
+ * The connection failed, and the request must not be sent again, because its method is not `GET` and
+ * there is no id after which to resume. The server may have processed the request.
  */
 export class ConnectionError extends Error {
     name = "ConnectionError";
@@ -42,7 +45,7 @@ export class ConnectionError extends Error {
         super("the connection failed", { cause });
     }
 }
-/** Returns whether `error` is an error that the endpoint of the stream has declared. */
+/** Returns whether `error` is an error that the stream's endpoint declares. */
 export const isError = (_stream, error) => error instanceof StreamError;
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 const LONGEST_BODY = 65_536;
@@ -74,7 +77,7 @@ const parser = (lastEventId, onretry) => {
             afterCr = text.endsWith("\r");
             text = text.replace(/\r\n?/g, "\n");
         }
-        // Local variables are much faster than those of the outer function.
+        // Local variables are much faster than captured ones.
         let { rest, data, event, id, lastEventId } = state;
         let next = 0;
         for (let lineEnd; (lineEnd = text.indexOf("\n", next)) >= 0; next = lineEnd + 1) {
@@ -82,7 +85,7 @@ const parser = (lastEventId, onretry) => {
             let start = next;
             let end = lineEnd;
             if (rest) {
-                // A line of many chunks is only scanned once it has ended.
+                // A line that spans many chunks is scanned only once, when it is complete.
                 line = rest + text.slice(next, lineEnd);
                 start = 0;
                 end = line.length;
@@ -140,16 +143,16 @@ const formData = (members) => {
 const resolve = (endpoint, base, input) => {
     const page = globalThis.location;
     const url = new URL(String(base) || "/", page?.href);
-    // `fetch` would refuse these URLs in the same way as it reports a lost connection.
+    // `fetch` would reject these URLs with the same error as a lost connection.
     if (!/^https?:$/.test(url.protocol) || url.username || url.password) {
         throw new TypeError(`the base must be an http or https URL without credentials: ${String(base)}`);
     }
     const path = endpoint.path.replace(/\{(\*?)([^}]*)\}/g, (_, rest, name) => {
         const value = String(input[name] ?? "");
         const segments = rest ? value.split("/") : [value];
-        // URLs cannot contain these segments: even `%2E%2E` stands for the parent.
+        // URLs cannot contain these segments: even `%2E%2E` is normalized like `..`.
         if (!value || segments.some((segment) => /^\.\.?$/.test(segment))) {
-            throw new TypeError(`\`${name}\` cannot be part of a path: ${JSON.stringify(value)}`);
+            throw new TypeError(`invalid path parameter \`${name}\`: ${JSON.stringify(value)}`);
         }
         return segments.map(encodeURIComponent).join("/");
     });
@@ -158,7 +161,7 @@ const resolve = (endpoint, base, input) => {
     query.forEach((value, name) => url.searchParams.append(name, value));
     return url.href;
 };
-/** Returns the milliseconds that a `Retry-After` header asks to wait. */
+/** Returns the delay in a `Retry-After` header, in milliseconds. */
 const retryAfter = (value) => {
     if (value === null)
         return undefined;
@@ -178,16 +181,16 @@ const open = (endpoint, base, input, options, stream) => {
                 : content;
     let isUsed = false;
     let hasLeft = false;
-    /** Ends the iteration, whatever it waits for. */
+    /** Ends the iteration, regardless of what it is waiting for. */
     const stop = new AbortController();
     let attempt = new AbortController();
-    /** Settles like `promise`, but gives up the attempt after `timeout` milliseconds, unless it is 0. */
+    /** Settles like `promise`, but aborts the attempt after `timeout` milliseconds, unless it is 0. */
     const settle = async (promise, timeout = 0) => {
         const { signal } = attempt;
         let timer;
         try {
             return await new Promise((resolve, reject) => {
-                // Only one promise at a time is awaited, so that the handler can be replaced.
+                // Only one promise is awaited at a time, so the handler can be replaced.
                 signal.onabort = () => reject(signal.reason);
                 if (signal.aborted)
                     reject(signal.reason);
@@ -226,7 +229,7 @@ const open = (endpoint, base, input, options, stream) => {
         }
     };
     const request = async () => {
-        // Unlike that of an `EventSource`, this `accept` header lets the server answer with an error status.
+        // Unlike an `EventSource`, this `accept` header allows the server to respond with an error status.
         const headers = new Headers({ accept: "text/event-stream, application/problem+json" });
         if (body !== undefined) {
             const types = { form: "application/x-www-form-urlencoded", json: "application/json", text: "text/plain" };
@@ -237,18 +240,18 @@ const open = (endpoint, base, input, options, stream) => {
             new Headers(values).forEach((value, name) => headers.set(name, value));
         }
         if (self.lastEventId) {
-            // A header consists of bytes, each of which is one character here.
+            // A header consists of bytes, and `Headers` expects one character per byte.
             const bytes = Array.from(new TextEncoder().encode(self.lastEventId), (byte) => String.fromCharCode(byte));
             headers.set("last-event-id", bytes.join(""));
         }
-        // Not every `RequestInit` has `cache`, but only browsers need it.
+        // Only browsers need `cache`, and not every `RequestInit` type declares it.
         const init = { method, headers, cache: "no-store", signal: attempt.signal };
         if (body !== undefined)
             init.body = body;
         if (options.credentials)
             init.credentials = options.credentials;
-        // A handler may take its time before the response begins, so only a request that can be sent
-        // again is given up.
+        // A handler may take a long time before it responds, so only a request that can be sent again
+        // has a timeout.
         const timeout = idle && canRetry() ? Math.max(idle, 45_000) : 0;
         return receive((options.fetch ?? fetch)(url, init), timeout);
     };
@@ -270,7 +273,7 @@ const open = (endpoint, base, input, options, stream) => {
             }
         }
         catch {
-            // What has been received of the body is better than nothing.
+            // Part of the body is better than nothing.
             stop.signal.throwIfAborted();
         }
         return new HttpError(status, contentType, text.slice(0, LONGEST_BODY));
@@ -328,8 +331,8 @@ const open = (endpoint, base, input, options, stream) => {
                                 if (!endpoint.own) {
                                     if (event === "done" && id.endsWith("~done"))
                                         return;
-                                    // The stream ends behind this event, and the response to the next request says
-                                    // whether it can be resumed.
+                                    // The stream ends after this event. The response to the next request determines
+                                    // whether the stream can be resumed.
                                     if (event === "close" && !endpoint.events[event]) {
                                         reason = /^\{"reason":"(\w+)"\}$/.exec(data)?.[1];
                                         continue;
@@ -367,7 +370,7 @@ const open = (endpoint, base, input, options, stream) => {
                 attempt = new AbortController();
                 onstate?.("waiting", reason);
                 reason = undefined;
-                // A time that the server has asked for is only extended after a failure.
+                // A delay that the server requests is extended only after a failed attempt.
                 const asked = after ?? retry ?? (hasEnded ? 1_000 : undefined);
                 const isExact = asked !== undefined && failures === 0;
                 const jitter = isExact ? 0 : Math.random() * Math.min(30_000, 1_000 * 2 ** failures);
@@ -396,7 +399,7 @@ const open = (endpoint, base, input, options, stream) => {
             const iterator = events();
             return {
                 next: () => iterator.next(),
-                // The generator's own `return` would wait for a `next` that is pending.
+                // The generator's own `return` would wait for a pending `next`.
                 return: () => {
                     hasLeft = true;
                     stop.abort();
@@ -407,15 +410,16 @@ const open = (endpoint, base, input, options, stream) => {
     };
     return self;
 };
-/** How many ids a tab remembers, to recognize an event that it has already received. */
+/** How many events a tab remembers, so that it recognizes repeated ones. */
 const REMEMBERED = 1_000;
 /**
- * Reads a stream with one connection for all tabs of an origin that share its URL. When the tab with
- * the connection is closed, another one resumes the stream, and events with ids are neither lost nor
- * repeated. A tab that joins later receives the events from then on.
+ * Shares the connection of a stream between all tabs of an origin that read the same URL. When the
+ * tab with the connection is closed, another tab resumes the stream, and events with ids are neither
+ * lost nor repeated. A tab that joins later receives only the events from then on.
  *
- * The method must be `GET`, and all tabs must be allowed to read the same events. Without Web Locks,
- * as in an insecure context, the stream has a connection of its own.
+ * The method must be `GET`, and all tabs must be allowed to read the same events, because headers are
+ * not compared. If Web Locks are not available, as in an insecure context, each tab has a connection
+ * of its own.
  */
 export const shared = (stream) => {
     const source = stream;
@@ -423,7 +427,7 @@ export const shared = (stream) => {
     const { navigator, BroadcastChannel } = globalThis;
     const locks = navigator?.locks;
     if (method !== "GET")
-        throw new TypeError(`a ${method} cannot be shared`);
+        throw new TypeError(`only a GET can be shared, not a ${method}`);
     if (!locks || !BroadcastChannel)
         return stream;
     const stop = new AbortController();
@@ -443,7 +447,7 @@ export const shared = (stream) => {
             wake();
         };
         const deliver = (event, id, number) => {
-            // The connection of another tab can begin with events that the one before had passed on.
+            // A new connection can begin with events that the previous tab had already passed on.
             const key = `${number} ${id}`;
             if (id && seen.has(key))
                 return;
@@ -471,13 +475,13 @@ export const shared = (stream) => {
                     deliver(next.value, id, number);
                     channel.postMessage({ event: next.value, id, number });
                 }
-                // Otherwise only this tab has ended, and the next one resumes.
+                // If it was aborted, only this tab has stopped, and another tab resumes the stream.
                 if (!stop.signal.aborted)
                     channel.postMessage("end");
                 finish({});
             }
             catch (error) {
-                // Only a problem is passed on. After any other error, the next tab tries for itself.
+                // Only problems are passed on. After any other error, another tab tries again.
                 if (error instanceof StreamError) {
                     channel.postMessage({ problem: error.problem, status: error.status });
                 }

@@ -1,6 +1,6 @@
-//! Tests the page that explores event streams (`sse-runtime/src/openapi/explorer.html`) in both
-//! browsers, with a light and a dark color scheme, on a narrow and a wide screen. It reads real
-//! endpoints that match its document, under the Content-Security-Policy that it is served with.
+//! Tests the explorer page (`sse-runtime/src/openapi/explorer.html`) in both browsers, with a light
+//! and a dark color scheme, on a narrow and a wide screen. The page reads real endpoints that match
+//! its document, and is subject to its real Content-Security-Policy.
 
 use std::{
     collections::HashSet,
@@ -76,23 +76,23 @@ impl Check {
 
     fn title(self) -> &'static str {
         match self {
-            Self::Accessible => "axe finds no violation, at 390 and 1280 pixels",
+            Self::Accessible => "axe finds no violations at 390 and 1280 pixels",
             Self::Keyboard => "Tab reaches every control, and Enter connects",
             Self::Frames => "shows the time, id, name and data of each frame",
-            Self::Parses => "parses by the rules of the HTML standard",
+            Self::Parses => "parses streams according to the HTML standard",
             Self::Folds => "folds JSON and keeps the digits of large integers",
             Self::Resumes => "drops and resumes without loss or repetition",
-            Self::Gap => "colors a gap",
+            Self::Gap => "highlights a gap",
             Self::Filters => "filters by name and by text",
             Self::Stops => "stops the stream",
             Self::Posts => "sends a body and headers",
-            Self::Problem => "shows a problem before the stream",
+            Self::Problem => "shows a problem response",
             Self::Unknown => "marks unknown events and errors in the stream",
             Self::Reconnects => "reconnects like a browser until a 204",
             Self::Curl => "copies a curl command that receives the same events",
             Self::TypeScript => "copies a loop for the generated client",
             Self::Documents => "reads documents of FastAPI, ASP.NET Core and huma",
-            Self::Many => "shows many events and keeps the last ones",
+            Self::Many => "shows many events and keeps the latest ones",
             Self::Policy => "works under its Content-Security-Policy",
         }
     }
@@ -215,8 +215,9 @@ impl Explorer<'_> {
         }
     }
 
-    /// Runs axe before the page is connected and while it shows each kind of frame, and takes the
-    /// screenshots. The page is in a frame, because a browser window cannot be as narrow as a phone.
+    /// Runs axe before the page connects and while it shows each kind of frame, and takes the
+    /// screenshots. The page is in an `iframe`, because a browser window cannot be as narrow as a
+    /// phone.
     async fn accessible(&self) -> Result<(), String> {
         for (width, height) in SIZES {
             let empty = format!("{}/empty", self.url);
@@ -300,16 +301,16 @@ impl Explorer<'_> {
         frame.clone().enter_frame().await.map_err(to_text)
     }
 
-    /// Publishes `events` while the page is away, and lets it resume.
+    /// Publishes `events` while the page is disconnected, and then lets it resume.
     async fn drop_while(&self, topic: &Topic<Answer>, events: &[Answer]) -> Result<(), String> {
         self.choose("#away", "60 s").await?;
         self.click("#drop").await?;
-        self.says("#state", "reconnects in").await?;
+        self.says("#state", "reconnecting in").await?;
         self.nobody_reads(topic).await?;
         for event in events {
             topic.publish(event).await.map_err(to_text)?;
         }
-        // Instead of waiting for a minute.
+        // Resume now instead of waiting for a minute.
         self.click("#drop").await
     }
 
@@ -359,7 +360,7 @@ impl Explorer<'_> {
         self.says("#state", "open: HTTP 200").await
     }
 
-    /// Reads a stream with all kinds of line breaks, and parses it in two pieces for every position.
+    /// Reads a stream with all kinds of line breaks, and also parses it split at every position.
     async fn parses(&self) -> Result<(), String> {
         self.open("/", "raw").await?;
         self.click("#connect").await?;
@@ -424,7 +425,7 @@ impl Explorer<'_> {
         Ok(())
     }
 
-    /// Publishes events while the page is away, which it must then receive exactly once.
+    /// Publishes events while the page is disconnected. The page must receive them exactly once.
     async fn resumes(&self) -> Result<(), String> {
         let token = |number: u32| Answer::Token {
             text: number.to_string(),
@@ -492,7 +493,7 @@ impl Explorer<'_> {
         expect(&self.names().await?.len(), &10)
     }
 
-    /// The server notices that the page has closed the connection.
+    /// Checks that the server notices when the page closes the connection.
     async fn stops(&self) -> Result<(), String> {
         let (room, topic) = self.room(Answer::all()).await?;
         self.connect(&room).await?;
@@ -551,7 +552,7 @@ impl Explorer<'_> {
             "content-length",
         ] {
             if !text.contains(part) {
-                return Err(format!("{part} is missing in {text}"));
+                return Err(format!("{part} is missing from {text}"));
             }
         }
         // Chromium reports the status.
@@ -579,7 +580,7 @@ impl Explorer<'_> {
         self.click("#connect").await?;
         let events = self.events(2).await?;
         expect(&events[1].is("done"), &true)?;
-        self.says("#state", "reconnects in").await?;
+        self.says("#state", "reconnecting in").await?;
         self.click("#drop").await?;
         self.says("#state", "over: HTTP 204").await
     }
@@ -696,11 +697,11 @@ impl Explorer<'_> {
             let text = text(page, operation).await?;
             for part in shown {
                 if !text.contains(part) {
-                    return Err(format!("{part} is missing in {page} {operation}: {text}"));
+                    return Err(format!("{part} is missing from {page} {operation}: {text}"));
                 }
             }
         }
-        // `Last-Event-ID` has a field of its own, also if the document lists it.
+        // `Last-Event-ID` has a field of its own, even if the document lists it as a parameter.
         let fields = "return document.querySelectorAll('#fields input').length";
         self.open("/fastapi", "items_shops__shop__items_get")
             .await?;
@@ -720,7 +721,7 @@ impl Explorer<'_> {
         );
         let code = self.copied("curl").await?;
         if !code.contains(&expected) {
-            return Err(format!("{expected} is missing in {code}"));
+            return Err(format!("{expected} is missing from {code}"));
         }
         Ok(())
     }
@@ -735,7 +736,7 @@ impl Explorer<'_> {
         let rows = "return document.querySelectorAll('.frame').length";
         let following = self.run(rows, Value::Null).await?.as_u64();
         expect(&following.is_some_and(|rows| rows <= 200), &true)?;
-        // Scrolling up shows the frames that are kept, and stops following.
+        // Scrolling up stops following, and shows all frames that are kept.
         self.run(
             "document.querySelector('#frames').scrollTop -= 400",
             Value::Null,
@@ -754,7 +755,8 @@ impl Explorer<'_> {
         .await
     }
 
-    /// Chromium logs violations. The page is the same in Firefox, whose log cannot be read.
+    /// Checks the log for violations in Chromium. Firefox's log cannot be read, but its page is the
+    /// same.
     async fn policy(&self) -> Result<(), String> {
         let (room, _topic) = self.room(Answer::all()).await?;
         self.connect(&room).await?;
@@ -861,7 +863,7 @@ impl Explorer<'_> {
         serde_json::from_value(frames).map_err(to_text)
     }
 
-    /// Waits for a note of the page that contains `text`.
+    /// Waits until the page shows a note that contains `text`.
     async fn note(&self, text: &str) -> Result<(), String> {
         self.until(&format!(
             "return [...document.querySelectorAll('.note .data')].some((note) => note.textContent.includes({}))",
@@ -889,7 +891,7 @@ impl Explorer<'_> {
         });
         until
             .await
-            .unwrap_or_else(|_| Err(format!("never: {script}")))
+            .unwrap_or_else(|_| Err(format!("still not true: {script}")))
     }
 
     async fn nobody_reads(&self, topic: &Topic<Answer>) -> Result<(), String> {
@@ -927,7 +929,7 @@ async fn output(command: &str) -> Result<Vec<String>, String> {
         .output();
     let output = timeout(PATIENCE, shell).await;
     let output = output
-        .map_err(|_| format!("does not end: {command}"))?
+        .map_err(|_| format!("did not exit: {command}"))?
         .map_err(to_text)?;
     let text = String::from_utf8(output.stdout).map_err(to_text)?;
     let data = text
@@ -945,5 +947,5 @@ fn expect<T: PartialEq + std::fmt::Debug>(found: &T, expected: &T) -> Result<(),
     if found == expected {
         return Ok(());
     }
-    Err(format!("{found:?} instead of {expected:?}"))
+    Err(format!("expected {expected:?}, found {found:?}"))
 }

@@ -268,7 +268,7 @@ impl PageTest<'_> {
     }
 }
 
-/// Runs axe, and returns an error that lists what it finds.
+/// Runs axe, and returns an error that lists the violations.
 pub(crate) async fn violations(driver: &WebDriver, axe: &str) -> Result<(), String> {
     // Contrast can only be checked while no transition is running. Stale content is
     // intentionally pale.

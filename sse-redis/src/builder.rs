@@ -72,12 +72,12 @@ impl RedisBuilder {
     /// the run or, with [`spawn_or_resume`](sse_runtime::Hub::spawn_or_resume), continues it. All
     /// servers that share topics must use the same value.
     ///
-    /// A value below 5 seconds may end the runs of healthy servers that were busy for a moment. While
-    /// Redis is unavailable, servers try to reconnect at least every 2 seconds and at least five
-    /// times during this time. Each server checks for lost runs at intervals of at most a
-    /// quarter of this time. It considers a run lost only if, for at least this time, the server
-    /// itself has been connected to Redis and Redis has accepted writes. Runs therefore survive an
-    /// outage of Redis.
+    /// A value below 5 seconds may end the runs of healthy servers that are briefly busy. While
+    /// Redis is unavailable, servers try to reconnect at least every 2 seconds, and more often if
+    /// `ttl` is below 10 seconds. Each server checks for lost runs at intervals of at most a
+    /// quarter of `ttl`. It considers a run lost only if, for at least `ttl`, the server itself has
+    /// been connected to Redis and Redis has accepted writes. Runs therefore survive an outage of
+    /// Redis.
     ///
     /// # Panics
     ///

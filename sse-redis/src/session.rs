@@ -45,8 +45,8 @@ const COMMANDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum number of channels per request.
 const CHANNELS: usize = 500;
 
-/// The delays between attempts to reconnect: the first and the longest. The longest delay is shorter
-/// if the leases of runs are short. See [`longest_delay`].
+/// The first and the longest delay between attempts to reconnect. [`longest_delay`] reduces the
+/// latter if the leases of runs are short.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// The reason why a session has ended.
@@ -116,8 +116,8 @@ pub(crate) async fn run(
     }
 }
 
-/// After an outage, the other nodes give the owner of a run the duration of a lease to renew it. The
-/// owner must reconnect well within this time.
+/// Returns the longest delay between attempts to reconnect. After an outage, the owner of a run has
+/// the duration of a lease to renew it, so it must reconnect well within this time.
 fn longest_delay(run_ttl: Duration) -> Duration {
     RETRY.1.min(run_ttl / 5)
 }

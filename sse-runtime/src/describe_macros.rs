@@ -1,8 +1,8 @@
 //! The macros that generated code uses to describe an endpoint and its types. Without the `openapi`
 //! feature, they expand to nothing.
 //!
-//! They are `macro_rules` macros rather than part of `sse-macros`, because a procedural macro does
-//! not know the features of the runtime.
+//! They are `macro_rules` macros rather than part of `sse-macros`, because a procedural macro
+//! cannot tell which features of the runtime are enabled.
 
 /// Adds the description of its types to an endpoint. The first argument is an expression of type
 /// `Endpoint`.
@@ -52,7 +52,7 @@ macro_rules! __describe {
     };
 }
 
-/// Returns an `Option` of the argument, if any.
+/// Expands to `Some` with the argument, or to `None` without one.
 #[cfg(feature = "openapi")]
 #[doc(hidden)]
 #[macro_export]

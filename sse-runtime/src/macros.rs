@@ -135,7 +135,8 @@
 /// lint attributes and the visibility are moved to the generated function. Other attributes are
 /// moved to the inner function. For example, if you write `#[tracing::instrument]` below this
 /// attribute, the generator is polled inside the span created by `instrument` until the stream
-/// ends. Attributes that read only the signature, such as `#[utoipa::path]`, go above this one.
+/// ends. Attributes that read only the signature go above this one. `#[utoipa::path]` does not know
+/// the events of a stream, so describe endpoints with [`openapi::Api`](crate::openapi::Api) instead.
 /// `#[axum::debug_handler]` cannot be used, because the generated function is not a plain axum
 /// handler.
 ///

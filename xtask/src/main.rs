@@ -35,7 +35,7 @@ cargo xtask soak [SECONDS]  run under full load with random faults (600 seconds)
 cargo xtask model [SECONDS] test stored topics on a simulated engine with faults (600 seconds)
 cargo xtask cluster         run two servers of `ticker` and `chat` on Redis, to kill them and watch
 cargo xtask cluster-test [SECONDS] test several nodes on Redis and Valkey while they fail (1200 seconds)
-cargo xtask contract        test the TypeScript client, in Node.js, Deno, Bun and browsers
+cargo xtask contract        test the TypeScript client in Node.js, Deno, Bun and browsers
 cargo xtask contract NAME…  run only the checks whose names contain one of these, such as `types` or `firefox`
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
 cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `explorer`, `restarts`, `failover`

@@ -1,4 +1,4 @@
-//! The server of the page: an API with event streams, and the document that describes it.
+//! The server for the page: endpoints with event streams, and the documents that describe them.
 
 use std::{convert::Infallible, process::Stdio};
 

@@ -27,10 +27,10 @@ const FRAMEWORKS: [&str; 5] = ["actix_web", "ntex", "poem", "rocket", "salvo"];
 pub(crate) fn below(path: &Path) -> Option<String> {
     without_place(path).or_else(|| {
         // utoipa's attribute generates items that must be next to the outer function rather than
-        // inside it. It does not know the events of a stream either.
+        // inside it. It also knows nothing about the events of a stream.
         let is_utoipa = names(path) == ["utoipa", "path"];
         is_utoipa.then(|| {
-            "`sse_runtime::openapi::Api` describes an endpoint; remove `#[utoipa::path]`, and merge the documents with `Api::extend`".to_owned()
+            "`#[utoipa::path]` does not know an endpoint's events; remove it, describe the endpoint with `sse_runtime::openapi::Api`, and merge the documents with `Api::extend`".to_owned()
         })
     })
 }

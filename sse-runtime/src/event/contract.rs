@@ -11,7 +11,7 @@ pub struct Contract {
     pub item: Payload,
     /// The stream's error type.
     pub error: Option<Payload>,
-    /// The type of the errors that become the response.
+    /// The type of the error that becomes the response if the stream does not begin.
     pub rejection: Option<Payload>,
     /// The extractors, in order.
     pub arguments: Vec<Argument>,
@@ -20,7 +20,7 @@ pub struct Contract {
     pub reads_topics: bool,
     /// Whether the function may yield `Event::done`.
     pub sends_done: bool,
-    /// Whether the function has `#[deprecated]`.
+    /// Whether the function is marked as `#[deprecated]`.
     pub is_deprecated: bool,
 }
 
@@ -70,8 +70,8 @@ pub struct Variant {
     pub event: Option<&'static str>,
     /// The format of the event's data.
     pub data: NamedData,
-    /// Whether schemars knows the serialized form. It does not know what a custom serializer
-    /// (`#[serde(with = "…")]`) writes.
+    /// Whether schemars knows the serialized form. It does not know the output of a custom
+    /// serializer (`#[serde(with = "…")]`).
     pub is_exact: bool,
 }
 
@@ -108,7 +108,7 @@ pub struct MemberShape {
     pub schema: Member,
 }
 
-/// The knowledge about the type of an error's field.
+/// Describes how much is known about the type of an error's field.
 #[derive(Clone, Copy, Debug)]
 pub enum Member {
     /// The type does not implement `Serialize`, so the field is not sent.
@@ -151,6 +151,6 @@ pub enum Part {
     LastEventId,
     /// Nothing, but the function can spawn tasks that end with the stream.
     Connection,
-    /// A part that clients do not need to know.
+    /// A part that the description does not mention.
     Other,
 }

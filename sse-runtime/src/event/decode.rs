@@ -15,11 +15,11 @@ use serde_json::{Error, de::StrRead};
 use crate::event::sse_event::{Named, NamedData, Shape, SseEvent};
 
 /// Decodes an event into a type that derives [`SseEvent`](crate::SseEvent) and serde's
-/// `Deserialize`, so that a program that reads the stream can use the same type as the server.
+/// `Deserialize`. A program that reads a stream can therefore use the same type as the server.
 ///
-/// `event` is the event's name, which is `message` if the event has none, and `data` is its data with
-/// the lines joined by LF. The name selects the variant. If several variants have the name `message`,
-/// the first one that matches the data is used.
+/// `event` is the event's name, or `message` if the event has no name. `data` is the event's data,
+/// with its lines joined by LF. The name selects the variant. If several variants are sent as
+/// `message`, the first one that matches the data is used.
 ///
 /// ```
 /// use sse_runtime::{SseEvent, event::{DecodeError, decode}};
@@ -38,8 +38,8 @@ use crate::event::sse_event::{Named, NamedData, Shape, SseEvent};
 /// # Ok::<(), DecodeError>(())
 /// ```
 ///
-/// `T` must own its data. Other events that a stream can contain, such as `error`, `gap` or `done`,
-/// are not variants of `T`.
+/// `T` must own its data. For other events that a stream can contain, such as `error`, `gap` and
+/// `done`, this function returns [`DecodeError::UnknownEvent`].
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub enum DecodeError {
         event: String,
     },
     /// The data does not match the type.
-    #[error("the data of the event `{event}` is not valid")]
+    #[error("invalid data for event `{event}`")]
     Data {
         /// The event's name.
         event: String,
@@ -121,7 +121,7 @@ fn empty(data: &str) -> Result<(), Error> {
     if data.is_empty() {
         Ok(())
     } else {
-        Err(Error::custom("the data is not empty"))
+        Err(Error::custom("expected empty data"))
     }
 }
 

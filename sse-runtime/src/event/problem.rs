@@ -196,7 +196,7 @@ fn seconds(after: Duration) -> u64 {
     note = "`#[sse(retry_after)]` requires a `Duration`, an unsigned integer (in seconds), or an `Option` of one of them"
 )]
 pub trait RetryAfter {
-    /// Whether a value of this type is always a delay.
+    /// Whether every value of this type contains a delay.
     #[doc(hidden)]
     const IS_ALWAYS_SET: bool = true;
 

@@ -17,7 +17,7 @@ pub trait SseEvent: Serialize {
     fn variants() -> crate::event::contract::Variants;
 }
 
-/// The information that a test client needs to decode a type's values.
+/// The information needed to decode a type's values.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// A struct.

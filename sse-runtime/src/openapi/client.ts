@@ -1,4 +1,4 @@
-/** Headers, or a function that is called for every attempt, so that a token can be renewed. */
+/** Headers, or a function that is called for every attempt, for example to renew a token. */
 export type HeaderSource = HeaderValues | (() => HeaderValues | Promise<HeaderValues>);
 export type HeaderValues = Headers | Readonly<Record<string, string>>;
 
@@ -11,15 +11,16 @@ export interface Options {
 
 /** Options for one stream. */
 export interface StreamOptions {
-  /** Headers in addition to those of `Options`, which they override. */
+  /** Additional headers, which take precedence over those in `Options`. */
   readonly headers?: HeaderSource | undefined;
-  /** Ends the iteration, which throws the signal's reason, as `fetch` does. */
+  /** Aborts the stream. Like `fetch`, the iteration then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** The `id` of the last event received by an earlier stream, to resume after it. */
+  /** The id after which to resume, such as the `lastEventId` of an earlier stream. */
   readonly lastEventId?: string | undefined;
   /**
-   * Called when the stream sends a request, receives its response, and waits to reconnect. `reason`
-   * is the reason for which the server has closed the stream, if the server has said so.
+   * Called when the stream sends a request (`connecting`), when the events begin (`open`), and when
+   * it waits before it reconnects (`waiting`). `reason` is the reason in the server's `close`
+   * event, if the server has sent one.
    */
   readonly onstate?: ((state: "connecting" | "open" | "waiting", reason?: string) => void) | undefined;
 }
@@ -27,18 +28,21 @@ export interface StreamOptions {
 declare const problem: unique symbol;
 
 /**
- * The events of one endpoint. The request is sent when the iteration begins, and aborted when it
- * ends. A stream can be iterated once; call the endpoint again for another one.
+ * The events of one endpoint. The request is sent when the iteration begins and aborted when it
+ * ends. A stream can be iterated only once. To read the events again, call the endpoint again.
  */
 export interface EventStream<E, P> extends AsyncIterable<E> {
   readonly url: string;
-  /** The id to resume after. Unlike the `id` of an event, it includes ids without an event. */
+  /** The id after which the stream resumes. It can also come from a frame that has no data. */
   readonly lastEventId: string;
-  /** Exists only in the type. */
+  /** Exists only in the type, so that `isError` can infer `P`. */
   readonly [problem]?: P;
 }
 
-/** An error that the endpoint has declared. */
+/**
+ * An error that the endpoint declares. Any other problem (RFC 9457) becomes a `StreamError` as well,
+ * for example one that a proxy or a stream limit sends, so check its members.
+ */
 export class StreamError<P> extends Error {
   override readonly name = "StreamError";
   readonly problem: P;
@@ -53,11 +57,11 @@ export class StreamError<P> extends Error {
   }
 }
 
-/** A response that is neither an event stream nor a problem. */
+/** A response that is neither an event stream nor a problem (RFC 9457). */
 export class HttpError extends Error {
   override readonly name = "HttpError";
   readonly status: number;
-  /** At most the first 64 KiB. */
+  /** The body, which is cut off after 65,536 characters. */
   readonly body: string;
 
   constructor(status: number, contentType: string, body: string) {
@@ -68,8 +72,8 @@ export class HttpError extends Error {
 }
 
 /**
- * The connection failed, and the request cannot be sent again: its method is not `GET`, and there
- * is no id to resume after. The server may or may not have processed the request.
+ * The connection failed, and the request must not be sent again, because its method is not `GET` and
+ * there is no id after which to resume. The server may have processed the request.
  */
 export class ConnectionError extends Error {
   override readonly name = "ConnectionError";
@@ -79,7 +83,7 @@ export class ConnectionError extends Error {
   }
 }
 
-/** Returns whether `error` is an error that the endpoint of the stream has declared. */
+/** Returns whether `error` is an error that the stream's endpoint declares. */
 export const isError = <P>(
   _stream: EventStream<unknown, P> | ((...input: never[]) => EventStream<unknown, P>),
   error: unknown,
@@ -97,17 +101,17 @@ interface Endpoint {
   readonly body?: "json" | "form" | "text";
   /** Whether the endpoint reads the last event ID. */
   readonly resumes?: boolean;
-  /** How long the stream can be silent before it is considered dead, in milliseconds; 0 for ever. */
+  /** The milliseconds of silence after which the connection is considered lost, or 0 for no limit. */
   readonly idle: number;
   /** The name of the event that ends the stream with an error. */
   readonly error?: string;
-  /** Whether `done`, `gap` and `close` are ordinary events. */
+  /** Whether the framework adds no events, so that `done`, `gap` and `close` are ordinary ones. */
   readonly own?: boolean;
   /** The name of the events that only show that the connection is alive. */
   readonly ping?: string;
   /** How the data of each event is decoded. */
   readonly events: Readonly<Record<string, Format>>;
-  /** How the data of all other events is decoded. Without it, JSON that is valid is decoded. */
+  /** How the data of all other events is decoded. By default, it is parsed if it is valid JSON. */
   readonly other?: Format;
   /** Whether integers that a `number` cannot represent are decoded as strings. */
   readonly large?: boolean;
@@ -115,12 +119,12 @@ interface Endpoint {
 
 interface Frame {
   readonly event: string;
-  /** `undefined` if the frame has no data and therefore is no event. */
+  /** `undefined` if the frame has no data and is therefore not an event. */
   readonly data: string | undefined;
   readonly id: string;
 }
 
-/** What an `EventStream` is made of. */
+/** The internal view of an `EventStream`. */
 interface Source<E> {
   readonly method: string;
   readonly url: string;
@@ -160,7 +164,7 @@ const parser = (
       afterCr = text.endsWith("\r");
       text = text.replace(/\r\n?/g, "\n");
     }
-    // Local variables are much faster than those of the outer function.
+    // Local variables are much faster than captured ones.
     let { rest, data, event, id, lastEventId } = state;
     let next = 0;
     for (let lineEnd; (lineEnd = text.indexOf("\n", next)) >= 0; next = lineEnd + 1) {
@@ -168,7 +172,7 @@ const parser = (
       let start = next;
       let end = lineEnd;
       if (rest) {
-        // A line of many chunks is only scanned once it has ended.
+        // A line that spans many chunks is scanned only once, when it is complete.
         line = rest + text.slice(next, lineEnd);
         start = 0;
         end = line.length;
@@ -221,16 +225,16 @@ const formData = (members: Iterable<readonly [string, unknown]>): URLSearchParam
 const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<string, unknown>>): string => {
   const page = (globalThis as { readonly location?: { readonly href: string } }).location;
   const url = new URL(String(base) || "/", page?.href);
-  // `fetch` would refuse these URLs in the same way as it reports a lost connection.
+  // `fetch` would reject these URLs with the same error as a lost connection.
   if (!/^https?:$/.test(url.protocol) || url.username || url.password) {
     throw new TypeError(`the base must be an http or https URL without credentials: ${String(base)}`);
   }
   const path = endpoint.path.replace(/\{(\*?)([^}]*)\}/g, (_, rest: string, name: string) => {
     const value = String(input[name] ?? "");
     const segments = rest ? value.split("/") : [value];
-    // URLs cannot contain these segments: even `%2E%2E` stands for the parent.
+    // URLs cannot contain these segments: even `%2E%2E` is normalized like `..`.
     if (!value || segments.some((segment) => /^\.\.?$/.test(segment))) {
-      throw new TypeError(`\`${name}\` cannot be part of a path: ${JSON.stringify(value)}`);
+      throw new TypeError(`invalid path parameter \`${name}\`: ${JSON.stringify(value)}`);
     }
     return segments.map(encodeURIComponent).join("/");
   });
@@ -240,7 +244,7 @@ const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<
   return url.href;
 };
 
-/** Returns the milliseconds that a `Retry-After` header asks to wait. */
+/** Returns the delay in a `Retry-After` header, in milliseconds. */
 const retryAfter = (value: string | null): number | undefined => {
   if (value === null) return undefined;
   const milliseconds = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
@@ -268,17 +272,17 @@ const open = <E, P>(
   let isUsed = false;
   let hasLeft = false;
 
-  /** Ends the iteration, whatever it waits for. */
+  /** Ends the iteration, regardless of what it is waiting for. */
   const stop = new AbortController();
   let attempt = new AbortController();
 
-  /** Settles like `promise`, but gives up the attempt after `timeout` milliseconds, unless it is 0. */
+  /** Settles like `promise`, but aborts the attempt after `timeout` milliseconds, unless it is 0. */
   const settle = async <T>(promise: Promise<T>, timeout = 0): Promise<T> => {
     const { signal } = attempt;
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       return await new Promise<T>((resolve, reject) => {
-        // Only one promise at a time is awaited, so that the handler can be replaced.
+        // Only one promise is awaited at a time, so the handler can be replaced.
         signal.onabort = () => reject(signal.reason);
         if (signal.aborted) reject(signal.reason);
         else if (timeout > 0) {
@@ -315,7 +319,7 @@ const open = <E, P>(
   };
 
   const request = async (): Promise<Response> => {
-    // Unlike that of an `EventSource`, this `accept` header lets the server answer with an error status.
+    // Unlike an `EventSource`, this `accept` header allows the server to respond with an error status.
     const headers = new Headers({ accept: "text/event-stream, application/problem+json" });
     if (body !== undefined) {
       const types = { form: "application/x-www-form-urlencoded", json: "application/json", text: "text/plain" };
@@ -326,16 +330,16 @@ const open = <E, P>(
       new Headers(values).forEach((value, name) => headers.set(name, value));
     }
     if (self.lastEventId) {
-      // A header consists of bytes, each of which is one character here.
+      // A header consists of bytes, and `Headers` expects one character per byte.
       const bytes = Array.from(new TextEncoder().encode(self.lastEventId), (byte) => String.fromCharCode(byte));
       headers.set("last-event-id", bytes.join(""));
     }
-    // Not every `RequestInit` has `cache`, but only browsers need it.
+    // Only browsers need `cache`, and not every `RequestInit` type declares it.
     const init: RequestInit & { cache: "no-store" } = { method, headers, cache: "no-store", signal: attempt.signal };
     if (body !== undefined) init.body = body;
     if (options.credentials) init.credentials = options.credentials;
-    // A handler may take its time before the response begins, so only a request that can be sent
-    // again is given up.
+    // A handler may take a long time before it responds, so only a request that can be sent again
+    // has a timeout.
     const timeout = idle && canRetry() ? Math.max(idle, 45_000) : 0;
     return receive((options.fetch ?? fetch)(url, init), timeout);
   };
@@ -361,7 +365,7 @@ const open = <E, P>(
         return new StreamError(parseJson(text, large) as P, status);
       }
     } catch {
-      // What has been received of the body is better than nothing.
+      // Part of the body is better than nothing.
       stop.signal.throwIfAborted();
     }
     return new HttpError(status, contentType, text.slice(0, LONGEST_BODY));
@@ -412,8 +416,8 @@ const open = <E, P>(
                 if (data === undefined) continue;
                 if (!endpoint.own) {
                   if (event === "done" && id.endsWith("~done")) return;
-                  // The stream ends behind this event, and the response to the next request says
-                  // whether it can be resumed.
+                  // The stream ends after this event. The response to the next request determines
+                  // whether the stream can be resumed.
                   if (event === "close" && !endpoint.events[event]) {
                     reason = /^\{"reason":"(\w+)"\}$/.exec(data)?.[1];
                     continue;
@@ -443,7 +447,7 @@ const open = <E, P>(
         attempt = new AbortController();
         onstate?.("waiting", reason);
         reason = undefined;
-        // A time that the server has asked for is only extended after a failure.
+        // A delay that the server requests is extended only after a failed attempt.
         const asked = after ?? retry ?? (hasEnded ? 1_000 : undefined);
         const isExact = asked !== undefined && failures === 0;
         const jitter = isExact ? 0 : Math.random() * Math.min(30_000, 1_000 * 2 ** failures);
@@ -469,7 +473,7 @@ const open = <E, P>(
       const iterator = events();
       return {
         next: () => iterator.next(),
-        // The generator's own `return` would wait for a `next` that is pending.
+        // The generator's own `return` would wait for a pending `next`.
         return: () => {
           hasLeft = true;
           stop.abort();
@@ -481,9 +485,9 @@ const open = <E, P>(
   return self;
 };
 
-/** What the tab that reads a shared stream tells the others. */
+/** A message between the tabs that share a stream. All but `join` come from the tab that reads it. */
 type Shared<E> =
-  /** `number` counts the events that have the same id. */
+  /** `number` distinguishes the events that have the same id. */
   | { readonly event: E; readonly id: string; readonly number: number }
   | { readonly lastEventId: string }
   | { readonly problem: unknown; readonly status: number | undefined }
@@ -500,16 +504,17 @@ interface Locks {
   request(name: string, options: { readonly signal: AbortSignal }, hold: () => Promise<void>): Promise<unknown>;
 }
 
-/** How many ids a tab remembers, to recognize an event that it has already received. */
+/** How many events a tab remembers, so that it recognizes repeated ones. */
 const REMEMBERED = 1_000;
 
 /**
- * Reads a stream with one connection for all tabs of an origin that share its URL. When the tab with
- * the connection is closed, another one resumes the stream, and events with ids are neither lost nor
- * repeated. A tab that joins later receives the events from then on.
+ * Shares the connection of a stream between all tabs of an origin that read the same URL. When the
+ * tab with the connection is closed, another tab resumes the stream, and events with ids are neither
+ * lost nor repeated. A tab that joins later receives only the events from then on.
  *
- * The method must be `GET`, and all tabs must be allowed to read the same events. Without Web Locks,
- * as in an insecure context, the stream has a connection of its own.
+ * The method must be `GET`, and all tabs must be allowed to read the same events, because headers are
+ * not compared. If Web Locks are not available, as in an insecure context, each tab has a connection
+ * of its own.
  */
 export const shared = <E, P>(stream: EventStream<E, P>): EventStream<E, P> => {
   const source = stream as Source<E> & EventStream<E, P>;
@@ -519,7 +524,7 @@ export const shared = <E, P>(stream: EventStream<E, P>): EventStream<E, P> => {
     readonly BroadcastChannel?: new (name: string) => Channel;
   };
   const locks = navigator?.locks;
-  if (method !== "GET") throw new TypeError(`a ${method} cannot be shared`);
+  if (method !== "GET") throw new TypeError(`only a GET can be shared, not a ${method}`);
   if (!locks || !BroadcastChannel) return stream;
 
   const stop = new AbortController();
@@ -541,7 +546,7 @@ export const shared = <E, P>(stream: EventStream<E, P>): EventStream<E, P> => {
       wake();
     };
     const deliver = (event: E, id: string, number: number) => {
-      // The connection of another tab can begin with events that the one before had passed on.
+      // A new connection can begin with events that the previous tab had already passed on.
       const key = `${number} ${id}`;
       if (id && seen.has(key)) return;
       seen.add(key);
@@ -566,11 +571,11 @@ export const shared = <E, P>(stream: EventStream<E, P>): EventStream<E, P> => {
           deliver(next.value, id, number);
           channel.postMessage({ event: next.value, id, number } satisfies Shared<E>);
         }
-        // Otherwise only this tab has ended, and the next one resumes.
+        // If it was aborted, only this tab has stopped, and another tab resumes the stream.
         if (!stop.signal.aborted) channel.postMessage("end" satisfies Shared<E>);
         finish({});
       } catch (error) {
-        // Only a problem is passed on. After any other error, the next tab tries for itself.
+        // Only problems are passed on. After any other error, another tab tries again.
         if (error instanceof StreamError) {
           channel.postMessage({ problem: error.problem, status: error.status } satisfies Shared<E>);
         }

@@ -1,4 +1,4 @@
-//! Prints a description as an OpenAPI document.
+//! Generates the OpenAPI document.
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -15,12 +15,12 @@ use crate::event::gap::GapReason;
 pub(super) enum Version {
     /// With `itemSchema`. OpenAPI 3.2, "Special Considerations for Server-Sent Events".
     V3_2,
-    /// With the schema of the data alone.
+    /// With only the schema of the data.
     V3_1,
 }
 
-/// Returns the document. Its members are sorted, so that it does not depend on the features of
-/// `serde_json`.
+/// Returns the document. Its members are sorted, because their order would otherwise depend on the
+/// features of `serde_json`.
 pub(super) fn document(
     info: &Info,
     operations: &[Operation],
@@ -98,7 +98,7 @@ impl Printer<'_> {
                 "in": if parameter.is_in_path { "path" } else { "query" },
                 "required": parameter.is_required,
             });
-            // The parameter is what the doc comment describes.
+            // A doc comment on a field describes the parameter rather than the schema.
             for member in ["description", "deprecated"] {
                 let members = schema.as_object_mut();
                 if let Some(value) = members.and_then(|members| members.remove(member)) {
@@ -113,7 +113,7 @@ impl Printer<'_> {
                 "name": "Last-Event-ID",
                 "in": "header",
                 "required": false,
-                "description": "The id of the last event that the client has received. The stream continues after this event.",
+                "description": "The id of the last event that the client received. The stream continues after this event.",
                 "schema": { "type": "string" },
             })
         });
@@ -139,7 +139,7 @@ impl Printer<'_> {
         );
         if operation.stops {
             responses.insert("204".to_owned(), json!({
-                "description": "The client has already received the end of the stream, and must not reconnect.",
+                "description": "The client has already received the complete stream and must not reconnect.",
             }));
         }
         for status in &operation.rejections {
@@ -165,7 +165,7 @@ impl Printer<'_> {
                 responses.insert(
                     "default".to_owned(),
                     json!({
-                        "description": "The response if the stream does not begin.",
+                        "description": "The response if the request fails before the stream begins.",
                     }),
                 );
             }
@@ -247,7 +247,7 @@ impl Printer<'_> {
             add(framework(
                 EventName::Own(operation.error_event),
                 self.errors(),
-                "The stream has failed, and ends with this event.",
+                "The stream has failed and ends with this event.",
             ));
         }
         if operation.has_framework_events && operation.reads_topics {
@@ -267,7 +267,7 @@ impl Printer<'_> {
             add(framework(
                 EventName::Framework("done"),
                 null(),
-                "The stream has ended, and the client must not reconnect.",
+                "The stream is complete. The client must not reconnect.",
             ));
             if let Some(name) = operation.keep_alive_event {
                 add(framework(
@@ -420,7 +420,7 @@ pub(super) fn summary(docs: &str) -> (String, &str) {
     (words.join(" "), description.trim())
 }
 
-/// Returns the schema that allows one of several schemas.
+/// Combines several schemas into one that allows each of them.
 fn one_of(keyword: &str, schemas: Vec<Value>) -> Value {
     let mut distinct: Vec<Value> = Vec::new();
     for schema in schemas {
@@ -446,7 +446,7 @@ fn statuses(problems: &[Problem]) -> Vec<StatusCode> {
 fn reason(status: StatusCode) -> &'static str {
     status
         .canonical_reason()
-        .unwrap_or("The stream does not begin.")
+        .unwrap_or("The request fails before the stream begins.")
 }
 
 /// Adds the content of another response with the same status.

@@ -1,4 +1,4 @@
-//! The page on which to try streams.
+//! The page for trying out streams.
 
 use axum::{
     http::{
@@ -16,13 +16,13 @@ const PAGE: &str = include_str!("explorer.html");
 /// Source: [Content Security Policy Level 3](https://www.w3.org/TR/CSP3/).
 const POLICY: &str = concat!(
     "default-src 'none'; script-src 'sha256-",
-    "Yx+wgCvgVFHSUgGEEG2XYCzCjQ1+dVEeDTcHHbjjBVo=",
+    "ln7HtWSnCnQuzAZqIVyPLocI2puKMrtoTD8HbXb0Xhg=",
     "'; style-src 'sha256-",
     "H+IJeh175GRg9+d7VSGkDp3HfQtdP8aCeMLk/0t1eGA=",
     "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// Returns a handler that responds with the page.
+/// Returns a `GET` route that responds with the page.
 pub(super) fn page<S>(document: &str) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -40,7 +40,7 @@ where
     })
 }
 
-/// Escapes text for an attribute in double quotes.
+/// Escapes text for a double-quoted attribute.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('"', "&quot;")
@@ -60,7 +60,7 @@ mod tests {
         let (content, after) = after.split_once(&format!("</{element}>")).unwrap();
         assert!(
             !after.contains(&format!("<{element}")),
-            "the policy allows only one"
+            "the policy contains one hash per element"
         );
         BASE64_STANDARD.encode(Sha256::digest(content))
     }

@@ -29,7 +29,7 @@ pub(super) fn extend(mut document: Value, mut ours: Value) -> Value {
             for (method, operation) in item {
                 assert!(
                     !operations.contains_key(&method),
-                    "both documents describe `{} {path}`; remove it from the other document, because `Api` describes event endpoints",
+                    "both documents describe `{} {path}`; remove it from the other document, because `Api` already describes it",
                     method.to_ascii_uppercase()
                 );
                 operations.insert(method, operation);

@@ -1,8 +1,8 @@
-//! Descriptions of endpoints for clients: OpenAPI documents, a TypeScript client, and a page on which
-//! to try streams.
+//! Descriptions of endpoints for clients: OpenAPI documents, a TypeScript client, and a page for
+//! trying out streams.
 //!
-//! The compiler knows the path, the parameters, the events and the errors of every endpoint. [`Api`]
-//! collects them.
+//! The compiler knows the path, the parameters, the events and the errors of every endpoint.
+//! [`Api`] collects them and generates the descriptions.
 //!
 //! ```
 //! use axum::{Router, extract::Path};
@@ -67,8 +67,8 @@ use crate::{
 
 /// Collects endpoints and describes them.
 ///
-/// A clone describes the same endpoints. The methods that print a description, such as
-/// [`document`](Self::document), describe the endpoints that have been added so far.
+/// Clones share the same endpoints. Methods that generate a description, such as
+/// [`document`](Self::document), include the endpoints that have been added so far.
 #[derive(Clone)]
 pub struct Api {
     shared: Arc<Shared>,
@@ -95,7 +95,7 @@ struct State {
     has_large_integers: bool,
 }
 
-/// An endpoint, and where it has been added.
+/// An endpoint, and the location at which it was added.
 struct Entry {
     endpoint: Endpoint,
     name: String,
@@ -131,12 +131,12 @@ impl Api {
         }
     }
 
-    /// Adds an endpoint, and returns its route. This method accepts what
-    /// [`SseRouterExt::sse`](crate::SseRouterExt::sse) accepts: the endpoint's function, or the
-    /// route that it returns.
+    /// Adds an endpoint and returns its route. Like
+    /// [`SseRouterExt::sse`](crate::SseRouterExt::sse), this method accepts the endpoint's function
+    /// or the route that the function returns.
     ///
-    /// The name of the endpoint is that of its function. It becomes the `operationId`, and the name
-    /// of the method of the TypeScript client.
+    /// The endpoint is named after its function. The name becomes the `operationId` in the document
+    /// and the name of the method in the TypeScript client.
     ///
     /// # Panics
     ///
@@ -151,7 +151,7 @@ impl Api {
         self.add(route.name(), route)
     }
 
-    /// Adds an endpoint under another name than that of its function. Use this method if two
+    /// Adds an endpoint under a name that differs from that of its function. Use this method if two
     /// functions have the same name, or to add an endpoint twice.
     ///
     /// # Panics
@@ -197,8 +197,8 @@ impl Api {
         route
     }
 
-    /// Returns a value that adds endpoints to this description, and puts `prefix` before their
-    /// paths. Use it for routers that are [nested](axum::Router::nest) under this prefix.
+    /// Returns an `Api` that adds endpoints to the same description, with `prefix` in front of
+    /// their paths. Use it for routers that are [nested](axum::Router::nest) under this prefix.
     ///
     /// ```
     /// # use axum::Router;
@@ -218,19 +218,20 @@ impl Api {
         }
     }
 
-    /// Makes the TypeScript client pass integers that a JavaScript number cannot represent exactly
-    /// to the caller as strings, and declares 64-bit integers as `number | string`. `BigInt`
-    /// accepts both.
+    /// Makes the TypeScript client return an integer as a string if a JavaScript number cannot
+    /// represent it exactly. Integers of 64 bits or more are declared as `number | string`. Pass
+    /// either to `BigInt(…)`.
     ///
-    /// By default, 64-bit integers are declared as `number`, and those whose absolute value is
-    /// 2<sup>53</sup> or more are rounded, as by `JSON.parse`.
+    /// By default, these integers are declared as `number`. As with `JSON.parse`, they may be
+    /// rounded if their absolute value exceeds 2<sup>53</sup>.
     #[must_use]
     pub fn large_integers_as_strings(self) -> Self {
         self.state().has_large_integers = true;
         self
     }
 
-    /// Returns the OpenAPI 3.2 document. It describes each event with `itemSchema`.
+    /// Returns the OpenAPI 3.2 document. Its `itemSchema` describes the name, the data and the
+    /// other fields of each event.
     ///
     /// Source: [OpenAPI 3.2, Special Considerations for Server-Sent
     /// Events](https://spec.openapis.org/oas/v3.2.0.html#special-considerations-for-server-sent-events).
@@ -238,8 +239,8 @@ impl Api {
         self.print(Version::V3_2)
     }
 
-    /// Returns an OpenAPI 3.1 document for tools that do not support OpenAPI 3.2. It describes only
-    /// the data of the events, as the schema of the response.
+    /// Returns an OpenAPI 3.1 document, for tools that do not support OpenAPI 3.2. The schema of
+    /// the response describes only the data of the events.
     pub fn document_3_1(&self) -> Value {
         self.print(Version::V3_1)
     }
@@ -250,22 +251,23 @@ impl Api {
     }
 
     /// Merges the OpenAPI 3.2 document of the endpoints into another document, such as one that
-    /// utoipa or aide has generated. The other document may be an OpenAPI 3.1 document.
+    /// utoipa or aide has generated. The other document may use OpenAPI 3.1, but the result uses
+    /// OpenAPI 3.2.
     ///
-    /// If both documents have a schema with the same name but different contents, the schema of the
-    /// endpoints is renamed.
+    /// If both documents contain a schema with the same name but different contents, the schema
+    /// that belongs to the endpoints is renamed.
     ///
     /// # Panics
     ///
-    /// Panics if `document` is not a JSON object, or if it already describes an endpoint's method
-    /// and path.
+    /// Panics if `document` is not a JSON object, or if it already describes the method and path of
+    /// an endpoint.
     #[track_caller]
     pub fn extend(&self, document: Value) -> Value {
         extend::extend(document, self.document())
     }
 
-    /// Returns a handler that responds with the [document](Self::document) as JSON. The document
-    /// contains all endpoints that have been added at the time of the request.
+    /// Returns a `GET` route that responds with the [document](Self::document) as JSON. The
+    /// document contains all endpoints that have been added by the time of the request.
     pub fn json<S>(&self) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -284,10 +286,11 @@ impl Api {
         typescript::module(&self.shared.info, &operations, &named, has_large_integers)
     }
 
-    /// Returns a handler that responds with a page on which to try the endpoints. `document` is the
-    /// URL of the document, as the browser sees it. It can be relative to the URL of the page.
+    /// Returns a `GET` route that responds with a page for trying out the endpoints. `document` is
+    /// the URL from which the browser loads the document. It can be relative to the URL of the
+    /// page.
     ///
-    /// The page loads nothing but the document, and sends requests only to its own origin.
+    /// The page loads nothing but the document and sends requests only to its own origin.
     pub fn explorer<S>(&self, document: &str) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -295,8 +298,8 @@ impl Api {
         explorer::page(document)
     }
 
-    /// Returns a description of everything on the wire that has no schema, usually because a type
-    /// does not implement `JsonSchema`. The document allows any JSON in these places.
+    /// Lists all parts of requests and streams that have no schema, usually because a type does not
+    /// implement `JsonSchema`. The document allows any JSON value in these places.
     ///
     /// ```
     /// # use sse_runtime::{Stream, openapi::Api, sse_endpoint};

@@ -1,5 +1,5 @@
 //! [`Operation`]: the description of an endpoint, from which both the document and the TypeScript
-//! client are printed.
+//! client are generated.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ pub(super) enum Name {
     Known(&'static str),
     /// The event has no name, so it arrives as `message`.
     Message,
-    /// The name is set when the event is yielded.
+    /// The name can be set when the event is yielded.
     Open,
 }
 
@@ -108,11 +108,11 @@ pub(super) enum Failure {
         name: String,
         problems: Vec<Problem>,
     },
-    /// A value that does not describe its problems.
+    /// A value whose type does not derive `SseError`.
     Value(Value),
     /// Text.
     Text,
-    /// A response that is unknown.
+    /// A response whose content is unknown.
     Response,
 }
 
@@ -126,7 +126,7 @@ pub(super) struct Problem {
     pub(super) has_retry_after: bool,
 }
 
-/// Describes an endpoint, and adds to `untyped` what has no schema.
+/// Describes an endpoint, and adds everything that has no schema to `untyped`.
 pub(super) fn operation(
     endpoint: &Endpoint,
     name: &str,
@@ -141,7 +141,7 @@ pub(super) fn operation(
         operation: name,
     };
     let path = Template::parse(&format!("{prefix}{}", endpoint.path));
-    let contract = contract.unwrap_or_else(|| unreachable!("the attribute describes its types"));
+    let contract = contract.unwrap_or_else(|| unreachable!("the attribute describes the types"));
     let has_framework_events = endpoint.sends_framework_events();
     let (parameters, body) = reader.request(&contract, &path, endpoint);
     let has = |part| {
@@ -361,7 +361,8 @@ impl Reader<'_> {
     fn variants(&mut self, item: &Payload, described: Variants) -> Vec<Event> {
         let Variants { is_cut, variants } = described;
         // Only a struct, or an enum that is serialized as another type, has one schema for all its
-        // events. Other enums must not be among the named schemas, because no event has their data.
+        // events. The schemas of other enums must not be named, because they describe the data of
+        // no event.
         let whole = item.schema.filter(|_| !is_cut).map(|schema| {
             let inline = self.schemas.sent_inline(schema);
             (self.schemas.sent(schema), inline)
@@ -393,8 +394,8 @@ impl Reader<'_> {
         events
     }
 
-    /// Describes a variant. `found` is the schema of its content, and the schema that contains its
-    /// doc comment.
+    /// Describes a variant. `found` contains the schema of its content and the schema that contains
+    /// its doc comment.
     fn event(
         &mut self,
         item: &Payload,
@@ -485,8 +486,9 @@ impl Reader<'_> {
             json!({ "type": "integer", "const": status.as_u16() }),
         );
         required.push("status");
-        // A field that is sent under the name of a member replaces the member. If the field can be
-        // missing, so the member is sent in its place, the schema allows both.
+        // A field with the name of a standard member replaces that member. If the field is
+        // optional, the standard member is sent whenever the field is missing, so the schema allows
+        // both.
         let mut add = |name: &'static str, is_optional: bool, schema: Value| {
             let schema = match properties.remove(name) {
                 Some(before) if is_optional => json!({ "anyOf": [schema, before] }),
@@ -536,7 +538,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns whether no value of the type exists.
+/// Returns whether the type has no values.
 fn is_never(payload: &Payload) -> bool {
     (payload.name)() == std::any::type_name::<std::convert::Infallible>()
         || payload
@@ -544,7 +546,7 @@ fn is_never(payload: &Payload) -> bool {
             .is_some_and(|problems| problems().is_empty())
 }
 
-/// Returns a type's name without its path and its arguments.
+/// Returns a type's name without its path and its generic arguments.
 fn short_name(name: &str) -> String {
     let name = name.split('<').next().unwrap_or(name);
     name.rsplit("::").next().unwrap_or(name).to_owned()
@@ -569,7 +571,8 @@ fn tagged<'a>(branches: &'a [Value], tag: &str) -> Option<(Value, &'a Value)> {
     })
 }
 
-/// Returns the parameters for the captures of a path, which are read with these schemas.
+/// Returns the parameters for the captures of a path. `schemas` describe the contents of the `Path`
+/// extractors.
 fn path_parameters(path: &Template, schemas: &[Value]) -> Vec<Parameter> {
     let count = path.captures().count();
     let captures = path.captures().enumerate();
@@ -600,7 +603,7 @@ fn capture(schema: &Value, name: &str, at: usize, count: usize) -> Option<Value>
     (count == 1 && !is_list).then(|| schema.clone())
 }
 
-/// Removes the whitespace that a doc comment has at its ends.
+/// Removes leading and trailing whitespace from a doc comment.
 pub(super) fn trimmed(docs: &str) -> &str {
     docs.trim()
 }

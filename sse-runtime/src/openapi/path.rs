@@ -11,8 +11,8 @@ enum Part {
 }
 
 impl Template {
-    /// Parses a path. The attribute and axum check paths, so a brace without a partner cannot occur
-    /// and is treated as text.
+    /// Parses a path. Unbalanced braces are treated as text, which does not matter, because both
+    /// the attribute and axum reject them.
     pub(super) fn parse(path: &str) -> Self {
         let mut parts = Vec::new();
         let mut text = String::new();
@@ -49,7 +49,8 @@ impl Template {
         self.write(|name, _| format!("{{{name}}}"))
     }
 
-    /// Returns the path as the TypeScript client reads it. In a wildcard, slashes are not encoded.
+    /// Returns the path in the TypeScript client's syntax. The client does not encode the slashes
+    /// in a wildcard, so wildcards are marked with an asterisk.
     pub(super) fn to_typescript(&self) -> String {
         self.write(|name, is_wildcard| {
             let star = if is_wildcard { "*" } else { "" };

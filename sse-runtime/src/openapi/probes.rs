@@ -1,10 +1,10 @@
-//! Finds out at compile time what a type implements.
+//! Detects at compile time which traits a type implements, through autoref specialization.
 //!
 //! Several traits define a method with the same name, and the compiler tries their receivers in a
 //! fixed order. In `(&Typed::<T>::new()).schema()`, it first tries the impl for `&Typed<T>`, then
-//! the one for `&&Typed<T>`, and finally the one for `Typed<T>`. An impl whose bounds are not met
-//! is skipped. The compiler knows `T` only where the macros are expanded, so this does not work
-//! inside generic functions.
+//! the one for `&&Typed<T>`, and finally the one for `Typed<T>`. It skips an impl whose bounds are
+//! not met. This requires `T` to be a concrete type, which it is where the macros are expanded. It
+//! does not work in generic functions.
 
 use std::{borrow::Cow, marker::PhantomData, rc::Rc, sync::Arc};
 

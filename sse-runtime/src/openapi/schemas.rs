@@ -10,8 +10,8 @@ use crate::event::contract::SchemaOf;
 /// The path of named schemas in the finished document.
 const FINISHED: &str = "#/components/schemas/";
 
-/// The paths at which schemars defines the schemas of values that the server sends, and of those that
-/// it reads. [`Schemas::finish`] moves all of them.
+/// The paths at which schemars defines the schemas of values that the server sends and of values
+/// that it reads. [`Schemas::finish`] moves all of them to their final path.
 const SENT: &str = "/components/sent";
 const READ: &str = "/components/read";
 
@@ -28,7 +28,7 @@ pub(super) struct Schemas {
     read: SchemaGenerator,
 }
 
-/// A side from which values are described.
+/// Whether the server sends or reads the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
     Sent,
@@ -62,7 +62,7 @@ impl Schemas {
         value((schema.reference)(&mut self.sent), &self.sent)
     }
 
-    /// Returns the schema of values that the server sends, which is not a reference.
+    /// Returns the schema of values that the server sends, but never as a reference.
     pub(super) fn sent_inline(&mut self, schema: SchemaOf) -> Value {
         value((schema.inline)(&mut self.sent), &self.sent)
     }
@@ -72,13 +72,14 @@ impl Schemas {
         value((schema.reference)(&mut self.read), &self.read)
     }
 
-    /// Returns the schema of values that the server reads, which is not a reference.
+    /// Returns the schema of values that the server reads, but never as a reference.
     pub(super) fn read_inline(&mut self, schema: SchemaOf) -> Value {
         value((schema.inline)(&mut self.read), &self.read)
     }
 
-    /// Moves all named schemas to where OpenAPI expects them. If a type has different schemas for
-    /// the values that are sent and those that are read, the name of the latter ends with `Input`.
+    /// Moves all named schemas to the path that OpenAPI requires. If the schemas of a type differ
+    /// between values that are sent and values that are read, the name of the latter schema ends
+    /// with `Input`.
     pub(super) fn finish(mut self) -> Named {
         let sent = corrected(&self.sent.take_definitions(true));
         let read = corrected(&self.read.take_definitions(true));
@@ -104,8 +105,8 @@ impl Schemas {
     }
 }
 
-/// Returns the names of the schemas that differ between the two sides. Two schemas also differ if
-/// they refer to schemas that differ.
+/// Returns the names of the schemas that differ between sent and read values. Two schemas also
+/// differ if they refer to schemas that differ.
 fn differing(sent: &Map<String, Value>, read: &Map<String, Value>) -> BTreeSet<String> {
     let mut differing = BTreeSet::new();
     loop {
@@ -172,7 +173,7 @@ pub(super) fn free(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
     free
 }
 
-/// Updates the references in a finished document to schemas that are renamed.
+/// Updates the references to renamed schemas in a finished document.
 pub(super) fn rename(document: &mut Value, renamed: &[(String, String)]) {
     visit_references(document, &mut |reference| {
         let to = renamed

@@ -1,9 +1,9 @@
-// Changes the time of a process that loads this library with LD_PRELOAD. The variable WRONG_CLOCK
-// names a file that contains the number of seconds to add to the wall clock. The monotonic clocks
-// are not changed.
+// Shifts the wall clock of a process that loads this library with LD_PRELOAD. The environment
+// variable WRONG_CLOCK names a file that contains the number of seconds to add. The monotonic
+// clocks are not changed.
 //
-// The functions call the kernel directly and do not allocate, because allocators ask for the time
-// while they initialize themselves (jemalloc in Debian's redis-server).
+// The functions call the kernel directly and do not allocate, because an allocator may read the
+// clock during its own initialization, as jemalloc does in Debian's redis-server.
 
 #include <errno.h>
 #include <fcntl.h>

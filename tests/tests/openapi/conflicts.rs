@@ -23,7 +23,7 @@ mod other {
     }
 }
 
-/// Returns the message with which `add` panics.
+/// Returns the panic message of `add`.
 fn message(add: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(add)).unwrap_err();
     *panic.downcast::<String>().unwrap()

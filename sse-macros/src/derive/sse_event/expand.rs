@@ -274,8 +274,8 @@ fn shape(model: &Model) -> TokenStream {
     }
 }
 
-/// Generates the description of the variants that can be sent, which is used to cut the type's JSON
-/// schema into the schemas of its variants.
+/// Generates the description of the variants that can be sent, which is used to split the type's
+/// JSON schema into the schemas of its variants.
 fn variants(model: &Model) -> TokenStream {
     let private = model.runtime.internals();
     let variants = model

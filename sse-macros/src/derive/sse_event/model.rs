@@ -85,7 +85,7 @@ pub(crate) struct Shape {
     pub(crate) is_never_read: bool,
     /// Whether the serializer skips the variant.
     pub(crate) is_never_sent: bool,
-    /// Whether every part of the variant is serialized as its type's JSON schema says.
+    /// Whether the JSON schema describes the serialized form of every part of the variant.
     pub(crate) is_exact: bool,
 }
 
@@ -364,8 +364,9 @@ impl ShapeReader<'_> {
     }
 }
 
-/// Returns whether a field or variant is serialized as its type's JSON schema says. A custom
-/// serializer can write anything, unless `#[schemars(…)]` says what it writes. If serde's `with`
+/// Returns whether the JSON schema describes the serialized form of a field or variant. A custom
+/// serializer can write anything, so it must have a `#[schemars(…)]` attribute that describes its
+/// output. If serde's `with`
 /// names a type, schemars uses the schema of this type. If it names a module, schemars rejects it.
 fn is_exact(attributes: &[Attribute]) -> bool {
     !serde_attribute::has_serialize_with(attributes) || attributes.iter().any(declares_schema)

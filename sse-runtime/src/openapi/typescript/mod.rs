@@ -1,4 +1,4 @@
-//! Prints a description as a TypeScript module.
+//! Generates the TypeScript module.
 
 mod types;
 
@@ -110,7 +110,7 @@ impl Module {
     fn gap(&mut self) {
         let data = self.printer.print(&gap());
         let printed = format!("{{ event: \"gap\"; data: {data}; id?: string }}");
-        let comment = "/** Events were missed, and are no longer available. */\n";
+        let comment = "/** Events were missed and are no longer available. */\n";
         self.declare("Gap", &printed, comment);
     }
 
@@ -191,7 +191,7 @@ impl Module {
         union(types.into_iter())
     }
 
-    /// Declares the type of an error, unless this has already been done, and returns its name.
+    /// Declares the type of an error unless it is already declared, and returns its name.
     fn problems(&mut self, name: &str, problems: &[Problem]) -> String {
         let members = problems.iter().map(|problem| {
             let comment = comment(&problem.schema, "  ");
@@ -257,7 +257,7 @@ fn docs(operation: &Operation) -> String {
     comment(&schema, "  ")
 }
 
-/// Returns the object literal that tells the runtime how to use an endpoint.
+/// Returns the object literal that describes an endpoint to the runtime.
 fn literal(operation: &Operation, has_large_integers: bool) -> String {
     let path = operation.path.to_typescript();
     let mut members = vec![
@@ -283,7 +283,7 @@ fn literal(operation: &Operation, has_large_integers: bool) -> String {
     if operation.resumes {
         members.push("resumes: true".to_owned());
     }
-    // After three keep-alives that have not arrived, the connection is dead.
+    // The client considers the connection lost if it misses three keep-alives.
     let idle = operation
         .keep_alive
         .map_or(0, |delay| delay.as_millis() * 3);
@@ -359,8 +359,8 @@ fn pascal(name: &str) -> String {
     words.collect()
 }
 
-/// Returns the identifiers in a module. A type with one of these names would change the meaning of
-/// the module.
+/// Returns the identifiers in a module. A generated type must not have one of these names, because
+/// it would change the meaning of the module.
 fn words(module: &str) -> BTreeSet<String> {
     let words = module.split(|char: char| !char.is_alphanumeric() && char != '_' && char != '$');
     words.map(str::to_owned).collect()

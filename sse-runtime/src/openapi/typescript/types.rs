@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::openapi::schemas::name_of;
 
-/// Prints schemas. Keywords that schemars does not generate, and those that restrict a type in a way
-/// that TypeScript cannot express, are ignored, so that the type includes all valid values.
+/// Prints schemas. Ignores keywords that schemars does not generate and restrictions that
+/// TypeScript cannot express. A printed type can therefore allow more values than its schema, but
+/// never fewer.
 pub(super) struct Printer {
     /// The identifiers of the schemas that have a name.
     pub(super) names: BTreeMap<String, String>,
@@ -110,7 +111,8 @@ impl Printer {
         };
         let mut parts = Vec::new();
         if let Some(Value::Object(properties)) = schema.get("properties") {
-            // Sorted, so that the module does not depend on the features of `serde_json`.
+            // Sort them, because their order would otherwise depend on the features of
+            // `serde_json`.
             let sorted: BTreeMap<&String, &Value> = properties.iter().collect();
             let members = sorted.into_iter().map(|(name, property)| {
                 let mark = if required(name) { "" } else { "?" };
@@ -167,8 +169,8 @@ pub(super) fn union(members: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// Puts a type into parentheses unless it is a single operand. If only one operator must not occur
-/// outside of braces, it is `operator`.
+/// Encloses a type in parentheses if it contains `operator` outside of brackets and strings, or any
+/// operator if `operator` is NUL.
 fn parenthesized(printed: &str, operator: char) -> String {
     let mut depth = 0_u32;
     let mut is_quoted = false;

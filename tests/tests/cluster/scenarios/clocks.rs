@@ -11,14 +11,14 @@ use crate::{
     },
 };
 
-/// Clocks that differ from the machine's clock.
+/// Clocks that differ from the machine's clock. Each clock is a file that contains its offset.
 struct WrongClocks {
     directory: tempfile::TempDir,
 }
 
 impl WrongClocks {
-    /// Compiles the library that changes the time. It is not libfaketime, because libfaketime does
-    /// not work with jemalloc, which Debian's `redis-server` uses.
+    /// Compiles the library that shifts the time. libfaketime cannot be used, because it does not
+    /// work with jemalloc, which Debian's `redis-server` uses.
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/wrong_clock.c");
@@ -31,7 +31,7 @@ impl WrongClocks {
         Self { directory }
     }
 
-    /// Sets a clock to a time that differs from the machine's time by this number of seconds.
+    /// Sets a clock to the machine's time plus `offset` seconds.
     fn set(&self, name: &str, offset: i32) {
         // A process may read the file at any time, so the file must never be empty.
         let new = self.directory.path().join("new");

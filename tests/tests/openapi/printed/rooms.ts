@@ -11,7 +11,7 @@ export type Price = { value: number };
 
 export type Prompt = { call?: CallInput | null; text: string };
 
-/** Events were missed, and are no longer available. */
+/** Events were missed and are no longer available. */
 export type Gap = { event: "gap"; data: { missed: number | null; reason: "too_old" | "other_epoch" | "unknown" | "overtaken" | "rolled_back" | "unreadable" }; id?: string };
 
 export type AnswerEvent =
