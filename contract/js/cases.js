@@ -32,13 +32,13 @@ const apiOf = (server, runtime) => connect(`${server}/${runtime}/`);
 
 export const cases = {
   async "resumes after a break and an end, until done"(server, runtime) {
-    const { events, error, path } = await read(apiOf(server, runtime).resume({}));
+    const { events, error, path } = await read(apiOf(server, runtime).resume());
     equal(error, undefined);
     equal(events, [1, 2, 3, 4, 5, 6, 7, 8, 9].map((data) => ({ event: "message", data, id: `${data}` })));
     await count(server, path, { requests: 3, running: 0 });
   },
   async "ends with end = \"stop\""(server, runtime) {
-    const { data, error, path } = await read(apiOf(server, runtime).stopped({}));
+    const { data, error, path } = await read(apiOf(server, runtime).stopped());
     equal([data, error], [[1], undefined]);
     await count(server, path, { requests: 1, running: 0 });
   },
@@ -59,7 +59,7 @@ export const cases = {
     equal([events.slice(1).map(({ data }) => data), error], [[1, 2, 3], undefined]);
   },
   async "reconnects after close"(server, runtime) {
-    const { events, error, path } = await read(apiOf(server, runtime).closes({}));
+    const { events, error, path } = await read(apiOf(server, runtime).closes());
     equal([events.map(({ event, data }) => [event, data]), error], [[["message", 1], ["message", 2]], undefined]);
     await count(server, path, { requests: 2, running: 0 });
   },
@@ -81,13 +81,13 @@ export const cases = {
     equal([events[1], error], [{ event: "finished", data: "" }, undefined]);
   },
   async "throws a status that is no problem"(server, runtime) {
-    const { error } = await read(connect(`${server}/${runtime}/nothing/here`).stopped({}));
+    const { error } = await read(connect(`${server}/${runtime}/nothing/here`).stopped());
     equal([error instanceof HttpError, error.status], [true, 404]);
   },
   async "waits for the Retry-After of a 429"(server, runtime) {
     const states = [];
     const start = Date.now();
-    const { events, error, path } = await read(apiOf(server, runtime).busy({}, { onstate: (state) => states.push(state) }));
+    const { events, error, path } = await read(apiOf(server, runtime).busy({ onstate: (state) => states.push(state) }));
     equal([events, error], [[{ event: "finished", data: "" }], undefined]);
     equal(states, ["connecting", "waiting", "connecting", "open"]);
     // Timers can be a little early.
@@ -95,12 +95,12 @@ export const cases = {
     await count(server, path, { requests: 2, running: 0 });
   },
   async "gives up a silent stream"(server, runtime) {
-    const { data, error, path } = await read(apiOf(server, runtime).silent({}));
+    const { data, error, path } = await read(apiOf(server, runtime).silent());
     equal([data, error], [[1, 2], undefined]);
     await count(server, path, { requests: 2, running: 0 });
   },
   async "keeps a stream that sends comments"(server, runtime) {
-    const { data, error, path } = await read(apiOf(server, runtime).quiet({}));
+    const { data, error, path } = await read(apiOf(server, runtime).quiet());
     equal([data, error], [[1, 2], undefined]);
     await count(server, path, { requests: 1, running: 0 });
   },
@@ -110,19 +110,19 @@ export const cases = {
     await count(server, path, { requests: 1, running: 0 });
   },
   async "never sends a POST again"(server, runtime) {
-    const { data, error, path } = await read(apiOf(server, runtime).postCut({ body: { prompt: "Hello" } }));
+    const { data, error, path } = await read(apiOf(server, runtime).post_cut({ body: { prompt: "Hello" } }));
     // Bun and Chromium discard data that they received just before the connection broke.
     equal([data.length === 0 || data, error instanceof ConnectionError], [data.length === 0 || ["Hello"], true]);
     await count(server, path, { requests: 1, running: 0 });
   },
   async "break disconnects"(server, runtime) {
-    const { data, error, path } = await read(apiOf(server, runtime).leaving({}), 1);
+    const { data, error, path } = await read(apiOf(server, runtime).leaving(), 1);
     equal([data, error], [[1], undefined]);
     await count(server, path, { requests: 1, running: 0 });
   },
   async "an abort disconnects"(server, runtime) {
     const controller = new AbortController();
-    const stream = apiOf(server, `${runtime}-abort`).leaving({}, { signal: controller.signal });
+    const stream = apiOf(server, `${runtime}-abort`).leaving({ signal: controller.signal });
     const iterator = stream[Symbol.asyncIterator]();
     equal((await iterator.next()).value.data, 1);
     const next = iterator.next().catch((error) => error.name);

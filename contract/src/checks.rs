@@ -223,7 +223,7 @@ async fn offline(context: &Context) -> Result<String, String> {
         const seen = [];
         const onstate = (state) => window.states.push(state);
         const api = streams.connect(`${location.origin}/offline`);
-        for await (const { data } of api.later({}, { onstate })) seen.push(data);
+        for await (const { data } of api.later({ onstate })) seen.push(data);
         return seen;";
     let browser = Browser::chromium().await?;
     let result = async {

@@ -7,8 +7,9 @@ use std::{
     process::Command,
 };
 
-/// Returns the directory that contains the scripts, the client and `node_modules`.
-pub(crate) fn install() -> Result<PathBuf, String> {
+/// Returns the directory that contains the scripts, the client and `node_modules`. `client` is the
+/// generated module.
+pub(crate) fn install(client: &str) -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = root.join("../target/contract");
     let read = |error: std::io::Error| error.to_string();
@@ -25,10 +26,8 @@ pub(crate) fn install() -> Result<PathBuf, String> {
         run(Command::new("npm").args(args).current_dir(&folder))?;
         fs::write(&installed, &lock).map_err(read)?;
     }
-    let client = root.join("../sse-runtime/src/openapi/client.ts");
-    let mut build = Command::new("node");
-    build.args(["build.js", "types.ts"]).arg(client);
-    run(build.current_dir(&folder))?;
+    fs::write(folder.join("streams.ts"), client).map_err(read)?;
+    run(Command::new("node").arg("build.js").current_dir(&folder))?;
     Ok(folder)
 }
 

@@ -11,6 +11,7 @@ mod server;
 use std::{env, process::ExitCode};
 
 use checks::{Check, Context};
+use sse_runtime::openapi::Api;
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -29,11 +30,13 @@ async fn main() -> ExitCode {
 /// Runs the checks whose names contain one of `only`, or all checks if `only` is empty. Returns
 /// whether all of them passed.
 async fn run(only: &[String]) -> Result<bool, String> {
-    let js = install::install()?;
+    let api = Api::new("Contract", env!("CARGO_PKG_VERSION"));
+    let endpoints = server::endpoints(&api);
+    let js = install::install(&api.typescript())?;
     let listener = TcpListener::bind("127.0.0.1:0").await;
     let listener = listener.map_err(|error| error.to_string())?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
-    let app = server::app(&js).await?;
+    let app = server::app(endpoints, &js).await?;
     tokio::spawn(sse_runtime::serve(listener, app));
     let context = Context {
         js,

@@ -12,16 +12,17 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{FromRef, FromRequestParts, Path, Query, Request, State},
+    extract::{FromRef, FromRequestParts, OriginalUri, Path, Query, Request, State},
     http::{StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sse_runtime::{
     Connection, Event, LastEventId, SseError, SseEvent, SseRouterExt as _, Stream, Topic,
-    sse_endpoint,
+    openapi::Api, sse_endpoint,
 };
 use tokio::time::sleep;
 
@@ -44,7 +45,7 @@ impl Counts {
 
 /// The state of the server. The epochs of its two topics differ.
 #[derive(Clone, FromRef)]
-struct App {
+pub(crate) struct App {
     counts: Counts,
     topics: [Topic<u32>; 2],
 }
@@ -61,7 +62,8 @@ impl FromRequestParts<App> for Visit {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        let path = parts.uri.path().to_owned();
+        let OriginalUri(uri) = OriginalUri::from_request_parts(parts, app).await?;
+        let path = uri.path().to_owned();
         let number = app.counts.change(&path, |count| {
             count.running += 1;
             count.requests
@@ -87,7 +89,18 @@ async fn count(State(counts): State<Counts>, request: Request, next: Next) -> Re
     next.run(request).await
 }
 
-#[derive(Debug, SseEvent)]
+/// A struct rather than a number, because the path also contains the name of the runtime.
+#[derive(Deserialize, JsonSchema)]
+struct Room {
+    room: u64,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Name {
+    name: String,
+}
+
+#[derive(Debug, JsonSchema, SseEvent)]
 enum AnswerEvent {
     Token { text: String },
     Finished,
@@ -106,13 +119,13 @@ enum AskError {
 
 /// Room 0 does not exist, and in room 1, the model fails after the first token.
 #[sse_endpoint(
-    "/{runtime}/rooms/{room}/answer",
+    "/rooms/{room}/answer",
     retry = "20ms",
     end = "stop",
     allow(early_yield)
 )]
 async fn answer(
-    Path((_, room)): Path<(String, u64)>,
+    Path(Room { room }): Path<Room>,
     _visit: Visit,
 ) -> Result<impl Stream<Item = Result<AnswerEvent, AskError>>, AskError> {
     if room == 0 {
@@ -127,7 +140,7 @@ async fn answer(
 }
 
 /// Rejects the first request as too busy.
-#[sse_endpoint("/{runtime}/busy", end = "stop")]
+#[sse_endpoint("/busy", end = "stop")]
 async fn busy(visit: Visit) -> Result<impl Stream<Item = Result<AnswerEvent, AskError>>, AskError> {
     if visit.number == 1 {
         return Err(AskError::Busy { after: 1 });
@@ -138,7 +151,7 @@ async fn busy(visit: Visit) -> Result<impl Stream<Item = Result<AnswerEvent, Ask
 /// The first response is cut off after the third event, the second ends after the sixth, and the
 /// third is done after the ninth. A client that lost events when the first response was cut off
 /// receives them again.
-#[sse_endpoint("/{runtime}/resume", retry = "20ms", on_cut = "abort")]
+#[sse_endpoint("/resume", retry = "20ms", on_cut = "abort")]
 async fn resume(
     connection: Connection,
     visit: Visit,
@@ -163,14 +176,14 @@ async fn resume(
     }
 }
 
-#[sse_endpoint("/{runtime}/stopped", retry = "20ms", end = "stop")]
+#[sse_endpoint("/stopped", retry = "20ms", end = "stop")]
 async fn stopped(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
 }
 
-#[sse_endpoint("/{runtime}/topics/{name}", retry = "20ms")]
+#[sse_endpoint("/topics/{name}", retry = "20ms")]
 async fn topic(
-    Path((_, name)): Path<(String, String)>,
+    Path(Name { name }): Path<Name>,
     State(topics): State<[Topic<u32>; 2]>,
     _visit: Visit,
     last: LastEventId,
@@ -179,7 +192,7 @@ async fn topic(
     yield_all!(topic.subscribe(last.or(sse_runtime::Start::First)));
 }
 
-#[sse_endpoint("/{runtime}/closes", retry = "20ms")]
+#[sse_endpoint("/closes", retry = "20ms")]
 async fn closes(
     connection: Connection,
     _visit: Visit,
@@ -195,7 +208,7 @@ async fn closes(
 }
 
 /// Sends nothing after its first event, not even a comment.
-#[sse_endpoint("/{runtime}/silent", retry = "20ms", keep_alive = "off")]
+#[sse_endpoint("/silent", retry = "20ms", keep_alive = "off")]
 async fn silent(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
     if last.ok().is_none() {
         yield_!(Event::json(&1).id(1));
@@ -206,7 +219,7 @@ async fn silent(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32
 }
 
 /// Sends nothing but comments for a while.
-#[sse_endpoint("/{runtime}/quiet", keep_alive = "100ms", end = "stop")]
+#[sse_endpoint("/quiet", keep_alive = "100ms", end = "stop")]
 async fn quiet(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
     sleep(Duration::from_secs(2)).await;
@@ -214,14 +227,14 @@ async fn quiet(_visit: Visit) -> impl Stream<Item = u32> {
 }
 
 /// Without keep-alives, the server only notices a disconnect because the connection closes.
-#[sse_endpoint("/{runtime}/leaving", keep_alive = "off")]
+#[sse_endpoint("/leaving", keep_alive = "off")]
 async fn leaving(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
     pending::<()>().await;
 }
 
 /// Makes the client wait for an hour before its second request.
-#[sse_endpoint("/{runtime}/later", retry = "1h")]
+#[sse_endpoint("/later", retry = "1h")]
 async fn later(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
     let seen = last.ok().unwrap_or(0);
     yield_!(Event::json(&(seen + 1)).id(seen + 1));
@@ -231,7 +244,7 @@ async fn later(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32>
 }
 
 /// Counts to 300, which takes several seconds.
-#[sse_endpoint("/{runtime}/ticks", retry = "20ms")]
+#[sse_endpoint("/ticks", retry = "20ms")]
 async fn ticks(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
     for number in last.ok().unwrap_or(0) + 1..=300 {
         yield_!(Event::json(&number).id(number));
@@ -240,19 +253,19 @@ async fn ticks(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32>
     yield_!(Event::done());
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Prompt {
     prompt: String,
 }
 
-#[sse_endpoint("/{runtime}/post", method = POST)]
+#[sse_endpoint("/post", method = POST)]
 async fn post(_visit: Visit, Json(prompt): Json<Prompt>) -> impl Stream<Item = String> {
     for word in prompt.prompt.split(' ') {
         yield_!(word.to_owned());
     }
 }
 
-#[sse_endpoint("/{runtime}/post_cut", method = POST)]
+#[sse_endpoint("/post_cut", method = POST)]
 async fn post_cut(
     connection: Connection,
     _visit: Visit,
@@ -268,8 +281,26 @@ struct Of {
     path: String,
 }
 
+/// Returns the endpoints of one runtime, and adds them to the description.
+pub(crate) fn endpoints(api: &Api) -> Router<App> {
+    Router::new()
+        .sse(api.of(answer))
+        .sse(api.of(busy))
+        .sse(api.of(resume))
+        .sse(api.of(stopped))
+        .sse(api.of(topic))
+        .sse(api.of(closes))
+        .sse(api.of(silent))
+        .sse(api.of(quiet))
+        .sse(api.of(leaving))
+        .sse(api.of(later))
+        .sse(api.of(ticks))
+        .sse(api.of(post))
+        .sse(api.of(post_cut))
+}
+
 /// Creates the app, which serves the endpoints, the counts, an empty page, and the scripts in `js`.
-pub(crate) async fn app(js: &FilePath) -> Result<Router, String> {
+pub(crate) async fn app(endpoints: Router<App>, js: &FilePath) -> Result<Router, String> {
     let topics = [Topic::in_memory(16), Topic::in_memory(16)];
     for topic in &topics {
         for number in 1..=3 {
@@ -289,19 +320,7 @@ pub(crate) async fn app(js: &FilePath) -> Result<Router, String> {
     });
     let scripts = get(async move |Path(name): Path<String>| script(js.join(name)).await);
     Ok(Router::new()
-        .sse(answer)
-        .sse(busy)
-        .sse(resume)
-        .sse(stopped)
-        .sse(topic)
-        .sse(closes)
-        .sse(silent)
-        .sse(quiet)
-        .sse(leaving)
-        .sse(later)
-        .sse(ticks)
-        .sse(post)
-        .sse(post_cut)
+        .nest("/{runtime}", endpoints)
         .layer(from_fn_with_state(app.counts.clone(), count))
         .route("/count", counts)
         .route("/", get(Html("<!doctype html><title>contract</title>")))

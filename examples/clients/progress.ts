@@ -589,12 +589,15 @@ export const shared = <E, P>(stream: EventStream<E, P>): EventStream<E, P> => {
       if (end) return;
       isReading = true;
       source.lastEventId = last.id;
+      // Not `last`, which an event that is still on its way from the tab before can change.
+      let previous = last;
       const iterator = source[Symbol.asyncIterator]();
       stop.signal.onabort = () => void iterator.return?.();
       try {
         for (let next; !(next = await iterator.next()).done; ) {
           const id = source.lastEventId;
-          const number = id === last.id ? last.number + 1 : 0;
+          const number = id === previous.id ? previous.number + 1 : 0;
+          previous = { id, number };
           deliver(next.value, id, number);
           channel.postMessage({ event: next.value, id, number } satisfies Shared<E>);
         }

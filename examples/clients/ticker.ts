@@ -5,6 +5,9 @@ export type Price = { at: number; cents: number; symbol: string };
 /** Events were missed and are no longer available. */
 export type Gap = { event: "gap"; data: { missed: number | null; reason: "too_old" | "other_epoch" | "unknown" | "overtaken" | "rolled_back" | "unreadable" }; id?: string };
 
+/** Returns whether an event is a `gap`, and narrows the types of both cases. */
+export const isGap = (event: { event: string }): event is Gap => event.event === "gap";
+
 export type PricesEvent =
   /** The name of the server that the client is connected to. */
   | { event: "server"; data: string; id?: string }
@@ -586,12 +589,15 @@ export const shared = <E, P>(stream: EventStream<E, P>): EventStream<E, P> => {
       if (end) return;
       isReading = true;
       source.lastEventId = last.id;
+      // Not `last`, which an event that is still on its way from the tab before can change.
+      let previous = last;
       const iterator = source[Symbol.asyncIterator]();
       stop.signal.onabort = () => void iterator.return?.();
       try {
         for (let next; !(next = await iterator.next()).done; ) {
           const id = source.lastEventId;
-          const number = id === last.id ? last.number + 1 : 0;
+          const number = id === previous.id ? previous.number + 1 : 0;
+          previous = { id, number };
           deliver(next.value, id, number);
           channel.postMessage({ event: next.value, id, number } satisfies Shared<E>);
         }

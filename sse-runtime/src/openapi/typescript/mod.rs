@@ -28,7 +28,7 @@ pub(super) fn module(
     has_large_integers: bool,
 ) -> String {
     let mut taken = words(RUNTIME);
-    taken.insert("Gap".to_owned());
+    taken.extend(["Gap", "isGap"].map(str::to_owned));
     let mut module = Module {
         printer: Printer {
             names: BTreeMap::new(),
@@ -112,6 +112,11 @@ impl Module {
         let printed = format!("{{ event: \"gap\"; data: {data}; id?: string }}");
         let comment = "/** Events were missed and are no longer available. */\n";
         self.declare("Gap", &printed, comment);
+        // TypeScript does not narrow a union in which the other events can have any name.
+        self.types.push_str(
+            "/** Returns whether an event is a `gap`, and narrows the types of both cases. */\n\
+             export const isGap = (event: { event: string }): event is Gap => event.event === \"gap\";\n\n",
+        );
     }
 
     /// Declares the types of an endpoint, and adds its method.

@@ -14,6 +14,9 @@ export type Prompt = { call?: CallInput | null; text: string };
 /** Events were missed and are no longer available. */
 export type Gap = { event: "gap"; data: { missed: number | null; reason: "too_old" | "other_epoch" | "unknown" | "overtaken" | "rolled_back" | "unreadable" }; id?: string };
 
+/** Returns whether an event is a `gap`, and narrows the types of both cases. */
+export const isGap = (event: { event: string }): event is Gap => event.event === "gap";
+
 export type AnswerEvent =
   /** A piece of the answer. */
   | { event: "token"; data: { text: string }; id?: string }
