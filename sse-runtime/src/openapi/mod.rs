@@ -343,10 +343,15 @@ impl Api {
         });
         let mut operations: Vec<Operation> = operations.collect();
         drop(state);
-        let named = schemas.finish();
+        let mut named = schemas.finish();
+        let mut used = Vec::new();
         for operation in &mut operations {
-            operation.update(&named);
+            operation.for_each_schema(|schema| {
+                named.update(schema);
+                used.extend(schemas::references(schema));
+            });
         }
+        named.retain(used);
         (operations, named)
     }
 

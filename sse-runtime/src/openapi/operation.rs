@@ -6,10 +6,7 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{
-    path::Template,
-    schemas::{Named, Schemas},
-};
+use super::{path::Template, schemas::Schemas};
 use crate::{
     config::{End, Endpoint},
     event::{
@@ -609,25 +606,25 @@ pub(super) fn trimmed(docs: &str) -> &str {
 }
 
 impl Operation {
-    /// Updates the references in all schemas.
-    pub(super) fn update(&mut self, named: &Named) {
+    /// Calls `change` for every schema.
+    pub(super) fn for_each_schema(&mut self, mut change: impl FnMut(&mut Value)) {
         let parameters = self.parameters.iter_mut();
-        parameters.for_each(|parameter| named.update(&mut parameter.schema));
+        parameters.for_each(|parameter| change(&mut parameter.schema));
         if let Some(body) = &mut self.body {
-            named.update(&mut body.schema);
+            change(&mut body.schema);
         }
         for event in &mut self.events {
             if let Data::Json(schema) = &mut event.data {
-                named.update(schema);
+                change(schema);
             }
         }
         for failure in [&mut self.error, &mut self.rejection].into_iter().flatten() {
             match failure {
                 Failure::Problems { problems, .. } => {
                     let problems = problems.iter_mut();
-                    problems.for_each(|problem| named.update(&mut problem.schema));
+                    problems.for_each(|problem| change(&mut problem.schema));
                 }
-                Failure::Value(schema) => named.update(schema),
+                Failure::Value(schema) => change(schema),
                 Failure::Text | Failure::Response => {}
             }
         }

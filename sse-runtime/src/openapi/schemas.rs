@@ -162,6 +162,29 @@ impl Named {
     }
 }
 
+impl Named {
+    /// Removes all schemas except those with the given names, and those to which they refer.
+    pub(super) fn retain(&mut self, mut used: Vec<String>) {
+        let mut kept = BTreeMap::new();
+        while let Some(name) = used.pop() {
+            if let Some((name, mut schema)) = self.schemas.remove_entry(&name) {
+                used.extend(references(&mut schema));
+                kept.insert(name, schema);
+            }
+        }
+        self.schemas = kept;
+    }
+}
+
+/// Returns the names of the schemas to which a schema in a finished document refers.
+pub(super) fn references(schema: &mut Value) -> Vec<String> {
+    let mut names = Vec::new();
+    visit_references(schema, &mut |reference| {
+        names.extend(name_of(reference).map(str::to_owned));
+    });
+    names
+}
+
 /// Appends a number to a name if the name is taken.
 pub(super) fn free(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
     let mut free = name.to_owned();

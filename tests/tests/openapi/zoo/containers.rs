@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sse_runtime::SseEvent;
 
-use super::{enums::Pair, sends};
+use super::{animals, enums::Pair};
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Arbitrary, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -38,8 +38,6 @@ enum Maps {
         maps: BTreeMap<u8, BTreeMap<String, u8>>,
     },
 }
-sends!(maps: Maps);
-sends!(map_with_integer_keys: BTreeMap<i64, Pair>);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Lists {
@@ -54,7 +52,6 @@ enum Lists {
     Shared(Arc<[u8]>),
     Borrowed(Cow<'static, str>),
 }
-sends!(lists: Lists);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Tuples {
@@ -63,8 +60,6 @@ enum Tuples {
     Nested { tuple: (Pair, (u8, Option<u8>)) },
     Array([(u8, bool); 2]),
 }
-sends!(tuples: Tuples);
-sends!(tuple: (u8, Option<Pair>, [u8; 2]));
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Options {
@@ -75,9 +70,6 @@ enum Options {
     Range(Range<u8>),
     Bound(#[proptest(strategy = "bound()")] Bound<u8>),
 }
-sends!(options: Options);
-sends!(optional_item: Option<Pair>);
-sends!(list_of_options: Vec<Option<Key>>);
 
 fn bound() -> impl Strategy<Value = Bound<u8>> {
     any::<Option<Result<u8, u8>>>().prop_map(|bound| match bound {
@@ -85,4 +77,15 @@ fn bound() -> impl Strategy<Value = Bound<u8>> {
         Some(Ok(bound)) => Bound::Included(bound),
         Some(Err(bound)) => Bound::Excluded(bound),
     })
+}
+
+animals! {
+    maps: sends Maps;
+    map_with_integer_keys: sends BTreeMap<i64, Pair>;
+    lists: sends Lists;
+    tuples: sends Tuples;
+    tuple: sends (u8, Option<Pair>, [u8; 2]);
+    options: sends Options;
+    optional_item: sends Option<Pair>;
+    list_of_options: sends Vec<Option<Key>>;
 }

@@ -1,11 +1,15 @@
 //! Enums in every representation of serde, as events and as plain items.
 
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use proptest_derive::Arbitrary;
 use schemars::JsonSchema;
 use serde::Serialize;
 use sse_runtime::SseEvent;
 
-use super::{fails, sends};
+use super::animals;
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 pub(super) struct Pair {
@@ -39,25 +43,21 @@ enum Mixed {
         anonymous: bool,
     },
 }
-sends!(mixed: Mixed);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum OnlyStruct {
     Only { value: u8 },
 }
-sends!(single_struct_variant: OnlyStruct);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum OnlyNewtype {
     Only(Pair),
 }
-sends!(single_newtype_variant: OnlyNewtype);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum OnlyUnit {
     Only,
 }
-sends!(single_unit_variant: OnlyUnit);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum AllUnits {
@@ -66,10 +66,9 @@ enum AllUnits {
     Second,
     Third,
 }
-sends!(unit_variants: AllUnits);
 
 #[allow(deprecated, reason = "these variants are still sent")]
-mod deprecating {
+pub(super) mod deprecating {
     use super::*;
 
     #[derive(Debug, Clone, SseEvent, JsonSchema)]
@@ -82,11 +81,14 @@ mod deprecating {
         },
         Current,
     }
-    sends!(deprecated_variants: Deprecating, from: proptest::sample::select(sent()));
 
     fn sent() -> Vec<Deprecating> {
         let older = Deprecating::Older { value: 1 };
         vec![Deprecating::Old, older, Deprecating::Current]
+    }
+
+    animals! {
+        deprecated_variants: sends Deprecating, from: proptest::sample::select(sent());
     }
 }
 
@@ -99,7 +101,6 @@ enum TwoMessages {
     #[sse(message)]
     Nothing,
 }
-sends!(two_unnamed_variants: TwoMessages);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum NamedMessage {
@@ -110,7 +111,6 @@ enum NamedMessage {
     #[sse(message, text)]
     Text(String),
 }
-sends!(named_and_unnamed_message: NamedMessage);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Boxes {
@@ -119,11 +119,6 @@ enum Boxes {
     Borrowed(std::borrow::Cow<'static, str>),
     Nested(Mixed),
 }
-sends!(boxed_contents: Boxes);
-sends!(boxed_events: Box<Mixed>);
-sends!(shared_events: std::sync::Arc<Mixed>);
-sends!(borrowed_events: &'static Mixed, from: proptest::sample::select(&BORROWED));
-sends!(lists_of_events: Vec<Mixed>);
 
 static BORROWED: [&Mixed; 3] = [
     &Mixed::Bare,
@@ -136,7 +131,6 @@ enum Generic<T> {
     One(T),
     Many { values: Vec<T> },
 }
-sends!(generic_events: Generic<Pair>);
 
 // --- other representations of events ---
 
@@ -151,7 +145,6 @@ enum Internal {
     /// Another one.
     AlsoBare,
 }
-sends!(internally_tagged_events: Internal);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(tag = "type", content = "value", rename_all = "camelCase")]
@@ -160,7 +153,6 @@ enum Adjacent {
     Inside(Pair),
     Bare,
 }
-sends!(adjacently_tagged_events: Adjacent);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(untagged)]
@@ -171,14 +163,12 @@ enum Untagged {
     Nothing,
     NothingElse,
 }
-sends!(untagged_events: Untagged);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(untagged)]
 enum OnlyUntagged {
     Only(Pair),
 }
-sends!(single_untagged_event: OnlyUntagged);
 
 #[derive(Debug, Clone, Arbitrary, SseEvent, JsonSchema)]
 #[serde(into = "Converted")]
@@ -200,7 +190,6 @@ impl From<Converting> for Converted {
         }
     }
 }
-sends!(converted_events: Converting);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Partly {
@@ -219,7 +208,6 @@ enum Partly {
     Skipped,
     Last,
 }
-sends!(skipped_variants: Partly);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(tag = "type")]
@@ -235,7 +223,6 @@ enum PartlyInternal {
     },
     Last,
 }
-sends!(skipped_tagged_variants: PartlyInternal);
 
 // --- plain items ---
 
@@ -250,7 +237,6 @@ enum Plain {
         text: String,
     },
 }
-sends!(plain_enum: Plain);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 #[serde(
@@ -263,7 +249,6 @@ enum PlainInternal {
     SecondInside(Pair),
     ThirdStruct { long_name: u8 },
 }
-sends!(plain_internally_tagged: PlainInternal);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 #[serde(tag = "kind", content = "content")]
@@ -273,7 +258,6 @@ enum PlainAdjacent {
     Inside(Option<Pair>),
     Struct { text: String },
 }
-sends!(plain_adjacently_tagged: PlainAdjacent);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -283,7 +267,6 @@ enum PlainUntagged {
     Inside(Pair),
     Many(Vec<PlainInternal>),
 }
-sends!(plain_untagged: PlainUntagged);
 
 // --- names that the framework also uses ---
 
@@ -295,31 +278,49 @@ enum Reserved {
     Gap(Vec<u8>),
     Error { fatal: bool },
 }
-sends!(reserved_names: Reserved);
 
-/// Errors that are events keep their names.
-mod as_errors {
-    use super::*;
-    use crate::zoo::ends;
+// --- errors that are events, which keep their names ---
 
-    ends!(named_errors: Mixed);
-    ends!(unnamed_errors: TwoMessages);
-    ends!(reserved_errors: Reserved);
-    ends!(boxed_errors: Box<Mixed>);
+#[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
+enum Failing {
+    Failed { code: u8 },
 }
 
-mod as_failures {
-    use super::*;
-
-    #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
-    enum Failing {
-        Failed { code: u8 },
+impl IntoResponse for Failing {
+    fn into_response(self) -> Response {
+        StatusCode::IM_A_TEAPOT.into_response()
     }
+}
 
-    impl axum::response::IntoResponse for Failing {
-        fn into_response(self) -> axum::response::Response {
-            axum::http::StatusCode::IM_A_TEAPOT.into_response()
-        }
-    }
-    fails!(events_that_are_responses: Failing);
+animals! {
+    mixed: sends Mixed;
+    single_struct_variant: sends OnlyStruct;
+    single_newtype_variant: sends OnlyNewtype;
+    single_unit_variant: sends OnlyUnit;
+    unit_variants: sends AllUnits;
+    two_unnamed_variants: sends TwoMessages;
+    named_and_unnamed_message: sends NamedMessage;
+    boxed_contents: sends Boxes;
+    boxed_events: sends Box<Mixed>;
+    shared_events: sends std::sync::Arc<Mixed>;
+    borrowed_events: sends &'static Mixed, from: proptest::sample::select(&BORROWED);
+    lists_of_events: sends Vec<Mixed>;
+    generic_events: sends Generic<Pair>;
+    internally_tagged_events: sends Internal;
+    adjacently_tagged_events: sends Adjacent;
+    untagged_events: sends Untagged;
+    single_untagged_event: sends OnlyUntagged;
+    converted_events: sends Converting;
+    skipped_variants: sends Partly;
+    skipped_tagged_variants: sends PartlyInternal;
+    plain_enum: sends Plain;
+    plain_internally_tagged: sends PlainInternal;
+    plain_adjacently_tagged: sends PlainAdjacent;
+    plain_untagged: sends PlainUntagged;
+    reserved_names: sends Reserved;
+    named_errors: ends Mixed;
+    unnamed_errors: ends TwoMessages;
+    reserved_errors: ends Reserved;
+    boxed_errors: ends Box<Mixed>;
+    events_that_are_responses: fails Failing;
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sse_runtime::{SseError, Text};
 
-use super::{ends, enums::Pair, fails};
+use super::{animals, enums::Pair};
 
 #[derive(Debug, Arbitrary, thiserror::Error, SseError)]
 #[error("failed")]
@@ -45,10 +45,6 @@ enum Problems {
 #[derive(Debug, Arbitrary)]
 struct NotSerialize;
 
-fails!(problems: Problems);
-ends!(problems_in_the_stream: Problems);
-ends!(boxed_problems: Box<Problems>);
-
 #[derive(Debug, Arbitrary, thiserror::Error, SseError)]
 #[error("failed")]
 enum Replacing {
@@ -79,7 +75,6 @@ enum Replacing {
         r#type: String,
     },
 }
-fails!(replaced_members: Replacing);
 
 #[derive(Debug, Arbitrary, thiserror::Error, SseError)]
 #[error("later")]
@@ -122,7 +117,6 @@ enum Delays {
         detail: Option<Option<u8>>,
     },
 }
-fails!(delays: Delays);
 
 #[derive(Debug, Arbitrary, thiserror::Error, SseError)]
 #[error("failed")]
@@ -134,7 +128,6 @@ enum Outer {
     #[sse(status = 404)]
     NoRoom { other: bool },
 }
-fails!(transparent: Outer);
 
 #[derive(Debug, Arbitrary, thiserror::Error, SseError)]
 #[error("failed")]
@@ -150,7 +143,6 @@ struct Conflict {
 #[derive(Debug, Arbitrary, thiserror::Error)]
 #[error("hidden")]
 struct Hidden;
-fails!(problem_struct: Conflict);
 
 #[derive(Debug, Arbitrary, thiserror::Error, SseError)]
 #[error("failed")]
@@ -161,8 +153,6 @@ enum Generic<T: std::fmt::Debug + Serialize + JsonSchema> {
     },
     Unknown,
 }
-fails!(generic_problem: Generic<Pair>);
-fails!(other_generic_problem: Generic<Vec<u8>>);
 
 // --- plain values ---
 
@@ -171,12 +161,24 @@ enum Plain {
     Unit,
     Inside(Pair),
 }
-ends!(plain_enum: Plain);
-ends!(plain_string: String);
-ends!(plain_unit: ());
 
 fn words() -> impl Strategy<Value = Text<String>> {
     any::<String>().prop_map(Text)
 }
-ends!(text: Text<String>, from: words());
-ends!(html: axum::response::Html<String>, from: any::<String>().prop_map(axum::response::Html));
+
+animals! {
+    problems: fails Problems;
+    problems_in_the_stream: ends Problems;
+    boxed_problems: ends Box<Problems>;
+    replaced_members: fails Replacing;
+    delays: fails Delays;
+    transparent: fails Outer;
+    problem_struct: fails Conflict;
+    generic_problem: fails Generic<Pair>;
+    other_generic_problem: fails Generic<Vec<u8>>;
+    plain_enum: ends Plain;
+    plain_string: ends String;
+    plain_unit: ends ();
+    text: ends Text<String>, from: words();
+    html: ends axum::response::Html<String>, from: any::<String>().prop_map(axum::response::Html);
+}

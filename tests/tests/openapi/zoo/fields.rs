@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use sse_runtime::SseEvent;
 
-use super::{enums::Pair, sends};
+use super::{animals, enums::Pair};
 
 // --- fields that are not always sent ---
 
@@ -32,7 +32,6 @@ enum Missing {
         skipped: u8,
     },
 }
-sends!(skipped_in_events: Missing);
 
 fn seven() -> u8 {
     7
@@ -55,7 +54,6 @@ struct Defaults {
     #[deprecated]
     old: Option<u8>,
 }
-sends!(skipped_in_structs: Defaults);
 
 // --- flattened fields ---
 
@@ -104,7 +102,6 @@ enum Flattened {
         pair: Pair,
     },
 }
-sends!(flattened_in_events: Flattened);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 struct Outer {
@@ -121,7 +118,6 @@ struct Middle {
     #[serde(flatten)]
     rest: HashMap<String, Pair>,
 }
-sends!(flattened_twice: Outer);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(tag = "type")]
@@ -132,7 +128,6 @@ enum FlattenedInternal {
     },
     Inside(Outer),
 }
-sends!(flattened_in_tagged_events: FlattenedInternal);
 
 // --- custom serializers with a declared schema ---
 
@@ -165,7 +160,6 @@ enum Custom {
 fn hex_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]+$" })
 }
-sends!(declared_serializers: Custom);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 struct CustomStruct {
@@ -176,7 +170,6 @@ struct CustomStruct {
     #[schemars(schema_with = "hex_schema")]
     other: u32,
 }
-sends!(declared_serializers_in_structs: CustomStruct);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 struct CustomEvent {
@@ -184,4 +177,14 @@ struct CustomEvent {
     #[schemars(with = "String", description = "In hexadecimal.")]
     value: u32,
 }
-sends!(declared_serializer_of_an_event: CustomEvent);
+
+animals! {
+    skipped_in_events: sends Missing;
+    skipped_in_structs: sends Defaults;
+    flattened_in_events: sends Flattened;
+    flattened_twice: sends Outer;
+    flattened_in_tagged_events: sends FlattenedInternal;
+    declared_serializers: sends Custom;
+    declared_serializers_in_structs: sends CustomStruct;
+    declared_serializer_of_an_event: sends CustomEvent;
+}

@@ -12,7 +12,9 @@ mod structs;
 mod untyped;
 
 use std::{
-    fmt, mem,
+    collections::BTreeSet,
+    env, fmt, fs, mem,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -22,11 +24,14 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
+use serde_json::{Map, Value};
 use sse_runtime::{
     openapi::Api,
     testing::{Client, Response},
 };
 use support::document::{Document, events};
+
+use super::pretty;
 
 /// The number of streams per type, and the largest number of values in a stream.
 const STREAMS: u32 = 64;
@@ -51,16 +56,40 @@ impl<T> Clone for Values<T> {
     }
 }
 
+/// Defines endpoints and their tests. An endpoint `sends` values of a type, `fails` with one of them
+/// before or in the stream, or `ends` its stream with an error that is not a response.
+macro_rules! animals {
+    ($(
+        $name:ident: $kind:ident $type:ty
+        $(, untyped: [$($untyped:literal),*])?
+        $(, from: $strategy:expr)?;
+    )*) => {
+        $($crate::zoo::$kind! {
+            $name: $type $(, untyped: [$($untyped),*])? $(, from: $strategy)?
+        })*
+
+        /// Adds the endpoints to a description of the whole zoo.
+        pub(crate) fn add(api: &sse_runtime::openapi::Api) {
+            $({
+                let name = concat!(module_path!(), "_", stringify!($name));
+                let name = name.trim_start_matches("openapi::zoo::").replace("::", "_");
+                drop(api.at(&format!("/{name}")).named(&name, $name::values));
+            })*
+        }
+    };
+}
+use animals;
+
 /// Defines an endpoint that sends values of a type, and a test that checks its frames.
 macro_rules! sends {
     ($name:ident: $type:ty) => {
-        sends!($name: $type, untyped: []);
+        $crate::zoo::sends!($name: $type, untyped: []);
     };
     ($name:ident: $type:ty, from: $strategy:expr) => {
-        sends!($name: $type, untyped: [], from: $strategy);
+        $crate::zoo::sends!($name: $type, untyped: [], from: $strategy);
     };
     ($name:ident: $type:ty, untyped: [$($untyped:literal),*]) => {
-        sends!($name: $type, untyped: [$($untyped),*], from: proptest::arbitrary::any::<$type>());
+        $crate::zoo::sends!($name: $type, untyped: [$($untyped),*], from: proptest::arbitrary::any::<$type>());
     };
     ($name:ident: $type:ty, untyped: [$($untyped:literal),*], from: $strategy:expr) => {
         mod $name {
@@ -68,7 +97,7 @@ macro_rules! sends {
             use super::*;
 
             #[sse_runtime::sse_endpoint("/values")]
-            async fn values(
+            pub(super) async fn values(
                 axum::Extension(values): axum::Extension<$crate::zoo::Values<$type>>,
             ) -> impl sse_runtime::Stream<Item = $type> {
                 for value in values.take() {
@@ -91,7 +120,7 @@ use sends;
 /// checks its responses and frames.
 macro_rules! fails {
     ($name:ident: $type:ty) => {
-        fails!($name: $type, untyped: []);
+        $crate::zoo::fails!($name: $type, untyped: []);
     };
     ($name:ident: $type:ty, untyped: [$($untyped:literal),*]) => {
         mod $name {
@@ -99,7 +128,7 @@ macro_rules! fails {
             use super::*;
 
             #[sse_runtime::sse_endpoint("/values")]
-            async fn values(
+            pub(super) async fn values(
                 axum::Extension(values): axum::Extension<$crate::zoo::Values<$type>>,
                 axum::extract::Query($crate::zoo::Begin { begins }): axum::extract::Query<$crate::zoo::Begin>,
             ) -> Result<impl sse_runtime::Stream<Item = Result<u8, $type>>, $type> {
@@ -126,13 +155,13 @@ use fails;
 /// that checks its frames.
 macro_rules! ends {
     ($name:ident: $type:ty) => {
-        ends!($name: $type, untyped: []);
+        $crate::zoo::ends!($name: $type, untyped: []);
     };
     ($name:ident: $type:ty, from: $strategy:expr) => {
-        ends!($name: $type, untyped: [], from: $strategy);
+        $crate::zoo::ends!($name: $type, untyped: [], from: $strategy);
     };
     ($name:ident: $type:ty, untyped: [$($untyped:literal),*]) => {
-        ends!($name: $type, untyped: [$($untyped),*], from: proptest::arbitrary::any::<$type>());
+        $crate::zoo::ends!($name: $type, untyped: [$($untyped),*], from: proptest::arbitrary::any::<$type>());
     };
     ($name:ident: $type:ty, untyped: [$($untyped:literal),*], from: $strategy:expr) => {
         mod $name {
@@ -140,7 +169,7 @@ macro_rules! ends {
             use super::*;
 
             #[sse_runtime::sse_endpoint("/values", error_event = "failed")]
-            async fn values(
+            pub(super) async fn values(
                 axum::Extension(values): axum::Extension<$crate::zoo::Values<$type>>,
             ) -> impl sse_runtime::Stream<Item = Result<Beat, $type>> {
                 yield_!(Beat);
@@ -311,4 +340,60 @@ pub(crate) fn check_ends<T>(
         Ok(())
     });
     documents.check_other();
+}
+
+/// Returns a description of all endpoints.
+fn zoo() -> Api {
+    let api = Api::new("Zoo", "1.0.0");
+    containers::add(&api);
+    enums::add(&api);
+    enums::deprecating::add(&api);
+    errors::add(&api);
+    fields::add(&api);
+    names::add(&api);
+    names::colliding::add(&api);
+    scalars::add(&api);
+    structs::add(&api);
+    untyped::add(&api);
+    api
+}
+
+/// Describes all types in one document, in which many names collide. If the environment names a
+/// directory, writes the descriptions there for the `contract` program.
+#[test]
+fn zoo_is_described_as_a_whole() {
+    let api = zoo();
+    let (document, older) = (api.document(), api.document_3_1());
+    assert_eq!(dangling(&document), [""; 0]);
+    assert_eq!(dangling(&older), [""; 0]);
+    if let Some(folder) = env::var_os("DESCRIPTIONS") {
+        let folder = Path::new(&folder);
+        fs::write(folder.join("zoo.json"), pretty(&document)).unwrap();
+        fs::write(folder.join("zoo.3.1.json"), pretty(&older)).unwrap();
+        fs::write(folder.join("zoo.ts"), api.typescript()).unwrap();
+    }
+}
+
+/// Returns the references in a document that refer to nothing, and the schemas that nothing refers
+/// to.
+fn dangling(document: &Value) -> Vec<String> {
+    fn find(value: &Value, references: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                if let Some(Value::String(reference)) = members.get("$ref") {
+                    references.insert(reference.clone());
+                }
+                members.values().for_each(|member| find(member, references));
+            }
+            Value::Array(values) => values.iter().for_each(|value| find(value, references)),
+            _ => {}
+        }
+    }
+    let mut references = BTreeSet::new();
+    find(document, &mut references);
+    let schemas = document["components"]["schemas"].as_object();
+    let names = schemas.into_iter().flat_map(Map::keys);
+    let defined = names.map(|name| format!("#/components/schemas/{name}"));
+    let defined: BTreeSet<String> = defined.collect();
+    references.symmetric_difference(&defined).cloned().collect()
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sse_runtime::SseEvent;
 
-use super::{enums::Pair, sends};
+use super::{animals, enums::Pair};
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -28,7 +28,6 @@ enum Cases {
     /// The last.
     LastVariant,
 }
-sends!(renamed_variants: Cases);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(rename_all(serialize = "UPPERCASE", deserialize = "lowercase"))]
@@ -36,7 +35,6 @@ enum SidesOfCases {
     FirstOne { value: u8 },
     SecondOne(Pair),
 }
-sends!(renamed_for_serializing: SidesOfCases);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(rename_all_fields = "kebab-case")]
@@ -49,7 +47,6 @@ enum Fields {
     #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
     SecondOne { long_name: u8 },
 }
-sends!(renamed_fields: Fields);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[allow(non_camel_case_types, reason = "keywords are lowercase")]
@@ -62,7 +59,6 @@ enum Raw {
     r#Type(Pair),
     r#loop,
 }
-sends!(raw_identifiers: Raw);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Unicode {
@@ -78,10 +74,9 @@ enum Unicode {
     Snowman(Pair),
     Ümlaut,
 }
-sends!(unicode_names: Unicode);
 
 /// Types whose names collide in the document.
-mod colliding {
+pub(super) mod colliding {
     use super::*;
 
     mod other {
@@ -114,7 +109,10 @@ mod colliding {
         Other(other::Pair),
         Escaped(Escaped),
     }
-    sends!(colliding_names: Colliding);
+
+    animals! {
+        colliding_names: sends Colliding;
+    }
 }
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
@@ -131,7 +129,6 @@ struct Renamed {
     members: Pair,
     r#type: Option<bool>,
 }
-sends!(renamed_members: Renamed);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[sse(event = "single")]
@@ -142,4 +139,13 @@ struct Single {
     #[serde(rename = "default")]
     the_default: Pair,
 }
-sends!(renamed_struct: Single);
+
+animals! {
+    renamed_variants: sends Cases;
+    renamed_for_serializing: sends SidesOfCases;
+    renamed_fields: sends Fields;
+    raw_identifiers: sends Raw;
+    unicode_names: sends Unicode;
+    renamed_members: sends Renamed;
+    renamed_struct: sends Single;
+}

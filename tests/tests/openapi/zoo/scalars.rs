@@ -17,18 +17,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sse_runtime::SseEvent;
 
-use super::sends;
-
-sends!(unit: ());
-sends!(boolean: bool);
-sends!(character: char);
-sends!(string: String);
-sends!(small_string: Box<str>);
-sends!(static_string: &'static str, from: proptest::sample::select(vec!["", "a\nb"]));
-sends!(small_integer: i8);
-sends!(large_integer: u64);
-sends!(huge_integer: u128);
-sends!(float: f64);
+use super::animals;
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Numbers {
@@ -39,7 +28,6 @@ enum Numbers {
     NonZero(NonZeroU8),
     Wrapping(Wrapping<i16>),
 }
-sends!(numbers: Numbers);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Standard {
@@ -55,7 +43,6 @@ enum Standard {
     Cell(Cell<u8>),
     Mutex(#[proptest(strategy = "any::<u8>().prop_map(Mutex::new)")] Mutex<u8>),
 }
-sends!(standard_types: Standard);
 
 /// serde cannot serialize a time before 1970.
 fn time() -> impl Strategy<Value = SystemTime> {
@@ -98,4 +85,19 @@ impl Arbitrary for Json {
             .boxed()
     }
 }
-sends!(any_json: Json);
+
+animals! {
+    unit: sends ();
+    boolean: sends bool;
+    character: sends char;
+    string: sends String;
+    small_string: sends Box<str>;
+    static_string: sends &'static str, from: proptest::sample::select(vec!["", "a\nb"]);
+    small_integer: sends i8;
+    large_integer: sends u64;
+    huge_integer: sends u128;
+    float: sends f64;
+    numbers: sends Numbers;
+    standard_types: sends Standard;
+    any_json: sends Json;
+}

@@ -8,26 +8,22 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sse_runtime::SseEvent;
 
-use super::{enums::Pair, sends};
+use super::{animals, enums::Pair};
 
 // --- events ---
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 struct Heartbeat;
-sends!(unit_struct: Heartbeat);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 struct Wrapper(Pair);
-sends!(newtype: Wrapper);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 struct WrapsScalar(u32);
-sends!(newtype_of_scalar: WrapsScalar);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[sse(text, event = "line")]
 struct Line(String);
-sends!(text_newtype: Line);
 
 /// A named event with an id.
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
@@ -37,35 +33,30 @@ struct Identified {
     id: Option<u32>,
     text: String,
 }
-sends!(struct_with_id: Identified);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[sse(message)]
 struct Unnamed {
     text: String,
 }
-sends!(unnamed_struct: Unnamed);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(transparent)]
 struct Transparent {
     inner: Pair,
 }
-sends!(transparent_event: Transparent);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(transparent)]
 struct TransparentEvent {
     inner: Identified,
 }
-sends!(transparent_over_an_event: TransparentEvent);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(tag = "type")]
 struct Tagged {
     text: String,
 }
-sends!(tagged_event: Tagged);
 
 #[derive(Debug, Clone, Arbitrary, SseEvent, JsonSchema)]
 #[serde(into = "String")]
@@ -78,39 +69,32 @@ impl From<Converting> for String {
         from.text
     }
 }
-sends!(converted_event: Converting);
 
 // --- plain items ---
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 struct Unit;
-sends!(plain_unit_struct: Unit);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 struct Newtype(Option<Pair>);
-sends!(plain_newtype: Newtype);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 struct Tuple(u8, Pair, #[serde(skip)] (), Option<bool>);
-sends!(plain_tuple_struct: Tuple);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 struct Empty {}
-sends!(plain_empty_struct: Empty);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Strict {
     pair: Pair,
 }
-sends!(plain_strict_struct: Strict);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "plain")]
 struct PlainTagged {
     text: String,
 }
-sends!(plain_tagged_struct: PlainTagged);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 #[serde(transparent)]
@@ -119,7 +103,6 @@ struct PlainTransparent<T> {
     #[serde(skip)]
     marker: PhantomData<T>,
 }
-sends!(plain_transparent: PlainTransparent<Vec<Pair>>);
 
 // --- generics and recursion ---
 
@@ -128,7 +111,6 @@ struct Page<T> {
     items: Vec<T>,
     next: Option<Box<T>>,
 }
-sends!(generic_struct: Page<Page<u8>>);
 
 #[derive(Debug, Arbitrary, Serialize, JsonSchema)]
 struct Both {
@@ -136,7 +118,6 @@ struct Both {
     texts: Page<String>,
     marker: PhantomData<Pair>,
 }
-sends!(two_instances_of_a_generic: Both);
 
 #[derive(Debug, Serialize, JsonSchema)]
 struct Tree {
@@ -177,11 +158,33 @@ impl Arbitrary for Tree {
         tree.boxed()
     }
 }
-sends!(recursive_struct: Tree);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Forest {
     Planted(Tree),
     Felled { trees: Vec<Tree> },
 }
-sends!(recursive_contents: Forest);
+
+animals! {
+    unit_struct: sends Heartbeat;
+    newtype: sends Wrapper;
+    newtype_of_scalar: sends WrapsScalar;
+    text_newtype: sends Line;
+    struct_with_id: sends Identified;
+    unnamed_struct: sends Unnamed;
+    transparent_event: sends Transparent;
+    transparent_over_an_event: sends TransparentEvent;
+    tagged_event: sends Tagged;
+    converted_event: sends Converting;
+    plain_unit_struct: sends Unit;
+    plain_newtype: sends Newtype;
+    plain_tuple_struct: sends Tuple;
+    plain_empty_struct: sends Empty;
+    plain_strict_struct: sends Strict;
+    plain_tagged_struct: sends PlainTagged;
+    plain_transparent: sends PlainTransparent<Vec<Pair>>;
+    generic_struct: sends Page<Page<u8>>;
+    two_instances_of_a_generic: sends Both;
+    recursive_struct: sends Tree;
+    recursive_contents: sends Forest;
+}

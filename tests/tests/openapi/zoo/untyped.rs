@@ -5,14 +5,12 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use sse_runtime::{SseError, SseEvent};
 
-use super::{ends, fails, sends};
+use super::animals;
 
 #[derive(Debug, Arbitrary, Serialize)]
 struct Plain {
     value: u8,
 }
-sends!(plain_struct: Plain, untyped: ["the item `openapi::zoo::untyped::Plain`"]);
-sends!(list: Vec<Plain>, untyped: ["the item `alloc::vec::Vec<openapi::zoo::untyped::Plain>`"]);
 
 #[derive(Debug, Arbitrary, SseEvent)]
 enum Events {
@@ -24,7 +22,6 @@ enum Events {
     Text(String),
     Bare,
 }
-sends!(events: Events, untyped: ["the event `inside` of `openapi::zoo::untyped::Events`", "the event `named` of `openapi::zoo::untyped::Events`"]);
 
 #[derive(Debug, Arbitrary, SseEvent)]
 #[serde(tag = "type")]
@@ -35,7 +32,6 @@ enum Tagged {
         value: u8,
     },
 }
-sends!(tagged: Tagged, untyped: ["the event `bare` of `openapi::zoo::untyped::Tagged`", "the event `message` of `openapi::zoo::untyped::Tagged`"]);
 
 // --- custom serializers ---
 
@@ -58,14 +54,12 @@ enum Custom {
     Variant(u32),
     Plain(u32),
 }
-sends!(custom_serializers: Custom, untyped: ["the event `described` of `openapi::zoo::untyped::Custom`", "the event `field` of `openapi::zoo::untyped::Custom`", "the event `variant` of `openapi::zoo::untyped::Custom`"]);
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 struct CustomStruct {
     #[serde(serialize_with = "as_hex")]
     value: u32,
 }
-sends!(custom_serializer_of_a_struct: CustomStruct, untyped: ["the event `custom_struct` of `openapi::zoo::untyped::CustomStruct`"]);
 
 // --- events whose names are not known from the type ---
 
@@ -78,7 +72,6 @@ enum Known {
     Text(String),
     Bare,
 }
-sends!(optional_events: Option<Known>, untyped: ["the item `core::option::Option<openapi::zoo::untyped::Known>`"]);
 
 // --- errors ---
 
@@ -92,6 +85,15 @@ enum Problem {
         title: Option<Plain>,
     },
 }
-fails!(members: Problem, untyped: ["the member `plain` of `Problem.missing`", "the member `title` of `Problem.other`"]);
 
-ends!(plain_error: Plain, untyped: ["the error `openapi::zoo::untyped::Plain`"]);
+animals! {
+    plain_struct: sends Plain, untyped: ["the item `openapi::zoo::untyped::Plain`"];
+    list: sends Vec<Plain>, untyped: ["the item `alloc::vec::Vec<openapi::zoo::untyped::Plain>`"];
+    events: sends Events, untyped: ["the event `inside` of `openapi::zoo::untyped::Events`", "the event `named` of `openapi::zoo::untyped::Events`"];
+    tagged: sends Tagged, untyped: ["the event `bare` of `openapi::zoo::untyped::Tagged`", "the event `message` of `openapi::zoo::untyped::Tagged`"];
+    custom_serializers: sends Custom, untyped: ["the event `described` of `openapi::zoo::untyped::Custom`", "the event `field` of `openapi::zoo::untyped::Custom`", "the event `variant` of `openapi::zoo::untyped::Custom`"];
+    custom_serializer_of_a_struct: sends CustomStruct, untyped: ["the event `custom_struct` of `openapi::zoo::untyped::CustomStruct`"];
+    optional_events: sends Option<Known>, untyped: ["the item `core::option::Option<openapi::zoo::untyped::Known>`"];
+    members: fails Problem, untyped: ["the member `plain` of `Problem.missing`", "the member `title` of `Problem.other`"];
+    plain_error: ends Plain, untyped: ["the error `openapi::zoo::untyped::Plain`"];
+}
