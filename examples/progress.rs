@@ -305,7 +305,8 @@ mod tests {
         events.expect_end().await;
     }
 
-    /// Updated with `UPDATE_CLIENTS=1 cargo test -p examples --example progress`.
+    /// `UPDATE_CLIENTS=1 cargo test -p examples --example progress` updates the client, and then
+    /// `UPDATE_CLIENTS=1 cargo xtask contract examples` updates the script.
     #[test]
     fn page_uses_the_generated_client() {
         let api = Api::new("Progress", env!("CARGO_PKG_VERSION"));

