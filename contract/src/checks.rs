@@ -10,7 +10,7 @@ use std::{
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::{browser::Browser, server::Count};
+use crate::{browser::Browser, documents, server::Count};
 
 pub(crate) struct Context {
     /// The directory that contains the scripts, the client and `node_modules`.
@@ -36,6 +36,9 @@ pub(crate) enum Check {
     TabsChromium,
     TabsFirefox,
     Speed,
+    Validators,
+    Schemathesis,
+    Generators,
 }
 
 /// The result of `cases.js`.
@@ -56,7 +59,7 @@ impl Outcome {
 }
 
 impl Check {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Types,
         Self::Examples,
         Self::Size,
@@ -72,6 +75,9 @@ impl Check {
         Self::TabsChromium,
         Self::TabsFirefox,
         Self::Speed,
+        Self::Validators,
+        Self::Schemathesis,
+        Self::Generators,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -91,6 +97,9 @@ impl Check {
             Self::TabsChromium => "tabs, chromium",
             Self::TabsFirefox => "tabs, firefox",
             Self::Speed => "speed",
+            Self::Validators => "validators",
+            Self::Schemathesis => "schemathesis",
+            Self::Generators => "generators",
         }
     }
 
@@ -119,6 +128,9 @@ impl Check {
             Self::TabsFirefox => tabs(context, "firefox", Browser::firefox().await?).await,
             // Only the newer Node.js has to be this fast, because its JIT compiler is up to date.
             Self::Speed => context.output(NODE_24, &["speed.js", "0.8"]).await,
+            Self::Validators => documents::validators(&context.js).await,
+            Self::Schemathesis => documents::schemathesis(&context.js).await,
+            Self::Generators => documents::generators(&context.js).await,
         }
     }
 }

@@ -1,10 +1,12 @@
-//! Tests the TypeScript client: its types, size and speed, its requests and its parser with a
-//! server that controls every byte, and whole streams with a real server, in Node.js, Deno, Bun,
-//! Chromium and Firefox. `cargo xtask contract` runs this program.
+//! Tests the OpenAPI documents with tools of other projects, and the TypeScript client: its types,
+//! size and speed, its requests and its parser with a server that controls every byte, and whole
+//! streams with a real server, in Node.js, Deno, Bun, Chromium and Firefox. `cargo xtask contract`
+//! runs this program.
 #![allow(clippy::print_stdout, reason = "the program prints its results")]
 
 mod browser;
 mod checks;
+mod documents;
 mod install;
 mod server;
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sse_runtime::SseEvent;
 
-use super::{animals, enums::Pair};
+use super::{animals, enums::Pair, sends};
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -119,8 +119,6 @@ pub(super) mod colliding {
 #[serde(rename_all(serialize = "camelCase"))]
 struct Renamed {
     long_name: u8,
-    #[serde(rename = "$ref")]
-    reference: String,
     #[serde(rename(serialize = "const"))]
     constant: u8,
     #[serde(rename = "enum", alias = "other")]
@@ -149,3 +147,14 @@ animals! {
     renamed_members: sends Renamed;
     renamed_struct: sends Single;
 }
+
+/// A member whose name many tools take for a reference, so its type is not part of the whole zoo.
+#[derive(Debug, Arbitrary, Serialize, JsonSchema)]
+struct Reference {
+    #[serde(rename = "$ref")]
+    reference: String,
+    #[serde(rename = "$defs")]
+    definitions: Pair,
+}
+
+sends!(member_called_ref: Reference);
