@@ -315,7 +315,8 @@ mod tests {
         if std::env::var_os("UPDATE_CLIENTS").is_some() {
             std::fs::write(path, api.typescript()).unwrap();
         }
-        assert_eq!(std::fs::read_to_string(path).unwrap(), api.typescript());
+        let is_current = std::fs::read_to_string(path).unwrap() == api.typescript();
+        assert!(is_current, "{path} is out of date");
         assert_eq!(api.untyped(), [""; 0]);
         assert!(include_str!("progress.html").contains("of api.job_events("));
     }

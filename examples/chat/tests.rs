@@ -323,7 +323,8 @@ fn page_uses_the_generated_client() {
     if std::env::var_os("UPDATE_CLIENTS").is_some() {
         std::fs::write(path, api.typescript()).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(path).unwrap(), api.typescript());
+    let is_current = std::fs::read_to_string(path).unwrap() == api.typescript();
+    assert!(is_current, "{path} is out of date");
     assert_eq!(api.untyped(), [""; 0]);
     assert!(include_str!("chat.html").contains("of api.ask("));
 }

@@ -105,8 +105,8 @@
 //! | `server` (default) | [`serve`](crate::serve()) and [`Server`] (without this feature, use `axum::serve`) |
 //! | `testing` | [`testing`], for dev-dependencies |
 //! | `http2` | [`serve`](crate::serve()) supports HTTP/2 in addition to HTTP/1 |
-//! | `openapi` | [`openapi`], for OpenAPI documents, a TypeScript client and the explorer page |
 //! | `metrics` | counts streams, events and bytes with the `metrics` crate |
+//! | `openapi` | [`openapi`], for OpenAPI documents, a TypeScript client and the explorer page |
 //! | `tls` | `Server::tls`, based on rustls and ring |
 //! | `uuid` | converts a `uuid::Uuid` into an [`EventId`] |
 //!

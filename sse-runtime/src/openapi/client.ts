@@ -224,10 +224,12 @@ const formData = (members: Iterable<readonly [string, unknown]>): URLSearchParam
 
 const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<string, unknown>>): string => {
   const page = (globalThis as { readonly location?: { readonly href: string } }).location;
-  const url = new URL(String(base) || "/", page?.href);
+  const text = String(base) || "/";
+  if (!page && !/^\w+:/.test(text)) throw new TypeError(`the base must be an absolute URL: ${text}`);
+  const url = new URL(text, page?.href);
   // `fetch` would reject these URLs with the same error as a lost connection.
   if (!/^https?:$/.test(url.protocol) || url.username || url.password) {
-    throw new TypeError(`the base must be an http or https URL without credentials: ${String(base)}`);
+    throw new TypeError(`the base must be an http or https URL without credentials: ${text}`);
   }
   const path = endpoint.path.replace(/\{(\*?)([^}]*)\}/g, (_, rest: string, name: string) => {
     const value = String(input[name] ?? "");
