@@ -42,8 +42,8 @@ fn room() -> ::sse_runtime::SseRoute<
     __sse::route(
         __sse::describe!(
             __sse::Endpoint::new:: < __Item > ("/rooms/{room}", "room"); __Item; []; [];
-            [Path < u64 >, Rooms]; reads_topics : false, sends_done : false,
-            is_deprecated : false
+            [Path < u64 >, Rooms]; topics : false, done : false, text : false, names :
+            false, is_deprecated : false
         ),
         |__argument0, __argument1| __sse::Generator::stream(
             {

@@ -16,7 +16,8 @@ macro_rules! __describe {
         [$($error:ty)?];
         [$($rejection:ty)?];
         [$($argument:ty),*];
-        reads_topics: $reads_topics:literal, sends_done: $sends_done:literal, is_deprecated: $is_deprecated:literal
+        topics: $topics:literal, done: $done:literal, text: $text:literal, names: $names:literal,
+        is_deprecated: $is_deprecated:literal
     ) => {
         $endpoint.described(|| {
             #[allow(unused_imports)]
@@ -35,8 +36,12 @@ macro_rules! __describe {
                     $($crate::__private::openapi::payload!($rejection))?
                 ),
                 arguments: ::std::vec![$((&$crate::__private::openapi::Typed::<$argument>::new()).argument()),*],
-                reads_topics: $reads_topics,
-                sends_done: $sends_done,
+                contents: $crate::__private::openapi::Contents {
+                    topics: $topics,
+                    done: $done,
+                    text: $text,
+                    names: $names,
+                },
                 is_deprecated: $is_deprecated,
             }
         })

@@ -53,8 +53,8 @@ pub mod openapi {
     pub use crate::{
         __optional as optional, __payload as payload, __problem as problem,
         event::contract::{
-            Argument, Contract, Delay, Member, MemberShape, Part, Payload, ProblemShape, SchemaOf,
-            Variant, Variants,
+            Argument, Contents, Contract, Delay, Member, MemberShape, Part, Payload, ProblemShape,
+            SchemaOf, Variant, Variants,
         },
         openapi::probes::{
             AnyArgument, AnyMember, HasEvents, HasProblems, HasSchema, HiddenMember, IsDelay,

@@ -7,6 +7,7 @@
 
 pub mod body;
 pub mod document;
+pub mod frames;
 pub mod load;
 pub mod log;
 pub mod server;
@@ -27,6 +28,7 @@ use tokio::{
     sync::watch,
 };
 
+pub use frames::SseRouterExt;
 pub use server::server_of;
 pub use store::{Store, publish_all};
 

@@ -18,10 +18,10 @@ use std::{
 use axum::{Router, extract::Path, http::StatusCode};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sse_runtime::{
-    CloseReason, Connection, Hub, Shutdown, SseRouterExt as _, Start, Stream, StreamLimit, Topic,
-    sse_endpoint, topic::HubError,
+    CloseReason, Connection, Hub, Shutdown, Start, Stream, StreamLimit, Topic, sse_endpoint,
+    topic::HubError,
 };
-use support::{Client, log::Log, server_of, within};
+use support::{Client, SseRouterExt as _, log::Log, server_of, within};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::mpsc,

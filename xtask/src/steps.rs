@@ -193,6 +193,7 @@ pub(crate) fn tests() -> Vec<Step> {
         .needs("chromium", "chromium")
         .needs("ip", "iproute2"),
         without_takeover(),
+        frames(),
         cluster::on_redis(),
         cluster::on_valkey(),
         interop(&[]),
@@ -245,6 +246,16 @@ fn without_takeover() -> Step {
     Step::cargo("sockets-without-takeover", &args)
         .env("TAKEOVER", "off")
         .needs("ip", "iproute2")
+}
+
+/// Returns the step that reruns tests with a layer that validates every frame against the document
+/// of its endpoint. The layer hides the connection from the stream, so the tests of servers and of
+/// buffers are left out. `wire` sends events that it generates outside of the endpoint's function.
+fn frames() -> Step {
+    const TESTS: [&str; 5] = ["derive", "limits", "reasons", "stream", "topic"];
+    let mut args = vec!["test", "--locked", "--package", "tests"];
+    args.extend(TESTS.iter().flat_map(|test| ["--test", test]));
+    Step::cargo("frames", &args).env("VALIDATE_FRAMES", "1")
 }
 
 /// Returns the step that tests stored topics against a simulated engine, with 50,000 random cases

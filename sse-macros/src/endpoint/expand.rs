@@ -28,7 +28,7 @@ use syn::{parse_quote, spanned::Spanned as _};
 
 use super::{
     attributes::Attributes,
-    body::yields,
+    body::{Contents, yields},
     check,
     model::Endpoint,
     returns::{self, Form, Returns},
@@ -285,12 +285,18 @@ fn config(endpoint: &Endpoint, returns: &Returns, attributes: &Attributes) -> To
     let response = returns.response.as_ref();
     let rejection = response.map(|response| alias(REJECTION, response.error));
     let extractors = endpoint.extractors();
-    let (reads_topics, sends_done) = (endpoint.body.reads_topics, endpoint.body.sends_done);
+    let Contents {
+        topics,
+        done,
+        text,
+        names,
+    } = endpoint.body.contents;
     let is_deprecated = attributes.is_deprecated();
     quote! {
         #private::describe!(
             #configured; #item; [#error]; [#rejection]; [#(#extractors),*];
-            reads_topics: #reads_topics, sends_done: #sends_done, is_deprecated: #is_deprecated
+            topics: #topics, done: #done, text: #text, names: #names,
+            is_deprecated: #is_deprecated
         )
     }
 }

@@ -15,13 +15,23 @@ pub struct Contract {
     pub rejection: Option<Payload>,
     /// The extractors, in order.
     pub arguments: Vec<Argument>,
-    /// Whether the function may read a topic. The stream can then contain `gap` events and errors of
-    /// runs.
-    pub reads_topics: bool,
-    /// Whether the function may yield `Event::done`.
-    pub sends_done: bool,
+    /// What the stream may contain besides its items.
+    pub contents: Contents,
     /// Whether the function is marked as `#[deprecated]`.
     pub is_deprecated: bool,
+}
+
+/// What a stream may contain besides its items, as far as the attribute can tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents {
+    /// Events of topics, which include `gap` events and errors of runs.
+    pub topics: bool,
+    /// `Event::done`.
+    pub done: bool,
+    /// `Event::text`.
+    pub text: bool,
+    /// Names that are set with `Event::event`.
+    pub names: bool,
 }
 
 /// A type whose values are sent.

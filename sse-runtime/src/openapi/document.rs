@@ -218,9 +218,7 @@ impl Printer<'_> {
     fn described(&mut self) -> Vec<Item> {
         let operation = self.operation;
         let mut items: Vec<Item> = Vec::new();
-        let mut add = |item: Item| match items
-            .iter_mut()
-            .find(|other| other.name().is_some() && other.name() == item.name())
+        let mut add = |item: Item| match items.iter_mut().find(|other| other.name() == item.name())
         {
             Some(other) => other.data.extend(item.data),
             None => items.push(item),
@@ -314,7 +312,13 @@ impl Printer<'_> {
             }
             EventName::Message => json!({ "type": "string", "const": MESSAGE }),
             EventName::Open if names.is_empty() => json!({ "type": "string" }),
-            EventName::Open => json!({ "type": "string", "not": { "enum": names } }),
+            EventName::Open => {
+                // An event without a name is a `message`.
+                if names.iter().any(|name| name == MESSAGE) {
+                    required.push("event");
+                }
+                json!({ "type": "string", "not": { "enum": names } })
+            }
         };
         let mut schema = json!({
             "type": "object",
@@ -378,29 +382,26 @@ impl Item {
 
 /// Returns the schema of the data of events that have the same name.
 fn data(possible: &[Data]) -> Value {
-    let is_text = |data: &Data| matches!(data, Data::Text);
-    if possible.iter().any(is_text) {
-        return json!({ "type": "string" });
-    }
     let schemas = possible.iter().filter_map(|data| match data {
         Data::Json(schema) => Some(schema.clone()),
         Data::Text | Data::Empty => None,
     });
     let schemas: Vec<Value> = schemas.collect();
-    if schemas.is_empty() {
-        return json!({ "type": "string", "const": "" });
-    }
-    let can_be_empty = possible.iter().any(|data| matches!(data, Data::Empty));
-    let json = json!({
-        "type": "string",
-        "contentMediaType": "application/json",
-        "contentSchema": one_of("anyOf", schemas),
+    let json = (!schemas.is_empty()).then(|| {
+        json!({
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": one_of("anyOf", schemas),
+        })
     });
-    if can_be_empty {
-        json!({ "anyOf": [json, { "type": "string", "const": "" }] })
+    let can_be = |other: fn(&Data) -> bool| possible.iter().any(other);
+    let text = if can_be(|data| matches!(data, Data::Text)) {
+        Some(json!({ "type": "string" }))
     } else {
-        json
-    }
+        let is_empty = can_be(|data| matches!(data, Data::Empty));
+        is_empty.then(|| json!({ "type": "string", "const": "" }))
+    };
+    one_of("anyOf", json.into_iter().chain(text).collect())
 }
 
 /// Returns the schema of the data as a client decodes it.

@@ -145,7 +145,9 @@ pub(super) fn operation(
         let mut arguments = contract.arguments.iter();
         arguments.any(|argument: &Argument| argument.part == part)
     };
+    let contents = contract.contents;
     let mut events = reader.events(&contract.item);
+    events.extend(reader.other_events(&contract, has_framework_events));
     let error = match contract.error {
         // These errors are events with names of their own.
         Some(error) if error.events.is_some() => {
@@ -154,9 +156,6 @@ pub(super) fn operation(
         }
         _ => reader.error(&contract),
     };
-    if contract.sends_done && !has_framework_events {
-        events.push(done());
-    }
     Operation {
         name: name.to_owned(),
         docs: endpoint.docs,
@@ -165,32 +164,20 @@ pub(super) fn operation(
         parameters,
         body,
         resumes: has(Part::LastEventId),
-        stops: endpoint.end == End::Stop
-            || contract.sends_done
-            || (has_framework_events && contract.reads_topics),
+        stops: endpoint.end == End::Stop || contents.done || has_framework_events,
         has_framework_events,
         keep_alive: endpoint.keep_alive,
         keep_alive_event: endpoint.keep_alive_event,
         error_event: endpoint.error_event,
         events,
         error,
-        reads_topics: contract.reads_topics,
+        reads_topics: contents.topics,
         spawns_tasks: has_framework_events && has(Part::Connection),
         rejection: contract
             .rejection
             .and_then(|rejection| reader.rejection(&rejection)),
         rejections: rejections(&contract, endpoint),
         path,
-    }
-}
-
-/// Describes the `done` event that a function yields.
-fn done() -> Event {
-    Event {
-        name: Name::Known("done"),
-        data: Data::Json(json!({ "type": "null" })),
-        description: Some(json!("The stream has ended.")),
-        is_deprecated: false,
     }
 }
 
@@ -353,6 +340,37 @@ impl Reader<'_> {
             description: None,
             is_deprecated: false,
         }]
+    }
+
+    /// Describes the events that the function yields without an item, or under another name than
+    /// that of the item.
+    fn other_events(&mut self, contract: &Contract, has_framework_events: bool) -> Vec<Event> {
+        let contents = contract.contents;
+        let event = |name, data| Event {
+            name,
+            data,
+            description: None,
+            is_deprecated: false,
+        };
+        let mut events = Vec::new();
+        if contract.item.events.is_some() && contents.names {
+            self.untyped("the events whose names are set with `Event::event`");
+            events.push(event(Name::Open, Data::Text));
+        } else if contents.text {
+            let name = match contract.item.events {
+                Some(_) => Name::Message,
+                None => Name::Open,
+            };
+            events.push(event(name, Data::Text));
+        }
+        if contents.done && !has_framework_events {
+            let null = json!({ "type": "null" });
+            events.push(Event {
+                description: Some(json!("The stream has ended.")),
+                ..event(Name::Known("done"), Data::Json(null))
+            });
+        }
+        events
     }
 
     fn variants(&mut self, item: &Payload, described: Variants) -> Vec<Event> {

@@ -3,10 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Path, http::StatusCode, routing::get};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sse_runtime::{SseError, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
-use support::log::Log;
+use sse_runtime::{SseError, Stream, sse_endpoint, testing::Client};
+use support::{SseRouterExt as _, log::Log};
 
 /// An error type that can be returned both before and after the response starts.
 #[derive(Debug, thiserror::Error, SseError)]
@@ -45,7 +46,7 @@ enum AskError {
 #[derive(Debug)]
 struct Secret;
 
-#[derive(Debug, Serialize, thiserror::Error)]
+#[derive(Debug, Serialize, thiserror::Error, JsonSchema)]
 #[error("10.0.0.7 does not respond")]
 struct Cause {
     host: &'static str,

@@ -9,8 +9,8 @@ mod newest_wins;
 use std::{collections::BTreeSet, future::pending, net::SocketAddr};
 
 use axum::{Router, extract::State, http::StatusCode};
-use sse_runtime::{SseRouterExt as _, Stream, StreamLimit, sse_endpoint};
-use support::{Client, Generators, Head, serve, server_of, within};
+use sse_runtime::{Stream, StreamLimit, sse_endpoint};
+use support::{Client, Generators, Head, SseRouterExt as _, serve, server_of, within};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,

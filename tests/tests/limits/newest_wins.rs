@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use axum::Router;
-use sse_runtime::{SseRouterExt as _, StreamLimit};
-use support::{Generators, serve, within};
+use sse_runtime::StreamLimit;
+use support::{Generators, SseRouterExt as _, serve, within};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::*;

@@ -6,6 +6,7 @@
 
 mod conflicts;
 mod extended;
+mod frames;
 mod rooms;
 #[allow(unused_qualifications, reason = "`proptest_derive` qualifies names")]
 mod zoo;

@@ -14,14 +14,15 @@ use axum::{
     response::Response,
 };
 use eventsource_stream::Eventsource as _;
+use schemars::JsonSchema;
 use sse_runtime::{
-    Hub, LastEventId, Server, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    Hub, LastEventId, Server, Start, Stream, Topic, sse_endpoint, testing,
     topic::{Presence, PresenceEvent},
 };
 use tokio::sync::{broadcast, watch};
 use tokio_stream::StreamExt as _;
 
-use support::{Client, serve, serve_as, serve_plain, within};
+use support::{Client, SseRouterExt as _, serve, serve_as, serve_plain, within};
 
 #[derive(Clone, FromRef)]
 struct Sources {
@@ -59,7 +60,7 @@ impl Sources {
     }
 }
 
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, JsonSchema)]
 struct Oops;
 
 #[sse_endpoint("/stream")]

@@ -21,10 +21,13 @@ use axum::{
     middleware::map_response_with_state,
     response::Response,
 };
-use sse_runtime::{SseRouterExt as _, Stream, Text, sse_endpoint};
+use sse_runtime::{Stream, Text, sse_endpoint};
 use tokio::{net::TcpSocket, sync::watch};
 
-use support::{Client, Generators, assert_at_once, body, serve, serve_on, serve_plain, within};
+use support::{
+    Client, Generators, SseRouterExt as _, assert_at_once, body, serve, serve_on, serve_plain,
+    within,
+};
 
 /// Blocks a generator's thread until the client has received everything yielded so far. The client
 /// can receive this data only if the server flushes it before the generator blocks.

@@ -11,12 +11,12 @@ use axum::{
     response::Response,
     routing::get,
 };
-use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint, testing};
+use sse_runtime::{Stream, sse_endpoint, testing};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer};
 
-use support::{Client, Generators, Head, log::Log, serve, within};
+use support::{Client, Generators, Head, SseRouterExt as _, log::Log, serve, within};
 
 /// Yields the events that the test sends.
 #[sse_endpoint("/events")]

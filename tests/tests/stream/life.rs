@@ -11,7 +11,7 @@ use std::{
 
 use axum::{Router, extract::State};
 use sse_runtime::{
-    Event, LastEventId, SseRouterExt as _, Stream, sse_endpoint,
+    Event, LastEventId, Stream, sse_endpoint,
     testing::{Client, Frame},
 };
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, advance, sleep},
 };
 
-use support::server_of;
+use support::{SseRouterExt as _, server_of};
 
 fn comment() -> Frame {
     Frame::Comment(String::new())

@@ -1,6 +1,6 @@
 //! Determines properties of the statements from their tokens.
 
-use proc_macro2::{Group, Ident, Spacing, TokenStream, TokenTree};
+use proc_macro2::{Spacing, TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::{Expr, ExprCall, ExprYield, Item, Stmt};
 
@@ -29,60 +29,6 @@ fn yielding_macros(statements: &[Stmt]) -> Vec<String> {
         }
     }
     names
-}
-
-/// Returns whether the statements may read a topic. Only such a stream can contain `gap` events and
-/// errors of runs. Another function that returns a subscription is recognized only if its items are
-/// yielded with `yield_all!`.
-pub(super) fn reads_topics(statements: &[Stmt]) -> bool {
-    let statements = quote::quote!(#(#statements)*);
-    tokens::find_call(statements.clone(), &[YIELD_ALL.to_owned()]).is_some()
-        || contains(statements, &|tokens| match tokens {
-            [
-                TokenTree::Punct(dot),
-                TokenTree::Ident(method),
-                TokenTree::Group(arguments),
-                ..,
-            ] if dot.as_char() == '.' => subscribes(method, arguments),
-            _ => false,
-        })
-}
-
-/// Returns whether a method call looks like one of those that return a subscription.
-fn subscribes(method: &Ident, arguments: &Group) -> bool {
-    const METHODS: [&str; 5] = [
-        "subscribe",
-        "changes",
-        "resume",
-        "spawn_again",
-        "spawn_or_resume",
-    ];
-    // `Hub::spawn` takes a name, a cursor and the run. Other methods with this name take one
-    // argument.
-    let commas =
-        |token: &TokenTree| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',');
-    METHODS.iter().any(|name| method == name)
-        || (method == "spawn" && arguments.stream().into_iter().filter(commas).count() >= 2)
-}
-
-/// Returns whether the statements call `Event::done`.
-pub(super) fn sends_done(statements: &[Stmt]) -> bool {
-    contains(quote::quote!(#(#statements)*), &|tokens| {
-        matches!(
-            tokens,
-            [TokenTree::Ident(event), TokenTree::Punct(_), TokenTree::Punct(colon), TokenTree::Ident(done), ..]
-                if event == "Event" && colon.as_char() == ':' && done == "done"
-        )
-    })
-}
-
-/// Returns whether any tokens, at any depth, are followed by tokens that match.
-fn contains(tokens: TokenStream, matches: &impl Fn(&[TokenTree]) -> bool) -> bool {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    (0..tokens.len()).any(|start| {
-        matches(&tokens[start..])
-            || matches!(&tokens[start], TokenTree::Group(group) if contains(group.stream(), matches))
-    })
 }
 
 fn is_macro_definition(statement: &Stmt) -> bool {

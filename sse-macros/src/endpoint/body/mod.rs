@@ -1,6 +1,7 @@
-//! Examines and rewrites the function body. `facts` and `tail` examine the statements, and
+//! Examines and rewrites the function body. `contents`, `facts` and `tail` examine the statements, and
 //! `rewrite` changes some of their expressions.
 
+mod contents;
 pub(super) mod facts;
 pub(super) mod known_macros;
 mod rewrite;
@@ -12,8 +13,9 @@ use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::{Expr, Stmt};
 
+pub(crate) use self::contents::Contents;
 use self::{
-    facts::{needs_yield_macros, reads_topics, sends_done, yield_predicate},
+    facts::{needs_yield_macros, yield_predicate},
     rewrite::rewrite,
     tail::refuse_tail_value,
 };
@@ -27,10 +29,8 @@ pub(crate) struct Body {
     /// Whether the expansion must define `yield_!` and `yield_all!` because some calls may not have
     /// been rewritten.
     pub(crate) needs_yield_macros: bool,
-    /// Whether the body may read a topic.
-    pub(crate) reads_topics: bool,
-    /// Whether the body calls `Event::done`.
-    pub(crate) sends_done: bool,
+    /// What the stream may contain besides its items.
+    pub(crate) contents: Contents,
 }
 
 impl Body {
@@ -40,8 +40,7 @@ impl Body {
             statements: vec![Stmt::Expr(Expr::Verbatim(tokens), None)],
             first_yield: None,
             needs_yield_macros: true,
-            reads_topics: false,
-            sends_done: false,
+            contents: Contents::default(),
         }
     }
 }
@@ -54,7 +53,7 @@ pub(crate) fn read(
     name: &Ident,
     errors: &mut Errors,
 ) -> Body {
-    let (reads_topics, sends_done) = (reads_topics(&statements), sends_done(&statements));
+    let contents = Contents::of(&statements);
     let first_yield = statements.iter().position(yield_predicate(&statements));
     let returns_stream = refuse_tail_value(&mut statements, form, first_yield.is_some(), errors);
     let facts = rewrite(&mut statements, first_yield, form, runtime, name, errors);
@@ -71,7 +70,6 @@ pub(crate) fn read(
         needs_yield_macros: needs_yield_macros(quote!(#(#statements)*)),
         statements,
         first_yield,
-        reads_topics,
-        sends_done,
+        contents,
     }
 }

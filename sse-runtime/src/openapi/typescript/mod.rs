@@ -308,12 +308,14 @@ fn literal(operation: &Operation, has_large_integers: bool) -> String {
         true => "events: {}".to_owned(),
         false => format!("events: {{ {} }}", events.join(", ")),
     });
-    if let Some(other) = operation
-        .events
-        .iter()
-        .find(|event| event.name == Name::Open)
+    // Without a format, the client decides for each event.
+    let others = operation.events.iter();
+    let others = others.filter(|event| event.name == Name::Open);
+    let mut formats = others.map(|event| format_of(&event.data));
+    if let Some(format) = formats.next()
+        && formats.all(|other| other == format)
     {
-        members.push(format!("other: {}", text(format_of(&other.data))));
+        members.push(format!("other: {}", text(format)));
     }
     if has_large_integers {
         members.push("large: true".to_owned());

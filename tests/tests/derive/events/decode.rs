@@ -5,19 +5,18 @@ use std::fmt;
 use axum::Router;
 use eventsource_stream::Eventsource as _;
 use proptest::prelude::*;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sse_runtime::{
-    Event, SseEvent, SseRouterExt as _, Stream, Text, sse_endpoint, testing::Client,
-};
-use support::text::text;
+use sse_runtime::{Event, SseEvent, Stream, Text, sse_endpoint, testing::Client};
+use support::{SseRouterExt as _, text::text};
 use tokio_stream::StreamExt as _;
 
 use super::{Call, Chat, client};
 
 #[tokio::test]
 async fn variant_is_decoded_by_event_name_despite_aliases() {
-    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
     enum Aliased {
         #[serde(alias = "old", alias = "older")]
         First {
@@ -52,13 +51,13 @@ async fn variant_is_decoded_by_event_name_despite_aliases() {
 
 #[tokio::test]
 async fn serde_tag_stays_in_the_data() {
-    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
     #[serde(tag = "type", rename_all = "snake_case")]
     enum Delta {
         TextDelta { text: String },
         Stop,
     }
-    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
     #[serde(untagged)]
     enum Untagged {
         Number(u8),

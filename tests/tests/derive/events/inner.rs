@@ -7,12 +7,14 @@ use axum::{
     Router,
     extract::{Path, State},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sse_runtime::{SseEvent, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{SseEvent, Stream, sse_endpoint, testing::Client};
+use support::SseRouterExt as _;
 
 use super::{Chat, token};
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 enum Inner {
     A { x: u8 },
     B { x: u8 },
@@ -20,21 +22,21 @@ enum Inner {
     Number(u128),
 }
 
-#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Untagged {
     One(Inner),
 }
 
-#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
 #[serde(transparent)]
 struct Transparent(Inner);
 
-#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
 #[serde(transparent)]
 struct Outer(Chat);
 
-#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
 #[serde(into = "Inner", from = "Inner")]
 struct Into(Inner);
 
@@ -50,7 +52,7 @@ impl From<Inner> for Into {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Either {
     Untagged(Untagged),

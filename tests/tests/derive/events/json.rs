@@ -1,9 +1,11 @@
 //! Event types serialized as JSON, both nested in other values and outside an event stream.
 
 use axum::{Json, Router, routing::get};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sse_runtime::{SseEvent, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{SseEvent, Stream, sse_endpoint, testing::Client};
+use support::SseRouterExt as _;
 
 use super::{Chat, token};
 
@@ -29,6 +31,7 @@ async fn event_type_serializes_as_plain_json_elsewhere() {
 
 #[tokio::test]
 async fn transparent_wrapper_keeps_the_event_head() {
+    // The description does not see through these types, so a schema would be wrong.
     #[derive(Serialize)]
     struct Wrapped(Chat);
     #[derive(Serialize)]
@@ -47,12 +50,12 @@ async fn transparent_wrapper_keeps_the_event_head() {
 
 #[tokio::test]
 async fn nested_event_type_is_plain_json() {
-    #[derive(Serialize)]
+    #[derive(Serialize, JsonSchema)]
     struct Around {
         chat: Chat,
     }
     /// The same type with serde's own derive.
-    #[derive(Serialize)]
+    #[derive(Serialize, JsonSchema)]
     enum Tagged {
         Token { text: &'static str },
         Chat(Chat),
@@ -101,7 +104,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
 
     /// An enum whose only variant is skipped. serde rejects the variant before calling the
     /// serializer.
-    #[derive(SseEvent)]
+    #[derive(SseEvent, JsonSchema)]
     enum Rejected {
         #[serde(skip)]
         Skipped,
@@ -125,7 +128,7 @@ async fn event_head_does_not_leak_to_the_next_value() {
 #[tokio::test]
 async fn event_head_applies_to_its_own_value() {
     /// An event whose serialization uses `serde_json` to serialize another event.
-    #[derive(Clone, SseEvent)]
+    #[derive(Clone, SseEvent, JsonSchema)]
     #[serde(into = "Json")]
     struct Outer;
     type Json = String;

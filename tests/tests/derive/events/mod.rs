@@ -1,4 +1,4 @@
-//! `#[derive(SseEvent)]`: the bytes on the wire, the JSON that a REST handler returns, and
+//! `#[derive(SseEvent, JsonSchema)]`: the bytes on the wire, the JSON that a REST handler returns, and
 //! decoding.
 
 /// Returns the bytes of a stream with a single item. Each use of the macro defines an endpoint for
@@ -25,18 +25,20 @@ mod wire;
 use std::sync::Arc;
 
 use axum::{Router, extract::State};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sse_runtime::{EventId, SseEvent, SseRouterExt as _, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{EventId, SseEvent, Stream, sse_endpoint, testing::Client};
+use support::SseRouterExt as _;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct Call {
     tool: String,
     arguments: Value,
 }
 
 /// An enum that has every kind of variant and uses every serde attribute that affects a field.
-#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+#[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
 enum Chat {
     Token {
         text: String,
@@ -60,6 +62,7 @@ enum Chat {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tags: Vec<String>,
         #[serde(with = "as_text")]
+        #[schemars(with = "String")]
         price: i64,
         #[serde(flatten)]
         call: Call,

@@ -3,12 +3,11 @@
 use std::{borrow::Cow, time::Duration};
 
 use axum::{Router, extract::Path, http::StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sse_runtime::{
-    Event, EventId, SseEvent, SseRouterExt as _, Stream, sse_endpoint, testing::Client,
-};
-use support::log::Log;
+use sse_runtime::{Event, EventId, SseEvent, Stream, sse_endpoint, testing::Client};
+use support::{SseRouterExt as _, log::Log};
 
 use super::{Call, Chat, call, client, token};
 
@@ -59,22 +58,22 @@ async fn each_kind_of_variant_has_the_expected_bytes() {
 
 #[tokio::test]
 async fn struct_can_be_an_event() {
-    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
     struct PriceChange {
         #[sse(id)]
         seq: u32,
         price: u8,
     }
-    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
     #[sse(event = "html", text)]
     struct Markup(Cow<'static, str>);
-    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
     #[sse(message)]
     struct Flattened {
         #[serde(flatten)]
         call: Call,
     }
-    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, SseEvent, Deserialize, JsonSchema)]
     struct Ended;
 
     let change = PriceChange { seq: 3, price: 9 };
@@ -170,7 +169,7 @@ async fn id_field_becomes_the_last_event_id() {
 
 #[tokio::test]
 async fn error_of_a_stream_has_its_own_event_name() {
-    #[derive(SseEvent)]
+    #[derive(SseEvent, JsonSchema)]
     enum Failure {
         Overloaded {
             load: u8,

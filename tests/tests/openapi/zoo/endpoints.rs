@@ -213,3 +213,53 @@ async fn rejections_of_optional_bodies_are_described() {
     }
     assert_eq!(names(&api, client.post("/values").await).await, ["beat"]);
 }
+
+#[tokio::test]
+async fn text_among_items_is_described() {
+    #[sse_endpoint("/values", method = POST)]
+    async fn values() -> impl Stream<Item = Vec<u8>> {
+        yield_!(vec![1]);
+        yield_!(Event::text("[DONE]"));
+    }
+    let plain = api();
+    let client = Client::new(Router::new().sse(plain.of(values)));
+    let names_of_plain = names(&plain, client.post("/values").await).await;
+    assert_eq!(names_of_plain, ["message", "message"]);
+
+    #[sse_endpoint("/values", method = POST)]
+    async fn named() -> impl Stream<Item = Beat> {
+        yield_!(Beat::Beat { count: 1 });
+        yield_!(Event::text("[DONE]"));
+    }
+    let api = api();
+    let client = Client::new(Router::new().sse(api.named("values", named)));
+    let names = names(&api, client.post("/values").await).await;
+    assert_eq!(names, ["beat", "message"]);
+}
+
+#[tokio::test]
+async fn names_set_on_events_are_allowed_but_untyped() {
+    #[derive(Debug, SseEvent, JsonSchema)]
+    enum Reply {
+        #[sse(message)]
+        Unnamed(u8),
+        Named {
+            value: u8,
+        },
+    }
+
+    #[sse_endpoint("/values")]
+    async fn values() -> impl Stream<Item = Reply> {
+        yield_!(Reply::Unnamed(1));
+        yield_!(Reply::Named { value: 1 });
+        yield_!(Event::json(Reply::Named { value: 1 }).event("other"));
+    }
+    let api = api();
+    let client = Client::new(Router::new().sse(api.of(values)));
+    let untyped = "values: the events whose names are set with `Event::event`";
+    assert_eq!(api.untyped(), [untyped]);
+    let mut document = Document::new(api.document());
+    for event in received(client.get("/values").await).await {
+        document.check_event("values", &event).unwrap();
+    }
+}

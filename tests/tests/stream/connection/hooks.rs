@@ -15,10 +15,8 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use sse_runtime::{
-    CloseReason, Connection, Shutdown, SseRouterExt as _, Stream, sse_endpoint, testing,
-};
-use support::{Client, log::Log, serve, within};
+use sse_runtime::{CloseReason, Connection, Shutdown, Stream, sse_endpoint, testing};
+use support::{Client, SseRouterExt as _, log::Log, serve, within};
 use tokio::sync::mpsc;
 
 use super::{Told, waits};

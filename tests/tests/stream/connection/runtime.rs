@@ -3,8 +3,8 @@
 use std::{future::pending, net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
-use sse_runtime::{CloseReason, Connection, SseRouterExt as _, Stream, sse_endpoint, testing};
-use support::{Client, serve};
+use sse_runtime::{CloseReason, Connection, Stream, sse_endpoint, testing};
+use support::{Client, SseRouterExt as _, serve};
 
 use super::{Told, waits};
 

@@ -3,8 +3,8 @@
 use std::future::pending;
 
 use axum::{Router, extract::State, http::StatusCode};
-use sse_runtime::{CloseReason, Connection, SseRouterExt as _, Stream, sse_endpoint, testing};
-use support::log::Log;
+use sse_runtime::{CloseReason, Connection, Stream, sse_endpoint, testing};
+use support::{SseRouterExt as _, log::Log};
 
 use super::Told;
 

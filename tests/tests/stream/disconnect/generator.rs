@@ -4,10 +4,10 @@
 use std::{net::SocketAddr, sync::mpsc, time::Duration};
 
 use axum::{Router, extract::State};
-use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Stream, sse_endpoint};
 use tokio::sync::watch;
 
-use support::{Client, Count, CutOff, log::Log, serve, within};
+use support::{Client, Count, CutOff, SseRouterExt as _, log::Log, serve, within};
 
 use super::app;
 

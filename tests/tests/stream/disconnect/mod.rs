@@ -12,9 +12,9 @@ use axum::{
     extract::State,
     http::StatusCode,
 };
-use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Stream, sse_endpoint};
 
-use support::Generators;
+use support::{Generators, SseRouterExt as _};
 
 #[sse_endpoint("/get")]
 async fn get_and_wait(State(generators): State<Generators>) -> impl Stream<Item = u32> {

@@ -70,12 +70,12 @@ use std::{future::pending, net::SocketAddr, time::SystemTime};
 use axum::{Extension, Router, extract::Path, http::StatusCode};
 use sse_log::Log;
 use sse_runtime::{
-    CloseReason, Connection, Hub, SseRouterExt as _, Start, Stream, StreamLimit, Topic,
-    sse_endpoint, topic::Subscription,
+    CloseReason, Connection, Hub, Start, Stream, StreamLimit, Topic, sse_endpoint,
+    topic::Subscription,
 };
 use tokio::{net::TcpStream, sync::mpsc};
 
-use support::within;
+use support::{SseRouterExt as _, within};
 
 type Reasons = mpsc::UnboundedSender<CloseReason>;
 

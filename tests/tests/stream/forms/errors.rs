@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, http::StatusCode};
-use sse_runtime::{SseRouterExt as _, Stream, first_ok, sse_endpoint, testing::Client};
+use sse_runtime::{Stream, first_ok, sse_endpoint, testing::Client};
+use support::SseRouterExt as _;
 use tokio::sync::Semaphore;
 
 use super::{Oops, Refused, app, get, values};

@@ -13,13 +13,15 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use sse_runtime::{
-    SseRouterExt as _, Stream, sse_endpoint,
+    Stream, sse_endpoint,
     testing::{Client, Events},
 };
+use support::SseRouterExt as _;
 
 /// The stream's error type.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, JsonSchema)]
 struct Oops {
     message: String,
 }

@@ -3,7 +3,8 @@
 use std::{num::ParseIntError, time::Duration};
 
 use axum::{Router, extract::Path, http::StatusCode};
-use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint, testing::Client};
+use sse_runtime::{Stream, sse_endpoint, testing::Client};
+use support::SseRouterExt as _;
 
 use super::{Oops, Refused, get, values};
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::{Router, extract::State};
-use sse_runtime::{Event, SseRouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Event, Stream, sse_endpoint};
+use support::SseRouterExt as _;
 
 use super::{Oops, get};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::{Router, extract::State};
-use sse_runtime::{Event, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
-use support::{Client, Generators, Store, serve, within};
+use sse_runtime::{Event, LastEventId, Start, Stream, Topic, sse_endpoint};
+use support::{Client, Generators, SseRouterExt as _, Store, serve, within};
 use test_case::test_case;
 use tokio::sync::Notify;
 

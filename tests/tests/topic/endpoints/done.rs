@@ -4,10 +4,10 @@ use std::{future::pending, net::SocketAddr, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode};
 use sse_runtime::{
-    Event, LastEventId, SseRouterExt as _, Start, Stream, Topic, event::LastEventIdError,
-    sse_endpoint, testing, topic::PublishError,
+    Event, LastEventId, Start, Stream, Topic, event::LastEventIdError, sse_endpoint, testing,
+    topic::PublishError,
 };
-use support::{Client, Generators, Store, log::Log, serve, within};
+use support::{Client, Generators, SseRouterExt as _, Store, log::Log, serve, within};
 use test_case::test_case;
 use tokio::sync::Semaphore;
 

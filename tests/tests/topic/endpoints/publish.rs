@@ -9,11 +9,11 @@ use std::{
 };
 
 use axum::{Router, extract::State};
+use schemars::JsonSchema;
 use sse_runtime::{
-    Event, SseEvent, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
-    topic::PublishError,
+    Event, SseEvent, Start, Stream, Topic, sse_endpoint, testing, topic::PublishError,
 };
-use support::Store;
+use support::{SseRouterExt as _, Store};
 use test_case::test_case;
 use tokio::runtime::Builder;
 
@@ -50,7 +50,7 @@ async fn value_can_read_its_topic_while_serialized(store: Store) {
     assert_eq!(all, "data: 7\n\n");
 }
 
-#[derive(Clone, SseEvent)]
+#[derive(Clone, SseEvent, JsonSchema)]
 struct WithId {
     #[sse(id)]
     id: u64,
@@ -123,7 +123,7 @@ async fn topic_of_capacity_zero_holds_the_newest(store: Store) {
 }
 
 /// An event whose destructor uses the topic.
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, serde::Serialize, serde::Deserialize, JsonSchema)]
 struct WithDestructor {
     #[serde(skip)]
     _reader: Arc<ReadsOnDrop>,

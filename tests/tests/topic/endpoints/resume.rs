@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use axum::{Router, extract::State, http::StatusCode};
-use sse_runtime::{
-    Event, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
-};
-use support::{Store, serve};
+use sse_runtime::{Event, LastEventId, Start, Stream, Topic, sse_endpoint, testing};
+use support::{SseRouterExt as _, Store, serve};
 use test_case::test_case;
 use tokio::sync::Mutex;
 

@@ -1,8 +1,8 @@
 //! Tests filters, maps and other ways to read a topic.
 
 use axum::{Router, extract::State};
-use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
-use support::Store;
+use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint, testing};
+use support::{SseRouterExt as _, Store};
 use test_case::test_case;
 
 use super::{all, four_of_ten, gap, is_waiting, numbers};

@@ -1,8 +1,8 @@
 //! Tests how many writes and copies a topic's events require.
 
 use axum::{Router, body::Body, extract::State, http::Request};
-use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing};
-use support::{Store, publish_all, serve};
+use sse_runtime::{Start, Stream, Topic, sse_endpoint, testing};
+use support::{SseRouterExt as _, Store, publish_all, serve};
 use test_case::test_case;
 use tokio_stream::StreamExt as _;
 use tower_service::Service as _;

@@ -8,10 +8,9 @@ use axum::{
     http::StatusCode,
 };
 use sse_runtime::{
-    Event, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
-    topic::HubError,
+    Event, Hub, LastEventId, Start, Stream, Topic, sse_endpoint, testing, topic::HubError,
 };
-use support::{Client, CutOff, Store, serve, within};
+use support::{Client, CutOff, SseRouterExt as _, Store, serve, within};
 use test_case::test_case;
 
 use super::{

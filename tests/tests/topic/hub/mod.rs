@@ -22,11 +22,12 @@ use axum::{
     Router,
     extract::{Path, State},
 };
+use schemars::JsonSchema;
 use sse_runtime::{
-    EventId, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    EventId, Hub, LastEventId, Start, Stream, Topic, sse_endpoint, testing,
     topic::{Gap, HubBuilder, HubError, Subscription},
 };
-use support::{Store, within};
+use support::{SseRouterExt as _, Store, within};
 use tokio::{sync::Semaphore, task::yield_now, time::advance};
 
 fn hub_builder(events: usize) -> HubBuilder<String> {
@@ -135,7 +136,7 @@ impl Answers {
     }
 }
 
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, JsonSchema)]
 #[serde(untagged)]
 enum OutOfWords {
     Shown {

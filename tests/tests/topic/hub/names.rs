@@ -14,11 +14,12 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
+use schemars::JsonSchema;
 use sse_runtime::{
-    Event, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    Event, Hub, LastEventId, Start, Stream, Topic, sse_endpoint, testing,
     topic::{GapReason, HubError},
 };
-use support::{Store, within};
+use support::{SseRouterExt as _, Store, within};
 use test_case::test_case;
 use tokio::sync::mpsc;
 use tokio::time::advance;
@@ -272,7 +273,7 @@ async fn long_name_is_rejected(store: Store) {
 }
 
 /// A value whose destructor uses the hub.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, JsonSchema)]
 struct Asks {
     #[serde(skip)]
     hub: Hub<Asks>,

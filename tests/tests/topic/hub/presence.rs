@@ -7,9 +7,10 @@ use axum::{
     extract::{Path, State},
 };
 use sse_runtime::{
-    LastEventId, SseRouterExt as _, Start, Stream, sse_endpoint, testing,
+    LastEventId, Start, Stream, sse_endpoint, testing,
     topic::{Presence, PresenceEvent, Subscription},
 };
+use support::SseRouterExt as _;
 
 use super::{has_subscribed, pass, poll_once};
 

@@ -16,10 +16,10 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use sse_runtime::{
-    Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, testing,
+    Hub, LastEventId, Start, Stream, Topic, sse_endpoint, testing,
     topic::{GapReason, HubError, Subscription},
 };
-use support::{Store, within};
+use support::{SseRouterExt as _, Store, within};
 use test_case::test_case;
 use tokio::{
     sync::{Barrier, mpsc},

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, task::Poll};
 use axum::{Router, http::StatusCode};
 use proptest::prelude::*;
 use sse_runtime::{
-    Hub, SseRouterExt as _, Start, testing,
+    Hub, Start, testing,
     topic::{GapReason, HubError, Subscription},
 };
-use support::{Store, publish_all, within};
+use support::{SseRouterExt as _, Store, publish_all, within};
 use test_case::test_case;
 use tokio::runtime::Builder;
 

@@ -1,0 +1,82 @@
+//! Determines from tokens what a stream may contain besides its items. The description of the endpoint
+//! mentions it.
+
+use proc_macro2::{Group, Ident, TokenStream, TokenTree};
+use syn::Stmt;
+
+use super::{tokens, yields::YIELD_ALL};
+
+/// What a stream may contain besides its items.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Contents {
+    /// Events of topics, which include `gap` events and errors of runs. If another function returns
+    /// the subscription, it is recognized only if its items are yielded with `yield_all!`.
+    pub(crate) topics: bool,
+    /// `Event::done`.
+    pub(crate) done: bool,
+    /// `Event::text`.
+    pub(crate) text: bool,
+    /// Names that are set with `Event::event`.
+    pub(crate) names: bool,
+}
+
+impl Contents {
+    pub(super) fn of(statements: &[Stmt]) -> Self {
+        let statements = quote::quote!(#(#statements)*);
+        let calls = |name: &str| contains(&statements, &|tokens| is_call_on_event(tokens, name));
+        let calls_method = |is: &dyn Fn(&Ident, &Group) -> bool| {
+            contains(&statements, &|tokens| match tokens {
+                [
+                    TokenTree::Punct(dot),
+                    TokenTree::Ident(method),
+                    TokenTree::Group(arguments),
+                    ..,
+                ] => dot.as_char() == '.' && is(method, arguments),
+                _ => false,
+            })
+        };
+        let yields_all = [YIELD_ALL.to_owned()];
+        Self {
+            topics: tokens::find_call(statements.clone(), &yields_all).is_some()
+                || calls_method(&subscribes),
+            done: calls("done"),
+            text: calls("text"),
+            names: calls_method(&|method, _| method == "event"),
+        }
+    }
+}
+
+/// Returns whether the first tokens are `Event::name`.
+fn is_call_on_event(tokens: &[TokenTree], name: &str) -> bool {
+    matches!(
+        tokens,
+        [TokenTree::Ident(event), TokenTree::Punct(_), TokenTree::Punct(colon), TokenTree::Ident(function), ..]
+            if event == "Event" && colon.as_char() == ':' && function == name
+    )
+}
+
+/// Returns whether a method call looks like one of those that return a subscription.
+fn subscribes(method: &Ident, arguments: &Group) -> bool {
+    const METHODS: [&str; 5] = [
+        "subscribe",
+        "changes",
+        "resume",
+        "spawn_again",
+        "spawn_or_resume",
+    ];
+    // `Hub::spawn` takes a name, a cursor and the run. Other methods with this name take one
+    // argument.
+    let commas =
+        |token: &TokenTree| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',');
+    METHODS.iter().any(|name| method == name)
+        || (method == "spawn" && arguments.stream().into_iter().filter(commas).count() >= 2)
+}
+
+/// Returns whether any tokens, at any depth, are followed by tokens that match.
+fn contains(tokens: &TokenStream, matches: &impl Fn(&[TokenTree]) -> bool) -> bool {
+    let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
+    (0..tokens.len()).any(|start| {
+        matches(&tokens[start..])
+            || matches!(&tokens[start], TokenTree::Group(group) if contains(&group.stream(), matches))
+    })
+}
