@@ -252,7 +252,12 @@ impl From<HubError> for Answer {
     }
 }
 
+/// A conversation, whose last message is the question.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(extend("examples" = [{
+    "model": "parrot-1",
+    "messages": [{ "role": "user", "content": "What is an event stream?" }],
+}]))]
 struct Request {
     model: String,
     #[serde(default)]

@@ -3,6 +3,7 @@
 
 export type Message = { content: string; role: string };
 
+/** A conversation, whose last message is the question. */
 export type Request = { messages?: Message[]; model: string; stream?: boolean };
 
 /** Events were missed and are no longer available. */
