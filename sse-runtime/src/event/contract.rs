@@ -15,13 +15,13 @@ pub struct Contract {
     pub rejection: Option<Payload>,
     /// The extractors, in order.
     pub arguments: Vec<Argument>,
-    /// What the stream may contain besides its items.
+    /// The things that the stream may contain besides its items.
     pub contents: Contents,
     /// Whether the function is marked as `#[deprecated]`.
     pub is_deprecated: bool,
 }
 
-/// What a stream may contain besides its items, as far as the attribute can tell.
+/// The things that a stream may contain besides its items, as far as the attribute can tell.
 #[derive(Clone, Copy, Debug)]
 pub struct Contents {
     /// Events of topics, which include `gap` events and errors of runs.

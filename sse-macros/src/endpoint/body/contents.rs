@@ -6,7 +6,7 @@ use syn::Stmt;
 
 use super::{tokens, yields::YIELD_ALL};
 
-/// What a stream may contain besides its items.
+/// The things that a stream may contain besides its items.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Contents {
     /// Events of topics, which include `gap` events and errors of runs. If another function returns

@@ -29,7 +29,7 @@ pub(crate) struct Body {
     /// Whether the expansion must define `yield_!` and `yield_all!` because some calls may not have
     /// been rewritten.
     pub(crate) needs_yield_macros: bool,
-    /// What the stream may contain besides its items.
+    /// The things that the stream may contain besides its items.
     pub(crate) contents: Contents,
 }
 
