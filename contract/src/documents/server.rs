@@ -182,11 +182,14 @@ async fn words(text: String) -> impl Stream<Item = String> {
     }
 }
 
-/// Sends an event that its document does not allow, because the attribute does not see names that are
-/// set on events.
+/// Sends an event that its document does not allow, because another function sets its name.
 #[sse_endpoint("/mistaken")]
 async fn mistaken() -> impl Stream<Item = Answer> {
-    yield_!(Event::json(Answer::Count(1)).event("mistake"));
+    yield_!(mistake());
+}
+
+fn mistake() -> Event<Answer> {
+    Event::json(Answer::Count(1)).event("mistake")
 }
 
 /// Sends data that its document does not allow, because schemars does not know what a custom
