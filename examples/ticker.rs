@@ -439,18 +439,22 @@ mod tests {
         assert_eq!(set(&client, "ENRON", 1).await, StatusCode::NOT_FOUND);
     }
 
-    /// `UPDATE_CLIENTS=1 cargo test -p examples --example ticker` updates the client, and then
+    /// `UPDATE_CLIENTS=1 cargo test -p examples --example ticker` updates the description and
+    /// the client, and then
     /// `UPDATE_CLIENTS=1 cargo xtask contract examples` updates the script.
     #[test]
     fn page_uses_the_generated_client() {
         let api = Api::new("Ticker", env!("CARGO_PKG_VERSION"));
         drop(endpoints(&api));
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/ticker.ts");
-        if std::env::var_os("UPDATE_CLIENTS").is_some() {
-            std::fs::write(path, api.typescript()).unwrap();
+        let document = format!("{:#}\n", api.document());
+        for (extension, new) in [("ts", api.typescript()), ("json", document)] {
+            let path = format!("{}/clients/ticker.{extension}", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("UPDATE_CLIENTS").is_some() {
+                std::fs::write(&path, &new).unwrap();
+            }
+            let is_current = std::fs::read_to_string(&path).unwrap() == new;
+            assert!(is_current, "{path} is out of date");
         }
-        let is_current = std::fs::read_to_string(path).unwrap() == api.typescript();
-        assert!(is_current, "{path} is out of date");
         assert_eq!(api.untyped(), [""; 0]);
         let page = include_str!("ticker.html");
         assert!(page.contains(".prices({ symbol:"));

@@ -313,18 +313,22 @@ async fn repeated_question_continues_after_the_last_word() {
     assert_eq!(first_words + &content, whole_answer().await);
 }
 
-/// `UPDATE_CLIENTS=1 cargo test -p examples --example chat` updates the client, and then
+/// `UPDATE_CLIENTS=1 cargo test -p examples --example chat` updates the description and
+/// the client, and then
 /// `UPDATE_CLIENTS=1 cargo xtask contract examples` updates the script.
 #[test]
 fn page_uses_the_generated_client() {
     let api = Api::new("Chat", env!("CARGO_PKG_VERSION"));
     drop(endpoints(&api));
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/chat.ts");
-    if std::env::var_os("UPDATE_CLIENTS").is_some() {
-        std::fs::write(path, api.typescript()).unwrap();
+    let document = format!("{:#}\n", api.document());
+    for (extension, new) in [("ts", api.typescript()), ("json", document)] {
+        let path = format!("{}/clients/chat.{extension}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("UPDATE_CLIENTS").is_some() {
+            std::fs::write(&path, &new).unwrap();
+        }
+        let is_current = std::fs::read_to_string(&path).unwrap() == new;
+        assert!(is_current, "{path} is out of date");
     }
-    let is_current = std::fs::read_to_string(path).unwrap() == api.typescript();
-    assert!(is_current, "{path} is out of date");
     assert_eq!(api.untyped(), [""; 0]);
     assert!(include_str!("chat.html").contains("of api.ask("));
 }

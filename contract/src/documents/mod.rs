@@ -25,6 +25,9 @@ struct Tools {
     node: PathBuf,
 }
 
+/// The documents of the examples, which their tests compare with the code.
+const EXAMPLES: [&str; 3] = ["chat.json", "progress.json", "ticker.json"];
+
 /// A program that checks documents.
 #[derive(Clone, Copy, Debug)]
 enum Validator {
@@ -89,13 +92,19 @@ impl Tools {
         succeeded(&output)?;
         self.write("example.json", &api.document())?;
         self.write("example.3.1.json", &api.document_3_1())?;
+        let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/clients");
+        for file in EXAMPLES {
+            let copied = fs::copy(clients.join(file), self.folder.join(file));
+            copied.map_err(|error| format!("{file}: {error}"))?;
+        }
         let files = [
             "zoo.json",
             "zoo.3.1.json",
             "example.json",
             "example.3.1.json",
         ];
-        Ok(files.map(str::to_owned).to_vec())
+        let files = files.into_iter().chain(EXAMPLES);
+        Ok(files.map(str::to_owned).collect())
     }
 
     fn write(&self, name: &str, document: &Value) -> Result<(), String> {
