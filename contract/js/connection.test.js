@@ -389,12 +389,23 @@ describe("the framework's events", () => {
   for (const reason of ["expired", "revoked", "lagged", "superseded", "unavailable"]) {
     test(`close (${reason}) reconnects`, async (context) => {
       const delays = fakeDelays(context);
-      const close = `retry: 20\nevent: close\nid: 7~done\ndata: {"reason":"${reason}"}\n\n`;
+      const close = `retry: 120\nevent: close\nid: 7~done\ndata: {"reason":"${reason}"}\n\n`;
       const result = await read(await start(chunks("data: A\n\n", close)));
       assert.deepEqual([data(result), ids(result), result.error], [["A"], [undefined, "7~done"], undefined]);
-      assert.deepEqual(delays, [20]);
+      assert.deepEqual(delays, [120]);
     });
   }
+  test("a quiet stream that ends is no failure", async (context) => {
+    const delays = fakeDelays(context);
+    const quiet = ["retry: 200\n:\n\n"];
+    await read(await start(chunks(...quiet), chunks(...quiet), chunks(...quiet), chunks(done)));
+    assert.deepEqual(delays, [200, 200, 200]);
+  });
+  test("retry: 0 does not flood the server", async (context) => {
+    const delays = fakeDelays(context);
+    await read(await start(chunks("retry: 0\n\n"), chunks(done)));
+    assert.deepEqual(delays, [100]);
+  });
   test("error throws its data", async () => {
     const error = 'event: error\ndata: {"title":"Busy","code":"busy","status":429,"after":3}\n\n';
     const result = await read(await start(chunks("data: A\n\n", error, "data: B\n\n")));

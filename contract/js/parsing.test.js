@@ -128,6 +128,7 @@ describe("data", () => {
   test("of an event called like a member of objects", async () => {
     assert.deepEqual((await one({}, "event: constructor\ndata: 1\n\n")).data, 1);
     assert.deepEqual((await one({}, "event: __proto__\ndata: 1\n\n")).data, 1);
+    assert.deepEqual((await one({ other: "text" }, "event: toString\ndata: 1\n\n")).data, "1");
   });
   test("is text where the endpoint says so", async () => {
     assert.deepEqual((await one({ events: { message: "text" } }, "data: 1\n\n")).data, "1");

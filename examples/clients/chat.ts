@@ -4,7 +4,7 @@
 export type Message = { content: string; role: string };
 
 /** A conversation, whose last message is the question. */
-export type Request = { messages?: Message[]; model: string; stream?: boolean };
+export type Request2 = { messages?: Message[]; model: string; stream?: boolean };
 
 /** Events were missed and are no longer available. */
 export type Gap = { event: "gap"; data: { missed: number | null; reason: "too_old" | "other_epoch" | "unknown" | "overtaken" | "rolled_back" | "unreadable" }; id?: string };
@@ -40,7 +40,7 @@ export const connect = (base: string | URL, options: Options = {}) => ({
    * only written once. The id must be hard to guess, because any client that knows it can read and
    * stop the answer.
    */
-  ask: (input: { id: string; body: Request }, stream: StreamOptions = {}): EventStream<AskEvent, unknown> =>
+  ask: (input: { id: string; body: Request2 }, stream: StreamOptions = {}): EventStream<AskEvent, unknown> =>
     open({ method: "POST", path: "/answers/{id}", body: "json", resumes: true, idle: 45000, error: "error", events: { server: "text", word: "json", finished: "empty", gap: "json" } }, base, input, options, stream),
   /**
    * Streams an answer that was requested earlier.
@@ -190,6 +190,8 @@ interface Source<E> {
 
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 const LONGEST_BODY = 65_536;
+/** In milliseconds. Even a server that sends `retry: 0` is not flooded with requests. */
+const SHORTEST_DELAY = 100;
 
 /** Returns the value of a line if its field is `name`. The line is `text` from `start` to `end`. */
 const fieldValue = (name: string, text: string, start: number, end: number): string | undefined => {
@@ -277,6 +279,10 @@ const formData = (members: Iterable<readonly [string, unknown]>): URLSearchParam
   return params;
 };
 
+/** Returns a member that the object does not inherit, such as `constructor`. */
+const own = <T>(object: Readonly<Record<string, T>>, name: string): T | undefined =>
+  Object.hasOwn(object, name) ? object[name] : undefined;
+
 const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<string, unknown>>): string => {
   const page = (globalThis as { readonly location?: { readonly href: string } }).location;
   const text = String(base) || "/";
@@ -287,7 +293,7 @@ const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<
     throw new TypeError(`the base must be an http or https URL without credentials: ${text}`);
   }
   const path = endpoint.path.replace(/\{(\*?)([^}]*)\}/g, (_, rest: string, name: string) => {
-    const value = String(input[name] ?? "");
+    const value = String(own(input, name) ?? "");
     const segments = rest ? value.split("/") : [value];
     // URLs cannot contain these segments: even `%2E%2E` is normalized like `..`.
     if (!value || segments.some((segment) => /^\.\.?$/.test(segment))) {
@@ -296,7 +302,7 @@ const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<
     return segments.map(encodeURIComponent).join("/");
   });
   url.pathname = url.pathname.replace(/\/+$/, "") + path;
-  const query = formData((endpoint.query ?? []).map((name) => [name, input[name]]));
+  const query = formData((endpoint.query ?? []).map((name) => [name, own(input, name)]));
   query.forEach((value, name) => url.searchParams.append(name, value));
   return url.href;
 };
@@ -398,6 +404,8 @@ const open = <E, P>(
     // A handler may take a long time before it responds, so only a request that can be sent again
     // has a timeout.
     const timeout = idle && canRetry() ? Math.max(idle, 45_000) : 0;
+    // Throws if the request is invalid. `fetch` would report this like a lost connection.
+    new Request(url, { method, headers, ...(body === undefined ? {} : { body }) });
     return receive((options.fetch ?? fetch)(url, init), timeout);
   };
 
@@ -429,7 +437,7 @@ const open = <E, P>(
   };
 
   const decode = (event: string, data: string): unknown => {
-    const decoding = endpoint.events[event] ?? endpoint.other;
+    const decoding = own(endpoint.events, event) ?? endpoint.other;
     if (decoding === "empty") return "";
     if (decoding === "text") return data;
     try {
@@ -475,7 +483,7 @@ const open = <E, P>(
                   if (event === "done" && id.endsWith("~done")) return;
                   // The stream ends after this event. The response to the next request determines
                   // whether the stream can be resumed.
-                  if (event === "close" && !endpoint.events[event]) {
+                  if (event === "close" && !own(endpoint.events, event)) {
                     reason = /^\{"reason":"(\w+)"\}$/.exec(data)?.[1];
                     continue;
                   }
@@ -504,12 +512,13 @@ const open = <E, P>(
         attempt = new AbortController();
         onstate?.("waiting", reason);
         reason = undefined;
+        if (hasEnded) failures = 0;
         // A delay that the server requests is extended only after a failed attempt.
         const asked = after ?? retry ?? (hasEnded ? 1_000 : undefined);
         const isExact = asked !== undefined && failures === 0;
         const jitter = isExact ? 0 : Math.random() * Math.min(30_000, 1_000 * 2 ** failures);
         failures += 1;
-        await wait((asked ?? 0) + jitter, after === undefined);
+        await wait(Math.max(SHORTEST_DELAY, (asked ?? 0) + jitter), after === undefined);
       }
     } catch (error) {
       if (!hasLeft) throw error;

@@ -52,6 +52,8 @@ export class ConnectionError extends Error {
 export const isError = (_stream, error) => error instanceof StreamError;
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 const LONGEST_BODY = 65_536;
+/** In milliseconds. Even a server that sends `retry: 0` is not flooded with requests. */
+const SHORTEST_DELAY = 100;
 /** Returns the value of a line if its field is `name`. The line is `text` from `start` to `end`. */
 const fieldValue = (name, text, start, end) => {
     if (!text.startsWith(name, start))
@@ -143,6 +145,8 @@ const formData = (members) => {
     }
     return params;
 };
+/** Returns a member that the object does not inherit, such as `constructor`. */
+const own = (object, name) => Object.hasOwn(object, name) ? object[name] : undefined;
 const resolve = (endpoint, base, input) => {
     const page = globalThis.location;
     const text = String(base) || "/";
@@ -154,7 +158,7 @@ const resolve = (endpoint, base, input) => {
         throw new TypeError(`the base must be an http or https URL without credentials: ${text}`);
     }
     const path = endpoint.path.replace(/\{(\*?)([^}]*)\}/g, (_, rest, name) => {
-        const value = String(input[name] ?? "");
+        const value = String(own(input, name) ?? "");
         const segments = rest ? value.split("/") : [value];
         // URLs cannot contain these segments: even `%2E%2E` is normalized like `..`.
         if (!value || segments.some((segment) => /^\.\.?$/.test(segment))) {
@@ -163,7 +167,7 @@ const resolve = (endpoint, base, input) => {
         return segments.map(encodeURIComponent).join("/");
     });
     url.pathname = url.pathname.replace(/\/+$/, "") + path;
-    const query = formData((endpoint.query ?? []).map((name) => [name, input[name]]));
+    const query = formData((endpoint.query ?? []).map((name) => [name, own(input, name)]));
     query.forEach((value, name) => url.searchParams.append(name, value));
     return url.href;
 };
@@ -259,6 +263,8 @@ const open = (endpoint, base, input, options, stream) => {
         // A handler may take a long time before it responds, so only a request that can be sent again
         // has a timeout.
         const timeout = idle && canRetry() ? Math.max(idle, 45_000) : 0;
+        // Throws if the request is invalid. `fetch` would report this like a lost connection.
+        new Request(url, { method, headers, ...(body === undefined ? {} : { body }) });
         return receive((options.fetch ?? fetch)(url, init), timeout);
     };
     const isGet = method === "GET";
@@ -285,7 +291,7 @@ const open = (endpoint, base, input, options, stream) => {
         return new HttpError(status, contentType, text.slice(0, LONGEST_BODY));
     };
     const decode = (event, data) => {
-        const decoding = endpoint.events[event] ?? endpoint.other;
+        const decoding = own(endpoint.events, event) ?? endpoint.other;
         if (decoding === "empty")
             return "";
         if (decoding === "text")
@@ -339,7 +345,7 @@ const open = (endpoint, base, input, options, stream) => {
                                         return;
                                     // The stream ends after this event. The response to the next request determines
                                     // whether the stream can be resumed.
-                                    if (event === "close" && !endpoint.events[event]) {
+                                    if (event === "close" && !own(endpoint.events, event)) {
                                         reason = /^\{"reason":"(\w+)"\}$/.exec(data)?.[1];
                                         continue;
                                     }
@@ -376,12 +382,14 @@ const open = (endpoint, base, input, options, stream) => {
                 attempt = new AbortController();
                 onstate?.("waiting", reason);
                 reason = undefined;
+                if (hasEnded)
+                    failures = 0;
                 // A delay that the server requests is extended only after a failed attempt.
                 const asked = after ?? retry ?? (hasEnded ? 1_000 : undefined);
                 const isExact = asked !== undefined && failures === 0;
                 const jitter = isExact ? 0 : Math.random() * Math.min(30_000, 1_000 * 2 ** failures);
                 failures += 1;
-                await wait((asked ?? 0) + jitter, after === undefined);
+                await wait(Math.max(SHORTEST_DELAY, (asked ?? 0) + jitter), after === undefined);
             }
         }
         catch (error) {

@@ -163,6 +163,8 @@ interface Source<E> {
 
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 const LONGEST_BODY = 65_536;
+/** In milliseconds. Even a server that sends `retry: 0` is not flooded with requests. */
+const SHORTEST_DELAY = 100;
 
 /** Returns the value of a line if its field is `name`. The line is `text` from `start` to `end`. */
 const fieldValue = (name: string, text: string, start: number, end: number): string | undefined => {
@@ -250,6 +252,10 @@ const formData = (members: Iterable<readonly [string, unknown]>): URLSearchParam
   return params;
 };
 
+/** Returns a member that the object does not inherit, such as `constructor`. */
+const own = <T>(object: Readonly<Record<string, T>>, name: string): T | undefined =>
+  Object.hasOwn(object, name) ? object[name] : undefined;
+
 const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<string, unknown>>): string => {
   const page = (globalThis as { readonly location?: { readonly href: string } }).location;
   const text = String(base) || "/";
@@ -260,7 +266,7 @@ const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<
     throw new TypeError(`the base must be an http or https URL without credentials: ${text}`);
   }
   const path = endpoint.path.replace(/\{(\*?)([^}]*)\}/g, (_, rest: string, name: string) => {
-    const value = String(input[name] ?? "");
+    const value = String(own(input, name) ?? "");
     const segments = rest ? value.split("/") : [value];
     // URLs cannot contain these segments: even `%2E%2E` is normalized like `..`.
     if (!value || segments.some((segment) => /^\.\.?$/.test(segment))) {
@@ -269,7 +275,7 @@ const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<
     return segments.map(encodeURIComponent).join("/");
   });
   url.pathname = url.pathname.replace(/\/+$/, "") + path;
-  const query = formData((endpoint.query ?? []).map((name) => [name, input[name]]));
+  const query = formData((endpoint.query ?? []).map((name) => [name, own(input, name)]));
   query.forEach((value, name) => url.searchParams.append(name, value));
   return url.href;
 };
@@ -371,6 +377,8 @@ const open = <E, P>(
     // A handler may take a long time before it responds, so only a request that can be sent again
     // has a timeout.
     const timeout = idle && canRetry() ? Math.max(idle, 45_000) : 0;
+    // Throws if the request is invalid. `fetch` would report this like a lost connection.
+    new Request(url, { method, headers, ...(body === undefined ? {} : { body }) });
     return receive((options.fetch ?? fetch)(url, init), timeout);
   };
 
@@ -402,7 +410,7 @@ const open = <E, P>(
   };
 
   const decode = (event: string, data: string): unknown => {
-    const decoding = endpoint.events[event] ?? endpoint.other;
+    const decoding = own(endpoint.events, event) ?? endpoint.other;
     if (decoding === "empty") return "";
     if (decoding === "text") return data;
     try {
@@ -448,7 +456,7 @@ const open = <E, P>(
                   if (event === "done" && id.endsWith("~done")) return;
                   // The stream ends after this event. The response to the next request determines
                   // whether the stream can be resumed.
-                  if (event === "close" && !endpoint.events[event]) {
+                  if (event === "close" && !own(endpoint.events, event)) {
                     reason = /^\{"reason":"(\w+)"\}$/.exec(data)?.[1];
                     continue;
                   }
@@ -477,12 +485,13 @@ const open = <E, P>(
         attempt = new AbortController();
         onstate?.("waiting", reason);
         reason = undefined;
+        if (hasEnded) failures = 0;
         // A delay that the server requests is extended only after a failed attempt.
         const asked = after ?? retry ?? (hasEnded ? 1_000 : undefined);
         const isExact = asked !== undefined && failures === 0;
         const jitter = isExact ? 0 : Math.random() * Math.min(30_000, 1_000 * 2 ** failures);
         failures += 1;
-        await wait((asked ?? 0) + jitter, after === undefined);
+        await wait(Math.max(SHORTEST_DELAY, (asked ?? 0) + jitter), after === undefined);
       }
     } catch (error) {
       if (!hasLeft) throw error;

@@ -35,7 +35,7 @@ macro_rules! __describe {
                 rejection: $crate::__private::openapi::optional!(
                     $($crate::__private::openapi::payload!($rejection))?
                 ),
-                arguments: ::std::vec![$((&$crate::__private::openapi::Typed::<$argument>::new()).argument()),*],
+                arguments: ::std::vec![$((&$crate::__private::openapi::Typed::<$argument>::new()).__sse_argument()),*],
                 contents: $crate::__private::openapi::Contents {
                     topics: $topics,
                     done: $done,
@@ -75,16 +75,19 @@ macro_rules! __optional {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __payload {
-    ($type:ty) => {
+    ($type:ty) => {{
+        // The type is named only once, because the compiler reports an unmet bound wherever it is
+        // named.
+        let typed = $crate::__private::openapi::Typed::<$type>::new();
         $crate::__private::openapi::Payload {
-            name: ::core::any::type_name::<$type>,
-            schema: (&$crate::__private::openapi::Typed::<$type>::new()).schema(),
-            events: (&$crate::__private::openapi::Typed::<$type>::new()).events(),
-            problems: (&$crate::__private::openapi::Typed::<$type>::new()).problems(),
-            is_text: (&$crate::__private::openapi::Typed::<$type>::new()).sends_text(),
-            is_optional_event: (&$crate::__private::openapi::Typed::<$type>::new()).may_be_event(),
+            name: typed.__sse_name(),
+            schema: (&typed).__sse_schema(),
+            events: (&typed).__sse_events(),
+            problems: (&typed).__sse_problems(),
+            is_text: (&typed).__sse_sends_text(),
+            is_optional_event: (&typed).__sse_may_be_event(),
         }
-    };
+    }};
 }
 
 /// Implements the method of [`SseEvent`](trait@crate::SseEvent) that describes the type's variants.
@@ -148,7 +151,7 @@ macro_rules! __problems {
 macro_rules! __problem {
     ($problems:ident { transparent $inside:ty }) => {
         if let ::core::option::Option::Some(inside) =
-            (&$crate::__private::openapi::Typed::<$inside>::new()).problems()
+            (&$crate::__private::openapi::Typed::<$inside>::new()).__sse_problems()
         {
             $problems.extend(inside());
         }
@@ -163,13 +166,13 @@ macro_rules! __problem {
             retry_after: $crate::__private::openapi::optional!($({
                 $crate::__private::openapi::Delay {
                     name: $after_name,
-                    is_always_set: (&$crate::__private::openapi::Typed::<$after>::new()).always_sets(),
+                    is_always_set: (&$crate::__private::openapi::Typed::<$after>::new()).__sse_always_sets(),
                 }
             })?),
             members: ::std::vec![$($crate::__private::openapi::MemberShape {
                 name: $name,
                 is_optional: $is_optional,
-                schema: (&$crate::__private::openapi::Typed::<$type>::new()).member(),
+                schema: (&$crate::__private::openapi::Typed::<$type>::new()).__sse_member(),
             }),*],
         });
     };

@@ -1,5 +1,7 @@
 //! Merges the document of the endpoints into another document.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::schemas;
@@ -10,6 +12,10 @@ pub(super) fn extend(mut document: Value, mut ours: Value) -> Value {
     let Value::Object(base) = &mut document else {
         panic!("an OpenAPI document must be a JSON object");
     };
+    assert!(
+        !base.contains_key("swagger"),
+        "`Api::extend` does not support Swagger 2.0 documents; convert the document to OpenAPI 3.1"
+    );
     base.insert("openapi".to_owned(), ours["openapi"].clone());
     let info = ours["info"].take();
     base.entry("info").or_insert(info);
@@ -22,6 +28,7 @@ pub(super) fn extend(mut document: Value, mut ours: Value) -> Value {
     }
 
     let paths = object(base, "paths");
+    let names = operation_ids(paths);
     if let Value::Object(added) = ours["paths"].take() {
         for (path, item) in added {
             let operations = object(paths, &path);
@@ -32,12 +39,24 @@ pub(super) fn extend(mut document: Value, mut ours: Value) -> Value {
                     "both documents describe `{} {path}`; remove it from the other document, because `Api` already describes it",
                     method.to_ascii_uppercase()
                 );
+                let name = operation["operationId"].as_str().unwrap_or_default();
+                assert!(
+                    !names.contains(name),
+                    "both documents have an operation with the id `{name}`; choose another name with `api.named(\"…\", …)`"
+                );
                 operations.insert(method, operation);
             }
         }
     }
     document.sort_all_objects();
     document
+}
+
+/// Returns the ids of all operations.
+fn operation_ids(paths: &Map<String, Value>) -> BTreeSet<String> {
+    let operations = paths.values().filter_map(Value::as_object).flatten();
+    let ids = operations.filter_map(|(_, operation)| operation.get("operationId")?.as_str());
+    ids.map(str::to_owned).collect()
 }
 
 /// Returns a member that is an object, and creates it if it is missing.
@@ -54,16 +73,26 @@ fn rename_schemas(ours: &mut Value, taken: &Map<String, Value>) {
     let Some(Value::Object(own)) = ours.pointer("/components/schemas").cloned() else {
         return;
     };
-    let differs =
-        |(name, schema): &(&String, &Value)| taken.get(*name).is_some_and(|other| other != *schema);
-    let renamed: Vec<(String, String)> = own
-        .iter()
-        .filter(differs)
-        .map(|(name, _)| {
-            let is_taken = |free: &str| taken.contains_key(free) || own.contains_key(free);
-            (name.clone(), schemas::free(name, is_taken))
-        })
-        .collect();
+    // Two equal schemas also differ if they refer to schemas that differ.
+    let mut differing: Vec<&String> = Vec::new();
+    loop {
+        let differs = |(name, schema): &(&String, &Value)| {
+            let is_other =
+                |other: &Value| other != *schema || schemas::refers_to(schema, &differing);
+            taken.get(*name).is_some_and(is_other)
+        };
+        let next: Vec<&String> = own.iter().filter(differs).map(|(name, _)| name).collect();
+        let is_complete = next.len() == differing.len();
+        differing = next;
+        if is_complete {
+            break;
+        }
+    }
+    let is_taken = |free: &str| taken.contains_key(free) || own.contains_key(free);
+    let renamed = differing
+        .into_iter()
+        .map(|name| (name.clone(), schemas::free(name, is_taken)));
+    let renamed: Vec<(String, String)> = renamed.collect();
     if renamed.is_empty() {
         return;
     }

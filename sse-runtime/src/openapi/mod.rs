@@ -105,7 +105,7 @@ struct Entry {
 
 impl Entry {
     fn path(&self) -> String {
-        format!("{}{}", self.prefix, self.endpoint.path)
+        path::nested(&self.prefix, self.endpoint.path)
     }
 }
 
@@ -211,10 +211,12 @@ impl Api {
     ///
     /// assert!(api.document()["paths"]["/v1/prices"].is_object());
     /// ```
+    #[track_caller]
     pub fn at(&self, prefix: &str) -> Self {
+        assert!(prefix.starts_with('/'), "a prefix must start with `/`");
         Self {
             shared: Arc::clone(&self.shared),
-            prefix: format!("{}{}", self.prefix, prefix.trim_end_matches('/')),
+            prefix: path::nested(&self.prefix, prefix),
         }
     }
 

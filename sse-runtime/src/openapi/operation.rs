@@ -6,7 +6,10 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{path::Template, schemas::Schemas};
+use super::{
+    path::{self, Template},
+    schemas::Schemas,
+};
 use crate::{
     config::{End, Endpoint},
     event::{
@@ -137,7 +140,7 @@ pub(super) fn operation(
         untyped,
         operation: name,
     };
-    let path = Template::parse(&format!("{prefix}{}", endpoint.path));
+    let path = Template::parse(&path::nested(prefix, endpoint.path));
     let contract = contract.unwrap_or_else(|| unreachable!("the attribute describes the types"));
     let has_framework_events = endpoint.sends_framework_events();
     let (parameters, body) = reader.request(&contract, &path, endpoint);
@@ -265,7 +268,7 @@ impl Reader<'_> {
             }
         }
         let mut parameters = path_parameters(path, &captures);
-        parameters.extend(query);
+        parameters.extend(merged(query));
         (parameters, body)
     }
 
@@ -563,6 +566,11 @@ fn is_never(payload: &Payload) -> bool {
 
 /// Returns a type's name without its path and its generic arguments.
 fn short_name(name: &str) -> String {
+    for pointer in ["alloc::boxed::Box<", "alloc::sync::Arc<", "alloc::rc::Rc<"] {
+        if let Some(inside) = name.strip_prefix(pointer) {
+            return short_name(inside.strip_suffix('>').unwrap_or(inside));
+        }
+    }
     let name = name.split('<').next().unwrap_or(name);
     name.rsplit("::").next().unwrap_or(name).to_owned()
 }
@@ -584,6 +592,18 @@ fn tagged<'a>(branches: &'a [Value], tag: &str) -> Option<(Value, &'a Value)> {
         let content = properties.get(tag).filter(|_| properties.len() == 1)?;
         Some((content.clone(), branch))
     })
+}
+
+/// Merges the parameters of several extractors that read the same part of the query.
+fn merged(query: Vec<Parameter>) -> Vec<Parameter> {
+    let mut merged: Vec<Parameter> = Vec::new();
+    for parameter in query {
+        match merged.iter_mut().find(|other| other.name == parameter.name) {
+            Some(other) => other.is_required |= parameter.is_required,
+            None => merged.push(parameter),
+        }
+    }
+    merged
 }
 
 /// Returns the parameters for the captures of a path. `schemas` describe the contents of the `Path`

@@ -10,6 +10,15 @@ enum Part {
     Capture { name: String, is_wildcard: bool },
 }
 
+/// Returns the path of a route in a router that is nested under `prefix`, as axum does.
+pub(super) fn nested(prefix: &str, path: &str) -> String {
+    match prefix.strip_suffix('/') {
+        Some(prefix) => format!("{prefix}/{}", path.trim_start_matches('/')),
+        None if path == "/" && !prefix.is_empty() => prefix.to_owned(),
+        None => format!("{prefix}{path}"),
+    }
+}
+
 impl Template {
     /// Parses a path. Unbalanced braces are treated as text, which does not matter, because both
     /// the attribute and axum reject them.
@@ -70,6 +79,15 @@ impl Template {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_nested_as_in_axum() {
+        assert_eq!(nested("", "/"), "/");
+        assert_eq!(nested("/v1", "/"), "/v1");
+        assert_eq!(nested("/v1/", "/"), "/v1/");
+        assert_eq!(nested("/v1", "/a"), "/v1/a");
+        assert_eq!(nested("/v1/", "/a"), "/v1/a");
+    }
 
     #[test]
     fn captures_and_escaped_braces_are_parsed() {

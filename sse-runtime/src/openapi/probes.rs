@@ -36,6 +36,11 @@ impl<T: ?Sized> Typed<T> {
     pub fn new() -> Self {
         Self(PhantomData)
     }
+
+    /// Returns the function that returns the type's name.
+    pub fn __sse_name(&self) -> fn() -> &'static str {
+        std::any::type_name::<T>
+    }
 }
 
 impl<T: ?Sized> Default for Typed<T> {
@@ -68,11 +73,11 @@ fn schema_of<T: JsonSchema + ?Sized>() -> SchemaOf {
 /// Types that implement `JsonSchema`.
 pub trait HasSchema {
     /// Returns the functions that generate the type's schema.
-    fn schema(self) -> Option<SchemaOf>;
+    fn __sse_schema(self) -> Option<SchemaOf>;
 }
 
 impl<T: JsonSchema + ?Sized> HasSchema for &Typed<T> {
-    fn schema(self) -> Option<SchemaOf> {
+    fn __sse_schema(self) -> Option<SchemaOf> {
         Some(schema_of::<T>())
     }
 }
@@ -80,11 +85,11 @@ impl<T: JsonSchema + ?Sized> HasSchema for &Typed<T> {
 /// The fallback for types that do not implement `JsonSchema`.
 pub trait NoSchema {
     /// Returns `None`.
-    fn schema(self) -> Option<SchemaOf>;
+    fn __sse_schema(self) -> Option<SchemaOf>;
 }
 
 impl<T: ?Sized> NoSchema for Typed<T> {
-    fn schema(self) -> Option<SchemaOf> {
+    fn __sse_schema(self) -> Option<SchemaOf> {
         None
     }
 }
@@ -92,11 +97,11 @@ impl<T: ?Sized> NoSchema for Typed<T> {
 /// Types that implement `SseEvent`.
 pub trait HasEvents {
     /// Returns the function that describes the type's variants.
-    fn events(self) -> Option<fn() -> Variants>;
+    fn __sse_events(self) -> Option<fn() -> Variants>;
 }
 
 impl<T: SseEvent> HasEvents for &Typed<T> {
-    fn events(self) -> Option<fn() -> Variants> {
+    fn __sse_events(self) -> Option<fn() -> Variants> {
         Some(T::variants)
     }
 }
@@ -105,19 +110,19 @@ impl<T: SseEvent> HasEvents for &Typed<T> {
 /// have names.
 pub trait PointsToEvents {
     /// Returns the function that describes the type's variants.
-    fn events(self) -> Option<fn() -> Variants>;
+    fn __sse_events(self) -> Option<fn() -> Variants>;
 }
 
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<T: SseEvent> PointsToEvents for &&Typed<$pointer> {
-            fn events(self) -> Option<fn() -> Variants> {
+            fn __sse_events(self) -> Option<fn() -> Variants> {
                 Some(T::variants)
             }
         }
 
         impl<T: SseError> PointsToProblems for &&Typed<$pointer> {
-            fn problems(self) -> Option<fn() -> Vec<ProblemShape>> {
+            fn __sse_problems(self) -> Option<fn() -> Vec<ProblemShape>> {
                 Some(T::problems)
             }
         }
@@ -127,7 +132,7 @@ macro_rules! pointers {
 pointers!(Box<T>, Arc<T>, Rc<T>, &'static T);
 
 impl<T: SseEvent + ToOwned> PointsToEvents for &&Typed<Cow<'static, T>> {
-    fn events(self) -> Option<fn() -> Variants> {
+    fn __sse_events(self) -> Option<fn() -> Variants> {
         Some(T::variants)
     }
 }
@@ -135,11 +140,11 @@ impl<T: SseEvent + ToOwned> PointsToEvents for &&Typed<Cow<'static, T>> {
 /// The fallback for types that do not implement `SseEvent`.
 pub trait NoEvents {
     /// Returns `None`.
-    fn events(self) -> Option<fn() -> Variants>;
+    fn __sse_events(self) -> Option<fn() -> Variants>;
 }
 
 impl<T: ?Sized> NoEvents for Typed<T> {
-    fn events(self) -> Option<fn() -> Variants> {
+    fn __sse_events(self) -> Option<fn() -> Variants> {
         None
     }
 }
@@ -147,11 +152,11 @@ impl<T: ?Sized> NoEvents for Typed<T> {
 /// Types that implement `SseError`.
 pub trait HasProblems {
     /// Returns the function that describes the type's variants.
-    fn problems(self) -> Option<fn() -> Vec<ProblemShape>>;
+    fn __sse_problems(self) -> Option<fn() -> Vec<ProblemShape>>;
 }
 
 impl<T: SseError> HasProblems for &Typed<T> {
-    fn problems(self) -> Option<fn() -> Vec<ProblemShape>> {
+    fn __sse_problems(self) -> Option<fn() -> Vec<ProblemShape>> {
         Some(T::problems)
     }
 }
@@ -159,17 +164,17 @@ impl<T: SseError> HasProblems for &Typed<T> {
 /// Pointers to types that implement `SseError`. They serialize as the type itself.
 pub trait PointsToProblems {
     /// Returns the function that describes the type's variants.
-    fn problems(self) -> Option<fn() -> Vec<ProblemShape>>;
+    fn __sse_problems(self) -> Option<fn() -> Vec<ProblemShape>>;
 }
 
 /// The fallback for types that do not implement `SseError`.
 pub trait NoProblems {
     /// Returns `None`.
-    fn problems(self) -> Option<fn() -> Vec<ProblemShape>>;
+    fn __sse_problems(self) -> Option<fn() -> Vec<ProblemShape>>;
 }
 
 impl<T: ?Sized> NoProblems for Typed<T> {
-    fn problems(self) -> Option<fn() -> Vec<ProblemShape>> {
+    fn __sse_problems(self) -> Option<fn() -> Vec<ProblemShape>> {
         None
     }
 }
@@ -177,17 +182,17 @@ impl<T: ?Sized> NoProblems for Typed<T> {
 /// Types whose values are sent as text.
 pub trait SentAsText {
     /// Returns `true`.
-    fn sends_text(self) -> bool;
+    fn __sse_sends_text(self) -> bool;
 }
 
 impl<T> SentAsText for &Typed<Text<T>> {
-    fn sends_text(self) -> bool {
+    fn __sse_sends_text(self) -> bool {
         true
     }
 }
 
 impl<T> SentAsText for &Typed<Html<T>> {
-    fn sends_text(self) -> bool {
+    fn __sse_sends_text(self) -> bool {
         true
     }
 }
@@ -195,11 +200,11 @@ impl<T> SentAsText for &Typed<Html<T>> {
 /// The fallback for types whose values are sent as JSON.
 pub trait SentAsJson {
     /// Returns `false`.
-    fn sends_text(self) -> bool;
+    fn __sse_sends_text(self) -> bool;
 }
 
 impl<T: ?Sized> SentAsJson for Typed<T> {
-    fn sends_text(self) -> bool {
+    fn __sse_sends_text(self) -> bool {
         false
     }
 }
@@ -207,11 +212,11 @@ impl<T: ?Sized> SentAsJson for Typed<T> {
 /// Types whose values may be events with names.
 pub trait OptionalEvents {
     /// Returns `true`.
-    fn may_be_event(self) -> bool;
+    fn __sse_may_be_event(self) -> bool;
 }
 
 impl<T: SseEvent> OptionalEvents for &Typed<Option<T>> {
-    fn may_be_event(self) -> bool {
+    fn __sse_may_be_event(self) -> bool {
         true
     }
 }
@@ -219,11 +224,11 @@ impl<T: SseEvent> OptionalEvents for &Typed<Option<T>> {
 /// The fallback for all other types.
 pub trait NoOptionalEvents {
     /// Returns `false`.
-    fn may_be_event(self) -> bool;
+    fn __sse_may_be_event(self) -> bool;
 }
 
 impl<T: ?Sized> NoOptionalEvents for Typed<T> {
-    fn may_be_event(self) -> bool {
+    fn __sse_may_be_event(self) -> bool {
         false
     }
 }
@@ -231,11 +236,11 @@ impl<T: ?Sized> NoOptionalEvents for Typed<T> {
 /// Fields that are sent and have a schema.
 pub trait KnownMember {
     /// Returns the field's schema.
-    fn member(self) -> Member;
+    fn __sse_member(self) -> Member;
 }
 
 impl<T: Serialize + JsonSchema + ?Sized> KnownMember for &Typed<T> {
-    fn member(self) -> Member {
+    fn __sse_member(self) -> Member {
         Member::Known(schema_of::<T>())
     }
 }
@@ -243,11 +248,11 @@ impl<T: Serialize + JsonSchema + ?Sized> KnownMember for &Typed<T> {
 /// Fields that are sent but have no schema.
 pub trait AnyMember {
     /// Returns [`Member::Any`].
-    fn member(self) -> Member;
+    fn __sse_member(self) -> Member;
 }
 
 impl<T: Serialize + ?Sized> AnyMember for &&Typed<T> {
-    fn member(self) -> Member {
+    fn __sse_member(self) -> Member {
         Member::Any
     }
 }
@@ -255,11 +260,11 @@ impl<T: Serialize + ?Sized> AnyMember for &&Typed<T> {
 /// The fallback for fields that are not sent.
 pub trait HiddenMember {
     /// Returns [`Member::Hidden`].
-    fn member(self) -> Member;
+    fn __sse_member(self) -> Member;
 }
 
 impl<T: ?Sized> HiddenMember for Typed<T> {
-    fn member(self) -> Member {
+    fn __sse_member(self) -> Member {
         Member::Hidden
     }
 }
@@ -267,11 +272,11 @@ impl<T: ?Sized> HiddenMember for Typed<T> {
 /// Types that can be a retry delay.
 pub trait IsDelay {
     /// Returns whether a value of the type is always a delay.
-    fn always_sets(self) -> bool;
+    fn __sse_always_sets(self) -> bool;
 }
 
 impl<T: RetryAfter> IsDelay for &Typed<T> {
-    fn always_sets(self) -> bool {
+    fn __sse_always_sets(self) -> bool {
         T::IS_ALWAYS_SET
     }
 }
@@ -279,11 +284,11 @@ impl<T: RetryAfter> IsDelay for &Typed<T> {
 /// The fallback for other types, which the derive rejects elsewhere.
 pub trait IsNoDelay {
     /// Returns `false`.
-    fn always_sets(self) -> bool;
+    fn __sse_always_sets(self) -> bool;
 }
 
 impl<T: ?Sized> IsNoDelay for Typed<T> {
-    fn always_sets(self) -> bool {
+    fn __sse_always_sets(self) -> bool {
         false
     }
 }
@@ -319,49 +324,49 @@ impl Argument {
 /// Extractors whose contents have a schema.
 pub trait KnownArgument {
     /// Describes the extractor.
-    fn argument(self) -> Argument;
+    fn __sse_argument(self) -> Argument;
 }
 
 /// Extractors whose contents have no schema.
 pub trait AnyArgument {
     /// Describes the extractor.
-    fn argument(self) -> Argument;
+    fn __sse_argument(self) -> Argument;
 }
 
 macro_rules! extractors {
     ($($extractor:ident => $part:ident),*) => {$(
         impl<T: JsonSchema> KnownArgument for &Typed<$extractor<T>> {
-            fn argument(self) -> Argument {
+            fn __sse_argument(self) -> Argument {
                 extractor(Part::$part, Some(schema_of::<T>()))
             }
         }
 
         impl<T: JsonSchema> KnownArgument for &Typed<Option<$extractor<T>>> {
-            fn argument(self) -> Argument {
+            fn __sse_argument(self) -> Argument {
                 extractor(Part::$part, Some(schema_of::<T>())).optional()
             }
         }
 
         impl<T: JsonSchema, R> KnownArgument for &Typed<Result<$extractor<T>, R>> {
-            fn argument(self) -> Argument {
+            fn __sse_argument(self) -> Argument {
                 extractor(Part::$part, Some(schema_of::<T>())).fallible()
             }
         }
 
         impl<T> AnyArgument for &&Typed<$extractor<T>> {
-            fn argument(self) -> Argument {
+            fn __sse_argument(self) -> Argument {
                 extractor(Part::$part, None)
             }
         }
 
         impl<T> AnyArgument for &&Typed<Option<$extractor<T>>> {
-            fn argument(self) -> Argument {
+            fn __sse_argument(self) -> Argument {
                 extractor(Part::$part, None).optional()
             }
         }
 
         impl<T, R> AnyArgument for &&Typed<Result<$extractor<T>, R>> {
-            fn argument(self) -> Argument {
+            fn __sse_argument(self) -> Argument {
                 extractor(Part::$part, None).fallible()
             }
         }
@@ -373,7 +378,7 @@ extractors!(Path => Path, Query => Query, Json => Json, Form => Form);
 macro_rules! plain_extractors {
     ($($extractor:ty => $part:ident),*) => {$(
         impl AnyArgument for &&Typed<$extractor> {
-            fn argument(self) -> Argument {
+            fn __sse_argument(self) -> Argument {
                 extractor(Part::$part, None)
             }
         }
@@ -383,7 +388,7 @@ macro_rules! plain_extractors {
 plain_extractors!(String => Text, Bytes => Bytes, Connection => Connection);
 
 impl<T> AnyArgument for &&Typed<LastEventId<T>> {
-    fn argument(self) -> Argument {
+    fn __sse_argument(self) -> Argument {
         extractor(Part::LastEventId, None).fallible()
     }
 }
@@ -391,11 +396,11 @@ impl<T> AnyArgument for &&Typed<LastEventId<T>> {
 /// The fallback for every other extractor.
 pub trait OtherArgument {
     /// Describes the extractor.
-    fn argument(self) -> Argument;
+    fn __sse_argument(self) -> Argument;
 }
 
 impl<T: ?Sized> OtherArgument for Typed<T> {
-    fn argument(self) -> Argument {
+    fn __sse_argument(self) -> Argument {
         extractor(Part::Other, None)
     }
 }

@@ -85,17 +85,23 @@ impl Schemas {
         let read = corrected(&self.read.take_definitions(true));
         let differing = differing(&sent, &read);
         let mut named = Named::default();
-        for (name, schema) in sent {
+        // The names must not depend on the order of the maps, which depends on the features of
+        // `serde_json`. A type that itself is called `ThingInput` keeps its name.
+        let sorted = |map: Map<String, Value>| map.into_iter().collect::<BTreeMap<_, _>>();
+        for (name, schema) in sorted(sent) {
             named.define(Side::Sent, &name, "", schema);
         }
+        let is_input = |(name, _): &(String, Value)| differing.contains(name);
+        let (inputs, read): (Vec<_>, Vec<_>) = sorted(read).into_iter().partition(is_input);
         for (name, schema) in read {
-            if differing.contains(&name) {
-                named.define(Side::Read, &name, "Input", schema);
-            } else if let Some(same) = named.names.get(&(Side::Sent, name.clone())) {
+            if let Some(same) = named.names.get(&(Side::Sent, name.clone())) {
                 named.names.insert((Side::Read, name), same.clone());
             } else {
                 named.define(Side::Read, &name, "", schema);
             }
+        }
+        for (name, schema) in inputs {
+            named.define(Side::Read, &name, "Input", schema);
         }
         let mut schemas = std::mem::take(&mut named.schemas);
         for schema in schemas.values_mut() {
@@ -183,6 +189,15 @@ pub(super) fn references(schema: &mut Value) -> Vec<String> {
         names.extend(name_of(reference).map(str::to_owned));
     });
     names
+}
+
+/// Returns whether a schema in a finished document refers to one of these schemas.
+pub(super) fn refers_to(schema: &Value, names: &[&String]) -> bool {
+    let mut refers = false;
+    visit_references(&mut schema.clone(), &mut |reference| {
+        refers |= names.iter().any(|name| name_of(reference) == Some(name));
+    });
+    refers
 }
 
 /// Appends a number to a name if the name is taken.

@@ -63,3 +63,43 @@ fn endpoints_with_the_same_path_panic() {
         "time"
     );
 }
+
+/// axum serves the root of a nested router at the prefix itself.
+#[test]
+fn root_of_a_nested_router_has_no_slash() {
+    #[sse_endpoint("/")]
+    async fn root() -> impl Stream<Item = u64> {
+        yield_!(1);
+    }
+
+    let api = Api::new("Clocks", "1.0.0");
+    drop(api.at("/v1").of(root));
+    assert!(api.document()["paths"]["/v1"]["get"].is_object());
+}
+
+/// A trait of the user with a method for every type must not be called in place of ours.
+#[test]
+fn methods_for_all_types_do_not_interfere() {
+    trait Everything {
+        fn schema(&self) -> u8 {
+            1
+        }
+        fn events(&self) -> u8 {
+            1
+        }
+        fn argument(&self) -> u8 {
+            1
+        }
+    }
+    impl<T: ?Sized> Everything for T {}
+
+    #[sse_endpoint("/ticks/{from}")]
+    async fn ticks(axum::extract::Path(from): axum::extract::Path<u64>) -> impl Stream<Item = u64> {
+        yield_!(from);
+    }
+
+    let api = Api::new("Ticks", "1.0.0");
+    drop(api.of(ticks));
+    assert_eq!((api.schema(), api.events(), api.argument()), (1, 1, 1));
+    assert_eq!(api.untyped(), [""; 0]);
+}

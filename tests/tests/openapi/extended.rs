@@ -17,9 +17,27 @@ async fn prices() -> impl Stream<Item = Price> {
     yield_!(Price { value: 1 });
 }
 
+#[derive(Serialize, JsonSchema)]
+struct Nested {
+    inner: Inner,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Inner {
+    x: u8,
+}
+
+#[sse_endpoint("/nested")]
+async fn nested() -> impl Stream<Item = Nested> {
+    yield_!(Nested {
+        inner: Inner { x: 1 }
+    });
+}
+
 fn extended(document: Value) -> Value {
     let api = Api::new("Prices", "1.0.0");
     drop(api.of(prices));
+    drop(api.of(nested));
     api.extend(document)
 }
 
@@ -69,4 +87,29 @@ fn endpoint_that_is_described_twice_panics() {
     });
     let message = *panic.unwrap_err().downcast::<String>().unwrap();
     assert!(message.starts_with("both documents describe `GET /prices`"));
+}
+
+/// The other document has a schema that equals ours, but refers to a different one.
+#[test]
+fn schema_that_refers_to_another_one_is_renamed() {
+    let ours = extended(json!({}));
+    let outer = &ours["components"]["schemas"]["Nested"];
+    let document = extended(json!({
+        "components": { "schemas": { "Nested": outer, "Inner": { "type": "string" } } },
+    }));
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["Nested"], *outer);
+    assert_eq!(schemas["Inner"], json!({ "type": "string" }));
+    let reference = "/properties/inner/$ref";
+    let inner = schemas["Nested2"].pointer(reference).unwrap();
+    assert_eq!(inner, "#/components/schemas/Inner2");
+}
+
+#[test]
+fn operation_id_that_is_taken_panics() {
+    let panic = catch_unwind(|| {
+        extended(json!({ "paths": { "/a": { "get": { "operationId": "prices" } } } }));
+    });
+    let message = *panic.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.starts_with("both documents have an operation with the id `prices`"));
 }

@@ -28,6 +28,7 @@ pub(super) fn module(
     has_large_integers: bool,
 ) -> String {
     let mut taken = words(RUNTIME);
+    taken.extend(RESERVED.map(str::to_owned));
     taken.extend(["Gap", "isGap"].map(str::to_owned));
     let mut module = Module {
         printer: Printer {
@@ -221,7 +222,15 @@ impl Module {
         let mut members = Vec::new();
         for parameter in &operation.parameters {
             let printed = self.printer.print(&parameter.schema);
-            members.push((&*parameter.name, parameter.is_required, printed));
+            // A parameter of the path and one of the query can have the same name. They then have
+            // the same value.
+            let same = members
+                .iter_mut()
+                .find(|(name, _, _)| *name == parameter.name);
+            match same {
+                Some((_, is_required, _)) => *is_required |= parameter.is_required,
+                None => members.push((&*parameter.name, parameter.is_required, printed)),
+            }
         }
         if let Some(body) = &operation.body {
             members.push(("body", body.is_required, self.printer.print(&body.schema)));
@@ -343,7 +352,13 @@ fn decoding(operation: &Operation) -> Vec<String> {
     }
     let formats = formats.iter().filter_map(|(name, formats)| {
         let is_same = formats.iter().all(|format| *format == formats[0]);
-        is_same.then(|| format!("{}: {}", key(name), text(formats[0])))
+        // The type of a computed key's value is not inferred from the type of the object.
+        let constant = if *name == "__proto__" {
+            " as const"
+        } else {
+            ""
+        };
+        is_same.then(|| format!("{}: {}{constant}", key(name), text(formats[0])))
     });
     formats.collect()
 }
@@ -366,6 +381,73 @@ fn pascal(name: &str) -> String {
     });
     words.collect()
 }
+
+/// The words that TypeScript does not accept as the name of a type. The others, such as `class`, occur
+/// in the runtime or are not valid in Rust either.
+const RESERVED: [&str; 62] = [
+    "any",
+    "as",
+    "asserts",
+    "async",
+    "await",
+    "bigint",
+    "boolean",
+    "break",
+    "case",
+    "catch",
+    "class",
+    "const",
+    "continue",
+    "debugger",
+    "default",
+    "delete",
+    "do",
+    "else",
+    "enum",
+    "export",
+    "extends",
+    "false",
+    "finally",
+    "for",
+    "function",
+    "if",
+    "implements",
+    "import",
+    "in",
+    "infer",
+    "instanceof",
+    "interface",
+    "is",
+    "keyof",
+    "let",
+    "never",
+    "new",
+    "null",
+    "number",
+    "object",
+    "package",
+    "private",
+    "protected",
+    "public",
+    "readonly",
+    "return",
+    "static",
+    "string",
+    "super",
+    "switch",
+    "symbol",
+    "this",
+    "throw",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "undefined",
+    "unique",
+    "unknown",
+    "var",
+    "void",
+];
 
 /// Returns the identifiers in a module. A generated type must not have one of these names, because
 /// it would change the meaning of the module.

@@ -130,7 +130,8 @@ impl Printer {
             others.push(self.print(other));
         }
         if let Some(Value::Object(patterns)) = schema.get("patternProperties") {
-            others.extend(patterns.values().map(|pattern| self.print(pattern)));
+            let sorted: BTreeMap<&String, &Value> = patterns.iter().collect();
+            others.extend(sorted.into_values().map(|pattern| self.print(pattern)));
         }
         if !others.is_empty() {
             parts.push(format!(
