@@ -225,7 +225,7 @@ impl Explorer<'_> {
             let frame = "document.head.innerHTML = '<style>:root { color-scheme: light dark } body { margin: 0 }</style>';
                 document.body.innerHTML = arguments[0];";
             let html = format!(
-                "<iframe title=explorer src={}/framed width={width} height={height} style='border:0;display:block'></iframe>",
+                "<iframe title=explorer src={}/framed#answer width={width} height={height} style='border:0;display:block'></iframe>",
                 self.url
             );
             self.run(frame, json!(html)).await?;
