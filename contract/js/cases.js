@@ -1,7 +1,7 @@
 // Tests the client with a real server, in any runtime. Each case is a function of the server's URL
 // and the name of the runtime, which is the first segment of every path.
 
-import { ConnectionError, HttpError, StreamError, connect, isError } from "./streams.js";
+import { ConnectionError, HttpError, StreamError, connect, isError, open } from "./streams.js";
 
 const equal = (actual, expected) => {
   const [is, should] = [actual, expected].map((value) => JSON.stringify(value));
@@ -119,6 +119,51 @@ export const cases = {
     const { data, error, path } = await read(apiOf(server, runtime).leaving(), 1);
     equal([data, error], [[1], undefined]);
     await count(server, path, { requests: 1, running: 0 });
+  },
+  async "throws a 401 in between"(server, runtime) {
+    const { data, error, path } = await read(apiOf(server, runtime).expires());
+    equal([data, error instanceof HttpError, error.status], [[1], true, 401]);
+    await count(server, path, { requests: 2, running: 0 });
+  },
+  async "an abort ends the wait for a response"(server, runtime) {
+    const controller = new AbortController();
+    const onstate = (state) => state === "connecting" && setTimeout(() => controller.abort(), 200);
+    const { error, path } = await read(apiOf(server, runtime).undecided({ signal: controller.signal, onstate }));
+    equal(error.name, "AbortError");
+    await count(server, path, { requests: 1, running: 0 });
+  },
+  async "an abort ends the wait before a reconnect"(server, runtime) {
+    const controller = new AbortController();
+    const onstate = (state) => state === "waiting" && setTimeout(() => controller.abort());
+    const { data, error } = await read(apiOf(server, `${runtime}-abort`).later({ signal: controller.signal, onstate }));
+    equal([data, error.name], [[1], "AbortError"]);
+  },
+  async "an abort in the loop ends it"(server, runtime) {
+    const controller = new AbortController();
+    const seen = [];
+    let error;
+    try {
+      for await (const { data } of apiOf(server, `${runtime}-loop`).burst({ signal: controller.signal })) {
+        if (seen.push(data) === 10) controller.abort();
+      }
+    } catch (thrown) {
+      error = thrown;
+    }
+    equal([seen.length, error.name], [10, "AbortError"]);
+  },
+  async "reads an event of 10 MB"(server, runtime) {
+    const { data, error } = await read(apiOf(server, runtime).large());
+    equal([data.length, data[0].length, data[0].replaceAll("ü", ""), error], [1, 5_000_000, "", undefined]);
+  },
+  async "reads 100,000 events"(server, runtime) {
+    let next = 0;
+    for await (const { data } of apiOf(server, runtime).burst()) if (data === next) next += 1;
+    equal(next, 100_000);
+  },
+  async "parses a byte order mark and all line breaks"(server, runtime) {
+    const endpoint = { method: "GET", path: "/breaks", idle: 0, events: { message: "text" } };
+    const { data, error } = await read(open(endpoint, `${server}/${runtime}`, {}, {}, {}));
+    equal([data, error], [["1", "2", "3", "ü\n€"], undefined]);
   },
   async "an abort disconnects"(server, runtime) {
     const controller = new AbortController();

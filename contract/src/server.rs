@@ -12,6 +12,7 @@ use std::{
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{FromRef, FromRequestParts, OriginalUri, Path, Query, Request, State},
     http::{StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
@@ -243,6 +244,47 @@ async fn later(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32>
     }
 }
 
+/// Rejects every request after the first one, as if the client's credentials had expired.
+#[sse_endpoint("/expires", retry = "20ms")]
+async fn expires(
+    visit: Visit,
+    _last: LastEventId<u32>,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    if visit.number > 1 {
+        return Err(StatusCode::UNAUTHORIZED);
+    }
+    yield_!(Event::json(&1).id(1));
+}
+
+/// Never begins its response.
+#[sse_endpoint("/undecided")]
+async fn undecided(_visit: Visit) -> Result<impl Stream<Item = u32>, StatusCode> {
+    pending::<()>().await;
+    yield_!(1);
+}
+
+/// Sends an event of 10 MB.
+#[sse_endpoint("/large", end = "stop")]
+async fn large(_visit: Visit) -> impl Stream<Item = String> {
+    yield_!("ü".repeat(5_000_000));
+}
+
+#[sse_endpoint("/burst", end = "stop", flush = "ready")]
+async fn burst(_visit: Visit) -> impl Stream<Item = u32> {
+    for number in 0..100_000 {
+        yield_!(number);
+    }
+}
+
+/// Sends what the framework never sends: a byte order mark, and all kinds of line breaks. Each byte
+/// is a chunk of its own.
+async fn breaks() -> Response {
+    const STREAM: &str = "\u{feff}data: 1\r\rdata: 2\r\n\r\ndata: 3\n\ndata: ü\rdata: €\r\n\nevent: done\nid: ~done\ndata: null\n\n";
+    let bytes = STREAM.bytes().map(|byte| Ok::<_, Infallible>(vec![byte]));
+    let body = Body::from_stream(tokio_stream::iter(bytes));
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
 /// Counts to 300, which takes several seconds.
 #[sse_endpoint("/ticks", retry = "20ms")]
 async fn ticks(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32> {
@@ -294,9 +336,14 @@ pub(crate) fn endpoints(api: &Api) -> Router<App> {
         .sse(api.of(quiet))
         .sse(api.of(leaving))
         .sse(api.of(later))
+        .sse(api.of(expires))
+        .sse(api.of(undecided))
+        .sse(api.of(large))
+        .sse(api.of(burst))
         .sse(api.of(ticks))
         .sse(api.of(post))
         .sse(api.of(post_cut))
+        .route("/breaks", get(breaks))
 }
 
 /// Creates the app, which serves the endpoints, the counts, an empty page, and the scripts in `js`.
