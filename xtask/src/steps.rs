@@ -252,7 +252,7 @@ fn without_takeover() -> Step {
 /// of its endpoint. The layer hides the connection from the stream, so the tests of servers and of
 /// buffers are left out. `wire` sends events that it generates outside of the endpoint's function.
 fn frames() -> Step {
-    const TESTS: [&str; 5] = ["derive", "limits", "reasons", "stream", "topic"];
+    const TESTS: [&str; 6] = ["derive", "engine", "limits", "reasons", "stream", "topic"];
     let mut args = vec!["test", "--locked", "--package", "tests"];
     args.extend(TESTS.iter().flat_map(|test| ["--test", test]));
     Step::cargo("frames", &args).env("VALIDATE_FRAMES", "1")

@@ -7,10 +7,11 @@ use std::{
 
 use axum::{Router, extract::State, http::StatusCode};
 use sse_runtime::{
-    EventId, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
+    EventId, LastEventId, Start, Stream, Topic, sse_endpoint,
     testing::Client,
     topic::{GapReason, Key, Subscription, engine::Node},
 };
+use support::SseRouterExt as _;
 use tokio::{
     task::{JoinSet, yield_now},
     time::Instant,

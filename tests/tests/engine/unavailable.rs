@@ -9,9 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sse_runtime::{
-    Hub, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
+    Hub, Start, Stream, Topic, sse_endpoint,
     topic::{HubError, OpenError, PublishError, engine::Node},
 };
+use support::SseRouterExt as _;
 use support::{Client, serve};
 
 use super::fake::Fake;
