@@ -18,7 +18,7 @@ use std::{
 use cluster::{Balance, Process, Program, down_servers, free_ports};
 use serde::{Deserialize, Serialize};
 use sse_redis::Redis;
-use sse_runtime::{Start, Topic, topic::PublishError};
+use sse_runtime::{SseEvent, Start, Topic, topic::PublishError};
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
@@ -45,7 +45,15 @@ const PRICE_INTERVAL: Duration = Duration::from_millis(50);
 /// The price that ends the test.
 const LAST: u32 = u32::MAX;
 
-/// A price, as `ticker` stores it.
+/// The events of `ticker`. It stores only prices.
+#[derive(Clone, Debug, Deserialize, SseEvent)]
+enum Update {
+    #[sse(text)]
+    Server(String),
+    #[sse(message)]
+    Price(Price),
+}
+
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 struct Price {
     symbol: String,
@@ -295,25 +303,30 @@ async fn start(program: io::Result<Program>) -> Result<Process, String> {
 }
 
 /// Publishes numbered prices until `is_finished` is set, and then the last price.
-async fn publish(topic: Topic<Price>, is_finished: Arc<AtomicBool>) -> Result<(), PublishError> {
+async fn publish(topic: Topic<Update>, is_finished: Arc<AtomicBool>) -> Result<(), PublishError> {
     for number in 1.. {
         if is_finished.load(Ordering::Relaxed) {
             break;
         }
-        topic.publish(&Price::numbered(number)).await?;
+        let price = Update::Price(Price::numbered(number));
+        topic.publish(&price).await?;
         sleep(PRICE_INTERVAL).await;
     }
-    topic.publish(&Price::numbered(LAST)).await.map(drop)
+    let last = Update::Price(Price::numbered(LAST));
+    topic.publish(&last).await.map(drop)
 }
 
 /// Reads all prices up to the last one.
-async fn read(topic: Topic<Price>) -> Result<Vec<Price>, String> {
+async fn read(topic: Topic<Update>) -> Result<Vec<Price>, String> {
     let mut reader = topic.subscribe(Start::First);
     let mut prices = Vec::new();
     while prices.last().and_then(Price::number) != Some(LAST) {
         match reader.recv().await {
-            Some(Ok(price)) => prices.push((*price).clone()),
-            other => return Err(format!("{other:?} instead of a price")),
+            Some(Ok(update)) => match &*update {
+                Update::Price(price) => prices.push(price.clone()),
+                Update::Server(name) => return Err(format!("the name {name:?} is stored")),
+            },
+            other => return Err(format!("expected a price, found {other:?}")),
         }
     }
     Ok(prices)
