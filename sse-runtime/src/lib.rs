@@ -49,6 +49,7 @@
 //!   defined by an enum.
 //! - [`Connection`]: a stream's client, its tasks and hooks, and the [reason](CloseReason) why it
 //!   closed.
+//! - [`ResponseHeaders`]: sets headers of the response.
 //! - [`first_ok`]: turns an upstream failure into a response status if it happens before the
 //!   response starts.
 //! - [`LastEventId`]: where a client resumes. [`Event::done`]: stops a client from reconnecting.
@@ -225,7 +226,7 @@ pub mod route {
         },
         generator::{first_ok::FirstOk, generator::Generator},
         lifecycle::{
-            connection::MissingConnection,
+            connection::{MissingConnection, response_headers::ResponseHeaderError},
             deadline::IntoDeadline,
             shutdown::ShutdownService,
             stream_limit::{layer::StreamLimitService, rejection::LimitExceeded},
@@ -244,7 +245,9 @@ pub use event::{Event, EventId, EventName, LastEventId, SseError, SseEvent, Text
 pub use generator::first_ok::first_ok;
 #[doc(inline)]
 pub use lifecycle::{
-    close_reason::CloseReason, connection::Connection, shutdown::Shutdown,
+    close_reason::CloseReason,
+    connection::{Connection, response_headers::ResponseHeaders},
+    shutdown::Shutdown,
     stream_limit::StreamLimit,
 };
 pub use macros::{SseError, SseEvent, sse_endpoint};

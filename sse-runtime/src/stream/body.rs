@@ -42,7 +42,7 @@ use crate::{
         handoff::Handoff,
         outgoing::Taken,
     },
-    lifecycle::{close_guard::CloseGuard, close_reason::CloseReason},
+    lifecycle::{close_guard::CloseGuard, close_reason::CloseReason, connection::Connection},
     poll::epoch,
     stream::{
         closing::Closing,
@@ -144,6 +144,10 @@ impl SseBody {
             this.end(settled);
         }
         this
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        self.guard.connection()
     }
 
     /// Polls the generator until it first waits. This happens before the response head is sent, so

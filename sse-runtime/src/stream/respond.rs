@@ -69,7 +69,7 @@ pub(crate) async fn respond(
         );
     }
     let has_content = this.handoff.has_content();
-    let (reason, response) = match before {
+    let (reason, mut response) = match before {
         Before::Begun => return begin(this, context, drain, mounted).await,
         Before::Ended(Ending::Rejected(response)) => {
             (CloseReason::Rejected, context.reject(response))
@@ -106,6 +106,8 @@ pub(crate) async fn respond(
         }
     };
     drop(this);
+    let own = context.guard.connection().take_response_headers();
+    response::add_headers(&mut response, own);
     context.guard.end(reason);
     response
 }
@@ -123,8 +125,9 @@ fn finish(
     mounted: &Arc<MountedEndpoint>,
 ) -> Response {
     let (head, version) = (response::head(&context), context.version);
+    let own = context.guard.connection().take_response_headers();
     let body = SseBody::new(generator, Some(ending), context, drain, mounted);
-    response::stream(version, head, body)
+    response::stream(version, head, own, body)
 }
 
 /// Begins the response. Polls the generator until it first waits, then returns the response.
@@ -152,7 +155,8 @@ async fn begin(
         Poll::Pending
     })
     .await;
-    response::stream(version, head, body)
+    let own = body.connection().take_response_headers();
+    response::stream(version, head, own, body)
 }
 
 /// Returns the response status for a stream that was closed before it began.

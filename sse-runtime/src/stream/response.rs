@@ -1,5 +1,7 @@
 //! The response head.
 
+use std::mem;
+
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Version, header},
@@ -41,13 +43,24 @@ pub(crate) fn head(context: &RequestContext) -> HeaderMap {
     headers
 }
 
-pub(crate) fn stream(version: Version, head: HeaderMap, body: SseBody) -> Response {
+/// Returns the response. `own` are the headers that the function has set. They replace the
+/// framework's headers.
+pub(crate) fn stream(version: Version, head: HeaderMap, own: HeaderMap, body: SseBody) -> Response {
     let mut response = Response::new(Body::new(body));
     *response.headers_mut() = head;
+    response.headers_mut().extend(own);
     if version == Version::HTTP_10 {
         // If the response kept the default version (HTTP/1.1), hyper would add a `keep-alive`
         // header for a client that requested it.
         *response.version_mut() = version;
     }
     response
+}
+
+/// Adds the headers that the function has set to a response that is not a stream. The response's own
+/// headers take precedence.
+pub(crate) fn add_headers(response: &mut Response, own: HeaderMap) {
+    let mut headers = own;
+    headers.extend(mem::take(response.headers_mut()));
+    *response.headers_mut() = headers;
 }

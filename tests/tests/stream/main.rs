@@ -12,4 +12,5 @@ mod flush;
 mod forms;
 mod layers;
 mod life;
+mod response_headers;
 mod wire;

@@ -1,5 +1,6 @@
 //! [`Connection`]: the handler's view of a stream, including the tasks and hooks tied to it.
 
+pub(crate) mod response_headers;
 mod tasks;
 
 use std::{
@@ -27,6 +28,7 @@ use crate::{
         stop_signal::signal_stop,
     },
 };
+use response_headers::Pending;
 use tasks::Started;
 
 /// A marker held until all parts of the stream have been dropped. The test client waits for it to
@@ -100,6 +102,7 @@ struct State {
     /// Created during a shutdown, when the stream starts to wait for its scheduled end. Cancelled
     /// if [`Connection::close`] is called before the stream ends.
     close_requested_in_shutdown: Option<CancellationToken>,
+    response_headers: Pending,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -360,15 +363,15 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// The rejection when a handler that isn't an event endpoint extracts a [`Connection`]. It responds
-/// with a `500`.
+/// The rejection when a handler that isn't an event endpoint extracts a [`Connection`] or
+/// [`ResponseHeaders`](crate::ResponseHeaders). It responds with a `500`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("`Connection` is only available in `#[sse_endpoint]` functions")]
+#[error("`Connection` and `ResponseHeaders` are only available in `#[sse_endpoint]` functions")]
 pub struct MissingConnection(());
 
 impl IntoResponse for MissingConnection {
     fn into_response(self) -> Response {
-        tracing::error!(error = %self, "failed to extract a `Connection`");
+        tracing::error!(error = %self, "failed to extract the stream's connection");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     }
 }

@@ -1,0 +1,183 @@
+//! [`ResponseHeaders`]: the extractor with which a function sets headers of its response.
+
+use std::mem;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
+};
+
+use super::{Connection, MissingConnection};
+
+/// The headers that the function has set, until the head is sent.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// The head has not been sent. Boxed because few functions set headers.
+    Open(Option<Box<HeaderMap>>),
+    Sent,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self::Open(None)
+    }
+}
+
+/// Sets headers of the response, such as a session id or a rate limit. This extractor works only in
+/// event endpoints.
+///
+/// ```
+/// use sse_runtime::{ResponseHeaders, Stream, sse_endpoint};
+///
+/// #[sse_endpoint("/api/chat", method = POST)]
+/// async fn chat(headers: ResponseHeaders) -> impl Stream<Item = &'static str> {
+///     headers.insert("x-vercel-ai-ui-message-stream", "v1").expect("the head has not been sent");
+///     yield_!("Hello");
+/// }
+/// ```
+///
+/// The head is sent at the first `yield_!`, or earlier if the function awaits something that is not
+/// ready. If the function returns a `Result`, the head is not sent before the first statement that
+/// yields, so the function can wait for other futures before it sets a header.
+///
+/// The headers are added to the response that the function determines, whether it is a stream, a
+/// `204` or an error. A header of the error's own response takes precedence. If an argument of the
+/// function rejects the request, no headers are added. A `HEAD` request runs only the statements
+/// before the response, so only their headers are sent.
+///
+/// A value that is the same in every response can also be set by a layer, such as tower-http's
+/// `SetResponseHeaderLayer`.
+#[derive(Clone, Debug)]
+pub struct ResponseHeaders(Connection);
+
+/// The error returned if a response header cannot be set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResponseHeaderError {
+    /// The head has already been sent.
+    #[error(
+        "the response header `{name}` was set after the head had been sent; set it before the first `yield_!`, \
+         and before the first `.await` unless the function returns a `Result`"
+    )]
+    #[non_exhaustive]
+    TooLate {
+        /// The header's name.
+        name: HeaderName,
+    },
+    /// The header describes the stream's encoding or its connection, so only the framework sets it.
+    #[error("the response header `{name}` is set by the framework and cannot be changed")]
+    #[non_exhaustive]
+    Reserved {
+        /// The header's name.
+        name: HeaderName,
+    },
+    /// The header's name is invalid.
+    #[error("a response header has an invalid name; it must be a token, such as `x-session`")]
+    InvalidName,
+    /// The header's value is invalid.
+    #[error(
+        "the value of the response header `{name}` is invalid; it must not contain control characters"
+    )]
+    #[non_exhaustive]
+    InvalidValue {
+        /// The header's name.
+        name: HeaderName,
+    },
+}
+
+/// The headers that a function cannot set. Without its content type, the response would not be an
+/// event stream. The others describe the message or the connection (RFC 9110, section 7.6.1).
+const RESERVED: [HeaderName; 9] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    HeaderName::from_static("keep-alive"),
+];
+
+impl ResponseHeaders {
+    /// Sets a header. Replaces the header's earlier values, including a value that the framework
+    /// sets, such as `cache-control`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the head has already been sent, if the name or the value is invalid, or
+    /// if only the framework can set the header (`content-type`, `content-length`,
+    /// `content-encoding` and the headers of the connection).
+    pub fn insert<N, V>(&self, name: N, value: V) -> Result<(), ResponseHeaderError>
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        self.set(name, value, |headers, name, value| {
+            headers.insert(name, value);
+        })
+    }
+
+    /// Adds a header and keeps the earlier values that the function has set. Use this method for
+    /// headers that may occur several times, such as `set-cookie`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the same errors as [`insert`](Self::insert).
+    pub fn append<N, V>(&self, name: N, value: V) -> Result<(), ResponseHeaderError>
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        self.set(name, value, |headers, name, value| {
+            headers.append(name, value);
+        })
+    }
+
+    fn set<N, V>(
+        &self,
+        name: N,
+        value: V,
+        set: fn(&mut HeaderMap, HeaderName, HeaderValue),
+    ) -> Result<(), ResponseHeaderError>
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        let Ok(name) = name.try_into() else {
+            return Err(ResponseHeaderError::InvalidName);
+        };
+        if RESERVED.contains(&name) {
+            return Err(ResponseHeaderError::Reserved { name });
+        }
+        let Ok(value) = value.try_into() else {
+            return Err(ResponseHeaderError::InvalidValue { name });
+        };
+        match &mut self.0.state().response_headers {
+            Pending::Open(headers) => {
+                set(headers.get_or_insert_default(), name, value);
+                Ok(())
+            }
+            Pending::Sent => Err(ResponseHeaderError::TooLate { name }),
+        }
+    }
+}
+
+impl Connection {
+    /// Takes the headers that the function has set. From now on, it is too late to set headers.
+    pub(crate) fn take_response_headers(&self) -> HeaderMap {
+        match mem::replace(&mut self.state().response_headers, Pending::Sent) {
+            Pending::Open(Some(headers)) => *headers,
+            Pending::Open(None) | Pending::Sent => HeaderMap::new(),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for ResponseHeaders {
+    type Rejection = MissingConnection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, MissingConnection> {
+        let connection = Connection::from_request_parts(parts, state).await?;
+        Ok(Self(connection))
+    }
+}
