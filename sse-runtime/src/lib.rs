@@ -52,6 +52,7 @@
 //! - [`ResponseHeaders`]: sets headers of the response.
 //! - [`first_ok`]: turns an upstream failure into a response status if it happens before the
 //!   response starts.
+//! - [`relay`](crate::relay()): relays an event stream from another server.
 //! - [`LastEventId`]: where a client resumes. [`Event::done`]: stops a client from reconnecting.
 //!
 //! **Share events**
@@ -147,6 +148,7 @@ mod macros;
 #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
 pub mod openapi;
 mod poll;
+pub mod relay;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod server;
@@ -251,6 +253,8 @@ pub use lifecycle::{
     stream_limit::StreamLimit,
 };
 pub use macros::{SseError, SseEvent, sse_endpoint};
+#[doc(inline)]
+pub use relay::relay;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 #[doc(inline)]

@@ -127,6 +127,16 @@ impl EventId {
         Self(Repr::Text(text.into()))
     }
 
+    /// Parses an id received from another server, which may end with [`DONE`]. Returns `None` if
+    /// clients could not send the id back.
+    pub(crate) fn received(value: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok()?;
+        match text.strip_suffix(DONE) {
+            Some(last) => Some(Self::done(Self::last_of(last.to_owned()).as_ref())),
+            None => Self::new(text.to_owned()).ok(),
+        }
+    }
+
     /// Strips the [`DONE`] suffix, if present, from an id sent by a client, and parses the
     /// remaining text. Returns `None` if the id is invalid or empty.
     pub(crate) fn last_of(mut sent: String) -> Option<Self> {

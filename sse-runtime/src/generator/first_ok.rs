@@ -60,6 +60,18 @@ pin_project! {
     }
 }
 
+impl<S: Stream> FirstOk<S> {
+    /// Takes the first item, if it has not been taken yet.
+    pub(crate) fn take_first(&mut self) -> Option<S::Item> {
+        self.first.take()
+    }
+
+    /// Returns the stream without its first item.
+    pub(crate) fn rest(&mut self) -> Pin<&mut S> {
+        self.stream.as_mut()
+    }
+}
+
 impl<S: Stream> std::fmt::Debug for FirstOk<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FirstOk").finish_non_exhaustive()

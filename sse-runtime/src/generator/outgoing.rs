@@ -12,7 +12,7 @@
 //! Regardless of the turn, the stream is in [`Phase::Prelude`] until the function reaches its first
 //! `yield_!`. No frame is written after a [`WriteFailure`].
 
-use std::{mem, sync::Arc};
+use std::{error::Error, mem, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
@@ -111,13 +111,15 @@ pub(crate) enum WriteFailure {
     /// A run that the stream reads has failed, and the generator has since tried to write another
     /// frame.
     Run(Arc<Failure>),
+    /// An upstream that the stream relays has broken off.
+    Upstream(Box<dyn Error + Send + Sync>),
 }
 
 impl WriteFailure {
     /// Returns the stream's close reason.
     pub(crate) fn reason(&self) -> CloseReason {
         match self {
-            Self::Encode(_) | Self::Gap(_) => CloseReason::Failed,
+            Self::Encode(_) | Self::Gap(_) | Self::Upstream(_) => CloseReason::Failed,
             Self::Run(failure) => failure.reason,
         }
     }
@@ -322,6 +324,15 @@ impl Outgoing {
         } else if self.failure.is_none() {
             self.failure = Some(WriteFailure::Gap(Box::new(gap.clone())));
         }
+    }
+
+    /// Makes the stream fail because an upstream that it relays has broken off.
+    #[cold]
+    pub(crate) fn upstream_failed(&mut self, error: impl Error + Send + Sync + 'static) {
+        if self.failure.is_none() {
+            self.failure = Some(WriteFailure::Upstream(Box::new(error)));
+        }
+        self.turn = Turn::Stops;
     }
 
     /// Takes the id of a topic position that the client has not received yet. The id is sent with

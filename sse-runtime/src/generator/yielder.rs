@@ -323,6 +323,12 @@ pub mod kind {
     /// An event without JSON.
     #[derive(Debug)]
     pub enum WithoutJson {}
+    /// An event from an upstream.
+    #[derive(Debug)]
+    pub enum Relayed {}
+    /// A value, or an error that aborts the response.
+    #[derive(Debug)]
+    pub struct OrAbort<Kind>(Kind);
     /// An item from an infallible stream.
     #[derive(Debug)]
     pub struct Plain<Kind>(Kind);

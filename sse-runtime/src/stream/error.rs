@@ -1,5 +1,7 @@
 //! [`StreamError`]: the error that aborts a stream's response.
 
+use std::error::Error;
+
 use crate::{
     event::{frame::EncodeError, gap::Gap},
     lifecycle::close_reason::CloseReason,
@@ -23,6 +25,11 @@ pub(crate) enum StreamError {
     Cut {
         endpoint: &'static str,
         reason: CloseReason,
+    },
+    #[error("the upstream relayed by the `{endpoint}` endpoint failed")]
+    Upstream {
+        endpoint: &'static str,
+        source: Box<dyn Error + Send + Sync>,
     },
     #[error("the run read by the `{endpoint}` endpoint failed")]
     RunFailed { endpoint: &'static str },

@@ -217,6 +217,18 @@ pub(super) fn write_failed(
                 source,
             }
         }
+        WriteFailure::Upstream(source) => {
+            tracing::warn!(
+                endpoint = name,
+                path,
+                error = &*source as &(dyn std::error::Error + 'static),
+                "the upstream that the stream relays has failed; aborting the response"
+            );
+            StreamError::Upstream {
+                endpoint: name,
+                source,
+            }
+        }
         WriteFailure::Run(failure) => return run_failed(&failure, handoff, endpoint),
     };
     Settled::aborted(reason, error)

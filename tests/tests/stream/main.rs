@@ -12,5 +12,6 @@ mod flush;
 mod forms;
 mod layers;
 mod life;
+mod relay;
 mod response_headers;
 mod wire;

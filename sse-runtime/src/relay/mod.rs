@@ -1,0 +1,108 @@
+//! Relays an event stream from another server, such as a language model's.
+//!
+//! [`relay`] takes the bytes of the upstream's response and returns a stream for `yield_all!` and
+//! [`first_ok`](crate::first_ok).
+//!
+//! ```
+//! use axum::{body::Body, http::StatusCode, response::{IntoResponse, Response}};
+//! use serde_json::Value;
+//! use sse_runtime::{Stream, first_ok, relay, relay::RelayError, sse_endpoint};
+//!
+//! # async fn ask_upstream() -> Result<axum::http::Response<Body>, std::io::Error> { Ok(Response::new(Body::empty())) }
+//! # #[derive(Debug)]
+//! struct BadGateway;
+//!
+//! impl From<RelayError> for BadGateway {
+//!     fn from(_: RelayError) -> Self { Self }
+//! }
+//!
+//! impl IntoResponse for BadGateway {
+//!     fn into_response(self) -> Response { StatusCode::BAD_GATEWAY.into_response() }
+//! }
+//!
+//! #[sse_endpoint("/v1/chat/completions", method = POST)]
+//! async fn chat() -> Result<impl Stream<Item = Value>, BadGateway> {
+//!     // With reqwest, this is `client.post(url).send().await?.error_for_status()?.bytes_stream()`.
+//!     let upstream = ask_upstream().await.map_err(|_| BadGateway)?.into_body().into_data_stream();
+//!     // An upstream that fails before its first event becomes a `502`.
+//!     let events = first_ok(relay(upstream)).await?;
+//!     // If the upstream breaks off later, so does this response.
+//!     yield_all!(events.abort_on_error());
+//! }
+//! ```
+//!
+//! # What is relayed
+//!
+//! Events are relayed byte for byte, with their names, ids, reconnection times and comments. They
+//! are not parsed. Only complete events are relayed: a client never receives a part of an event,
+//! and an event that the upstream has not completed is discarded when the upstream ends, as an
+//! `EventSource` would discard it. Line breaks other than LF are replaced by LF, because some
+//! clients do not recognize them. A byte order mark at the start of the stream is removed.
+//!
+//! All events in one chunk from the upstream are sent in a single write. If the client disconnects,
+//! the upstream's stream is dropped, which cancels the request. If the client stops reading, the
+//! upstream's stream is no longer polled.
+//!
+//! Since ids are relayed too, a client that reconnects sends the upstream's id. Pass this id on in
+//! the `Last-Event-ID` header of the request to the upstream. If the upstream is an endpoint of this
+//! crate and has finished, its `done` event is relayed, and a client that reconnects receives a
+//! `204`. To replace the ids, see [`Relay::reissue_ids`].
+//!
+//! # Errors
+//!
+//! If the upstream breaks off, the relay yields a [`RelayError`]. There are three ways to handle it:
+//!
+//! | endpoint's item | code | the client receives |
+//! | --- | --- | --- |
+//! | `T` | `yield_all!(relay(upstream).abort_on_error())` | an aborted response, just as from the upstream |
+//! | `Result<T, E>`, where `E: From<RelayError>` | `yield_all!(relay(upstream))` | `E` as an event |
+//! | any | `while let Some(event) = events.next().await` | whatever the function yields or returns |
+//!
+//! # Changing events
+//!
+//! To inspect, change or drop events, read them one by one. An event is parsed only when one of its
+//! methods is called.
+//!
+//! ```
+//! # use axum::body::Body;
+//! # use serde_json::Value;
+//! # use sse_runtime::{Stream, relay, relay::RelayError, sse_endpoint};
+//! #[derive(Debug, sse_runtime::SseError, thiserror::Error)]
+//! enum ChatError {
+//!     #[error("the upstream has failed")]
+//!     #[sse(status = 502)]
+//!     Upstream(#[from] RelayError),
+//!     #[error("the budget is spent")]
+//!     #[sse(status = 402)]
+//!     BudgetSpent,
+//! }
+//!
+//! #[sse_endpoint("/chat", method = POST)]
+//! async fn chat() -> impl Stream<Item = Result<Value, ChatError>> {
+//!     # let upstream = Body::empty().into_data_stream();
+//!     let mut events = relay(upstream);
+//!     let mut budget = 10_000;
+//!     while let Some(event) = events.next().await {
+//!         let event = event?;
+//!         let chunk: Value = event.json().unwrap_or_default();
+//!         budget -= chunk["usage"]["total_tokens"].as_i64().unwrap_or(0);
+//!         yield_!(event);
+//!         if budget < 0 {
+//!             return Err(ChatError::BudgetSpent);
+//!         }
+//!     }
+//! }
+//! ```
+
+mod abort_on_error;
+mod error;
+mod relayed_event;
+mod rewrite;
+mod splitter;
+mod stream;
+
+pub use abort_on_error::AbortOnError;
+pub use error::RelayError;
+pub use relayed_event::RelayedEvent;
+pub use stream::relay;
+pub use stream::{Map, Relay};

@@ -1,0 +1,361 @@
+//! [`relay`], and the streams that it returns.
+
+use std::{
+    error::Error,
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::task::coop;
+use tokio_stream::Stream;
+
+use super::{
+    abort_on_error::AbortOnError,
+    error::RelayError,
+    relayed_event::RelayedEvent,
+    rewrite::Rewrite,
+    splitter::{Piece, Splitter, Take},
+};
+use crate::{
+    event::id::EventId,
+    generator::{
+        first_ok::FirstOk,
+        outgoing::Stop,
+        yielder::{Part, Yielder},
+    },
+};
+
+/// The default value of [`Relay::max_event_size`].
+const MAX_EVENT_SIZE: usize = 8 * 1024 * 1024;
+
+/// Relays an event stream from another server. `upstream` is a stream of the response's bytes, such
+/// as reqwest's `bytes_stream` or the `into_data_stream` of an axum body.
+///
+/// Dropping the relay drops the upstream's stream. See the [module docs](crate::relay) for what is
+/// relayed, and for the ways to handle an upstream that breaks off.
+///
+/// ```
+/// # use axum::body::Body;
+/// # use sse_runtime::{Stream, sse_endpoint};
+/// use sse_runtime::relay;
+///
+/// #[sse_endpoint("/prices")]
+/// async fn prices() -> impl Stream<Item = serde_json::Value> {
+///     # let response = axum::http::Response::new(Body::empty());
+///     yield_all!(relay(response.into_body().into_data_stream()).abort_on_error());
+/// }
+/// ```
+pub fn relay<S, B, E>(upstream: S) -> Relay<S>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    Relay {
+        upstream: Some(Box::pin(upstream)),
+        splitter: Splitter::new(MAX_EVENT_SIZE),
+        rewrite: Rewrite::default(),
+        held_id: None,
+    }
+}
+
+/// The stream returned by [`relay`]. It yields the upstream's events one by one, while `yield_all!`
+/// sends all events in a chunk of bytes at once.
+///
+/// Comments and reconnection times between events are relayed only by `yield_all!`.
+#[must_use = "streams do nothing unless polled"]
+pub struct Relay<S> {
+    /// `None` once the upstream has ended.
+    upstream: Option<Pin<Box<S>>>,
+    splitter: Splitter,
+    rewrite: Rewrite,
+    /// An id that the upstream has sent without an event. It is added to the next event, because
+    /// clients apply it to that event too.
+    held_id: Option<(Bytes, Option<EventId>)>,
+}
+
+impl<S> Relay<S> {
+    /// Replaces the upstream's ids. Events are numbered, starting at 1. Without this method, the
+    /// upstream's ids are kept.
+    ///
+    /// Use this method if a client that reconnects must not be sent to the upstream with the
+    /// upstream's id, for example because it may reach another upstream.
+    pub fn reissue_ids(mut self) -> Self {
+        self.rewrite.next_id = Some(1);
+        self
+    }
+
+    /// Leaves out the upstream's comments, which are often keep-alives. The endpoint sends its own
+    /// keep-alives in either case.
+    pub fn skip_comments(mut self) -> Self {
+        self.rewrite.skips_comments = true;
+        self
+    }
+
+    /// Sets the maximum size of an event in bytes, including its field names and line breaks. The
+    /// default is 8 MiB. The relay buffers an event until it is complete, so this is also the amount
+    /// of memory that a stream can occupy. A larger event ends the relay with
+    /// [`RelayError::TooLarge`].
+    pub fn max_event_size(mut self, bytes: usize) -> Self {
+        self.splitter.max_event_size = bytes;
+        self
+    }
+
+    /// Aborts the response if the upstream breaks off. The client then sees what it would see if it
+    /// read from the upstream itself, and never mistakes a partial response for a complete one.
+    pub fn abort_on_error(self) -> AbortOnError<Self> {
+        AbortOnError::new(self)
+    }
+}
+
+impl<S, B, E> Relay<S>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Returns the next event, or `None` if the upstream has ended.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the upstream breaks off or an event is too large. The next call then
+    /// returns `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// No event is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<RelayedEvent, RelayError>> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Maps every event to a value that `yield_!` accepts, such as a changed event.
+    ///
+    /// ```
+    /// # use axum::body::Body;
+    /// # use sse_runtime::{Stream, sse_endpoint};
+    /// use sse_runtime::{relay, relay::RelayError};
+    /// use serde_json::Value;
+    ///
+    /// # #[derive(serde::Serialize)] struct Broken;
+    /// # impl From<RelayError> for Broken { fn from(_: RelayError) -> Self { Self } }
+    /// #[sse_endpoint("/chat", method = POST)]
+    /// async fn chat() -> impl Stream<Item = Result<Value, Broken>> {
+    ///     # let upstream = Body::empty().into_data_stream();
+    ///     // Hide the upstream's model from the clients.
+    ///     yield_all!(relay(upstream).map(|event| match event.json::<Value>() {
+    ///         Ok(mut chunk) => {
+    ///             chunk["model"] = "ours".into();
+    ///             event.with_data(&chunk.to_string())
+    ///         }
+    ///         // Such as `[DONE]`.
+    ///         Err(_) => event,
+    ///     }));
+    /// }
+    /// ```
+    pub fn map<F, V>(self, map: F) -> Map<S, F>
+    where
+        F: FnMut(RelayedEvent) -> V,
+    {
+        Map { relay: self, map }
+    }
+
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<RelayedEvent, RelayError>>> {
+        loop {
+            match ready!(self.poll_taken(Take::One, cx)) {
+                Some(Ok((mut piece, mut id))) if piece.events > 0 => {
+                    if let (None, Some((bytes, held))) = (&piece.id, self.held_id.take()) {
+                        piece.bytes = [b"id: ", &bytes[..], b"\n", &piece.bytes].concat().into();
+                        id = held;
+                    }
+                    return Poll::Ready(Some(Ok(RelayedEvent::new(piece, id))));
+                }
+                Some(Ok((
+                    Piece {
+                        id: Some(bytes), ..
+                    },
+                    id,
+                ))) if self.rewrite.next_id.is_none() => {
+                    self.held_id = Some((bytes, id));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn poll_taken(
+        &mut self,
+        take: Take,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(Piece, Option<EventId>), RelayError>>> {
+        loop {
+            match self.splitter.take(take) {
+                Ok(Some(mut piece)) => {
+                    let id = self.rewrite.apply(&mut piece);
+                    // Without its comments, a piece may be empty.
+                    if !piece.bytes.is_empty() {
+                        return Poll::Ready(Some(Ok((piece, id))));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => return self.fail(error),
+            }
+            let Some(upstream) = &mut self.upstream else {
+                return Poll::Ready(None);
+            };
+            let turn = ready!(coop::poll_proceed(cx));
+            match ready!(upstream.as_mut().poll_next(cx)) {
+                Some(Ok(chunk)) => self.splitter.add(chunk.into()),
+                Some(Err(error)) => {
+                    let source = error.into();
+                    return self.fail(RelayError::BrokeOff { source });
+                }
+                // An event that has not been completed is discarded.
+                None => self.upstream = None,
+            }
+            turn.made_progress();
+        }
+    }
+
+    fn fail<T>(&mut self, error: RelayError) -> Poll<Option<Result<T, RelayError>>> {
+        self.upstream = None;
+        self.splitter = Splitter::new(self.splitter.max_event_size);
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+/// Relays that hand out everything they have received in one piece.
+pub trait Pieces {
+    /// Writes the next piece. Returns whether the generator must stop after it.
+    #[doc(hidden)]
+    fn poll_push<T>(
+        &mut self,
+        yielder: &Yielder<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<bool, RelayError>>>;
+}
+
+impl<S, B, E> Pieces for Relay<S>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn poll_push<T>(
+        &mut self,
+        yielder: &Yielder<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<bool, RelayError>>> {
+        let taken = ready!(self.poll_taken(Take::All, cx));
+        Poll::Ready(taken.map(|taken| {
+            let (piece, id) = taken?;
+            let stop = yielder.handoff.write(|outgoing| {
+                outgoing.frames.share(&piece.bytes);
+                outgoing.wrote_together(piece.events, id);
+                Ok(())
+            });
+            Ok(stop == Stop::UntilTaken)
+        }))
+    }
+}
+
+impl<S, B, E> Pieces for FirstOk<Relay<S>>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn poll_push<T>(
+        &mut self,
+        yielder: &Yielder<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<bool, RelayError>>> {
+        match self.take_first() {
+            Some(Ok(event)) => {
+                let stop = yielder.handoff.write(|outgoing| {
+                    event.push_to(outgoing);
+                    Ok(())
+                });
+                Poll::Ready(Some(Ok(stop == Stop::UntilTaken)))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => self.rest().poll_push(yielder, cx),
+        }
+    }
+}
+
+impl<T, R: Pieces + Unpin, E: From<RelayError>> Part<'_, T, R, E> {
+    /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
+    /// all events that have been received in one step.
+    pub fn push_all(mut self) -> Self {
+        self.push_next = |yielder, relay, cx| {
+            let pushed = relay.get_mut().poll_push(yielder, cx);
+            pushed.map(|pushed| pushed.map(|pushed| pushed.map_err(E::from)))
+        };
+        self
+    }
+}
+
+impl<S, B, E> Stream for Relay<S>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Item = Result<RelayedEvent, RelayError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_event(cx)
+    }
+}
+
+impl<S> fmt::Debug for Relay<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").finish_non_exhaustive()
+    }
+}
+
+/// A relay whose events are mapped. See [`Relay::map`].
+#[must_use = "streams do nothing unless polled"]
+pub struct Map<S, F> {
+    relay: Relay<S>,
+    map: F,
+}
+
+impl<S, F> Map<S, F> {
+    /// Aborts the response if the upstream breaks off. See [`Relay::abort_on_error`].
+    pub fn abort_on_error(self) -> AbortOnError<Self> {
+        AbortOnError::new(self)
+    }
+}
+
+impl<S, B, E, F, V> Stream for Map<S, F>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+    F: FnMut(RelayedEvent) -> V,
+{
+    type Item = Result<V, RelayError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let event = ready!(self.relay.poll_event(cx));
+        Poll::Ready(event.map(|event| event.map(&mut self.map)))
+    }
+}
+
+// No field is pinned structurally.
+impl<S, F> Unpin for Map<S, F> {}
+
+impl<S, F> fmt::Debug for Map<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,454 @@
+//! `relay`: an event stream from an upstream, passed on unchanged.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use eventsource_stream::Eventsource as _;
+use proptest::prelude::*;
+use schemars::JsonSchema;
+use serde_json::{Value, json};
+use sse_runtime::{
+    Event, LastEventId, Server, Stream, first_ok, relay, relay::RelayError, sse_endpoint, testing,
+};
+use tokio_stream::StreamExt as _;
+
+use support::{
+    Client, CutOff, Generators, SseRouterExt as _, log::Log, serve, serve_plain, within,
+};
+
+/// The chunks that an upstream sends. An error breaks the upstream off.
+type Chunks = Vec<Result<Bytes, io::Error>>;
+
+fn chunks(chunks: &[&'static str]) -> Chunks {
+    chunks
+        .iter()
+        .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))
+        .collect()
+}
+
+fn broken(sent: &[&'static str]) -> Chunks {
+    let mut chunks = chunks(sent);
+    chunks.push(Err(io::Error::other("the cable was cut")));
+    chunks
+}
+
+/// How an endpoint relays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    All,
+    OneByOne,
+    SkipComments,
+    ReissueIds,
+    SmallEvents,
+}
+
+#[derive(Clone, Debug)]
+struct Script {
+    how: How,
+    upstream: Arc<Mutex<Option<Chunks>>>,
+}
+
+impl Script {
+    fn upstream(&self) -> impl Stream<Item = Result<Bytes, io::Error>> + use<> {
+        tokio_stream::iter(self.upstream.lock().unwrap().take().unwrap())
+    }
+}
+
+#[derive(Debug, serde::Serialize, JsonSchema)]
+struct Broken {
+    message: String,
+}
+
+impl From<RelayError> for Broken {
+    fn from(error: RelayError) -> Self {
+        Self {
+            message: error.to_string(),
+        }
+    }
+}
+
+impl IntoResponse for Broken {
+    fn into_response(self) -> Response {
+        (StatusCode::BAD_GATEWAY, self.message).into_response()
+    }
+}
+
+#[sse_endpoint("/relay", method = POST)]
+async fn relayed(State(script): State<Script>) -> impl Stream<Item = Result<Value, Broken>> {
+    let relay = relay(script.upstream());
+    match script.how {
+        How::All => yield_all!(relay),
+        How::SkipComments => yield_all!(relay.skip_comments()),
+        How::ReissueIds => yield_all!(relay.reissue_ids()),
+        How::SmallEvents => yield_all!(relay.max_event_size(16)),
+        How::OneByOne => {
+            let mut relay = relay;
+            while let Some(event) = relay.next().await {
+                yield_!(event?);
+            }
+        }
+    }
+}
+
+#[sse_endpoint("/abort", method = POST)]
+async fn aborts(State(script): State<Script>) -> Result<impl Stream<Item = Value>, Broken> {
+    let events = first_ok(relay(script.upstream())).await?;
+    yield_all!(events.abort_on_error());
+}
+
+/// Sends a request to an endpoint that relays `upstream`.
+async fn ask(path: &str, how: How, upstream: Chunks) -> testing::Response {
+    let script = Script {
+        how,
+        upstream: Arc::new(Mutex::new(Some(upstream))),
+    };
+    let app = Router::new().sse(relayed).sse(aborts).with_state(script);
+    testing::Client::new(app).post(path).await
+}
+
+async fn text(how: How, upstream: &[&'static str]) -> String {
+    ask("/relay", how, chunks(upstream)).await.text().await
+}
+
+const UPSTREAM: &str = ": hi\n\nevent: tool\nid: 7\nretry: 900\ndata: {\"a\":1}\n\ndata:x\ndata\n\n:\nretry: 5\nid: 8~done\nevent: done\ndata: null\n\n";
+
+#[tokio::test]
+async fn frames_are_relayed_unchanged() {
+    assert_eq!(text(How::All, &[UPSTREAM]).await, UPSTREAM);
+    // However the bytes are split into chunks.
+    for at in 0..UPSTREAM.len() {
+        let (first, second) = UPSTREAM.split_at(at);
+        assert_eq!(text(How::All, &[first, second]).await, UPSTREAM, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn line_breaks_become_lf_and_the_bom_is_removed() {
+    for line_break in ["\r", "\r\n"] {
+        let upstream: &'static str =
+            format!("\u{feff}{}", UPSTREAM.replace('\n', line_break)).leak();
+        let bytes = Bytes::from_static(upstream.as_bytes());
+        for at in 0..bytes.len() {
+            let upstream = vec![Ok(bytes.slice(..at)), Ok(bytes.slice(at..))];
+            let text = ask("/relay", How::All, upstream).await.text().await;
+            assert_eq!(text, UPSTREAM, "{at} {line_break:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn incomplete_event_is_discarded() {
+    let upstream = ["data: 1\n\n", "data: 2\n", "id: 3"];
+    assert_eq!(text(How::All, &upstream).await, "data: 1\n\n");
+    assert_eq!(text(How::OneByOne, &upstream).await, "data: 1\n\n");
+}
+
+#[tokio::test]
+async fn comments_can_be_skipped() {
+    let expected = "event: tool\nid: 7\nretry: 900\ndata: {\"a\":1}\n\ndata:x\ndata\n\nretry: 5\nid: 8~done\nevent: done\ndata: null\n\n";
+    assert_eq!(text(How::SkipComments, &[UPSTREAM]).await, expected);
+}
+
+#[tokio::test]
+async fn ids_can_be_reissued() {
+    let expected = ": hi\n\nevent: tool\nretry: 900\nid: 1\ndata: {\"a\":1}\n\nid: 2\ndata:x\ndata\n\n:\nretry: 5\nevent: done\nid: 3~done\ndata: null\n\n";
+    assert_eq!(text(How::ReissueIds, &[UPSTREAM]).await, expected);
+}
+
+#[tokio::test]
+async fn event_over_the_limit_is_an_error() {
+    let fits = "data: 0123456\n\n";
+    let problem = "event: error\ndata: {\"message\":\"an event from the upstream is larger than 16 bytes; raise the limit with `max_event_size`\"}\n\n";
+    assert_eq!(
+        text(How::SmallEvents, &[fits, fits]).await,
+        format!("{fits}{fits}")
+    );
+    // Comments between events do not count.
+    let quiet = [":\n"; 20];
+    assert_eq!(text(How::SmallEvents, &quiet).await, ":\n".repeat(20));
+    for upstream in [
+        vec![fits, "data: 0123456789\n\n"],
+        vec![fits, "data: ", "0123456789", "0123456789"],
+        vec![fits, "data: 1\n", "data: 2\n", "data: 3\n"],
+    ] {
+        assert_eq!(
+            text(How::SmallEvents, &upstream).await,
+            format!("{fits}{problem}")
+        );
+    }
+}
+
+#[tokio::test]
+async fn upstream_that_breaks_off_is_an_error_event() {
+    let problem = "event: error\ndata: {\"message\":\"the upstream's event stream broke off\"}\n\n";
+    for how in [How::All, How::OneByOne] {
+        let response = ask("/relay", how, broken(&["data: 1\n\ndata: 2"])).await;
+        assert_eq!(response.text().await, format!("data: 1\n\n{problem}"));
+    }
+}
+
+#[tokio::test]
+async fn upstream_that_breaks_off_aborts_the_response() {
+    let log = Log::capture();
+    let response = ask(
+        "/abort",
+        How::All,
+        broken(&["data: 1\n\n", "data: 2\n\ndata: 3"]),
+    )
+    .await;
+    let mut events = response.events();
+    assert_eq!(events.expect_event().await.data, "1");
+    assert_eq!(events.expect_event().await.data, "2");
+    events.expect_cut().await;
+    events.disconnect().await;
+    assert!(log.text().contains("the cable was cut"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn early_failure_is_a_status() {
+    let response = ask("/abort", How::All, broken(&[": warming up\n\n"])).await;
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(
+        response.text().await,
+        "the upstream's event stream broke off"
+    );
+}
+
+/// An upstream that is an endpoint of its own.
+#[sse_endpoint("/numbers", retry = "3s", end = "stop")]
+async fn numbers(
+    State(generators): State<Generators>,
+    last: LastEventId<u64>,
+) -> impl Stream<Item = u64> {
+    let _running = generators.enter();
+    for number in last.ok().unwrap_or(0) + 1..=5 {
+        yield_!(Event::json(number).id(number));
+    }
+}
+
+/// An upstream that waits after its first event.
+#[sse_endpoint("/endless")]
+async fn endless(State(generators): State<Generators>) -> impl Stream<Item = u64> {
+    let _running = generators.enter();
+    yield_!(1);
+    pending::<()>().await;
+}
+
+#[derive(Clone)]
+struct Upstream(SocketAddr);
+
+/// Relays an endpoint of the upstream with reqwest, and passes the client's id on.
+#[sse_endpoint("/relay/{endpoint}")]
+async fn relay_endpoint(
+    State(Upstream(addr)): State<Upstream>,
+    Path(endpoint): Path<String>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = u64>, StatusCode> {
+    let mut request = reqwest::Client::new().get(format!("http://{addr}/{endpoint}"));
+    if let Some(id) = last.ok() {
+        request = request.header("last-event-id", id.to_string());
+    }
+    let response = request.send().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Err(status);
+    }
+    yield_all!(relay(response.bytes_stream()).abort_on_error());
+}
+
+#[tokio::test]
+async fn endpoint_can_relay_another_endpoint() {
+    let generators = Generators::new();
+    let upstream = Router::new().sse(numbers).sse(endless);
+    let upstream = serve(upstream.with_state(generators.clone())).await;
+    let app = Router::new()
+        .sse(relay_endpoint)
+        .with_state(Upstream(upstream));
+    for addr in [serve(app.clone()).await, serve_plain(app).await] {
+        let get = |id: &str| {
+            format!("GET /relay/numbers HTTP/1.1\r\nhost: test\r\nlast-event-id: {id}\r\n\r\n")
+        };
+        let mut client = Client::connect(addr).await;
+        client.send(get("3").as_bytes()).await;
+        client.head().await;
+        let mut received = String::new();
+        while let Some(chunk) = client.chunk().await.unwrap() {
+            received.push_str(&chunk);
+        }
+        assert_eq!(
+            received,
+            "retry: 3000\nid: 4\ndata: 4\n\nid: 5\ndata: 5\n\nevent: done\nid: 5~done\ndata: null\n\n"
+        );
+        // The upstream's `done` is the relay's. A client that has received it gets a `204`.
+        let mut client = Client::connect(addr).await;
+        client.send(get("5~done").as_bytes()).await;
+        assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
+        // An error status of the upstream can be passed on, because the response has not begun.
+        let mut client = Client::get(addr, "/relay/nowhere").await;
+        assert_eq!(client.head().await.status_line, "HTTP/1.1 404 Not Found");
+        // A client that leaves cancels the request to the upstream.
+        let mut client = Client::get(addr, "/relay/endless").await;
+        client.head().await;
+        client.read_to("data: 1\n\n").await;
+        assert_eq!(generators.count().alive, 1);
+        drop(client);
+        generators.until_alive(0).await;
+    }
+}
+
+#[tokio::test]
+async fn upstream_that_dies_aborts_the_response() {
+    let generators = Generators::new();
+    let (abort, aborted) = tokio::sync::oneshot::channel::<()>();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let app = Router::new().sse(endless).with_state(generators.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            served = Server::new(app).serve(listener) => served.unwrap(),
+            // Dropping the server resets its connections.
+            _ = aborted => {}
+        }
+    });
+    let app = Router::new()
+        .sse(relay_endpoint)
+        .with_state(Upstream(upstream));
+    let addr = serve(app).await;
+    let mut client = Client::get(addr, "/relay/endless").await;
+    client.head().await;
+    assert_eq!(client.expect_chunk().await, "data: 1\n\n");
+    abort.send(()).unwrap();
+    assert_eq!(within("the end", client.chunk()).await, Err(CutOff));
+}
+
+/// Decodes a stream with an independent parser.
+async fn decoded(bytes: &[u8]) -> Vec<(String, String, String)> {
+    let chunks = tokio_stream::iter([Ok::<_, Infallible>(bytes.to_vec())]);
+    let events = chunks.eventsource().map(|event| {
+        let event = event.unwrap();
+        (event.event, event.data, event.id)
+    });
+    events.collect().await
+}
+
+/// Text made of the pieces that matter to a parser, except for the byte order mark, at which
+/// `eventsource-stream` panics.
+fn stream() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("\n"),
+        Just("\r"),
+        Just("\r\n"),
+        Just("\n\n"),
+        Just("data"),
+        Just(":"),
+        Just(" "),
+        Just("data: x"),
+        Just("id: 1"),
+        Just("id: ☃"),
+        Just("event: a"),
+        Just("retry: 1"),
+        Just(": c"),
+        Just("é"),
+        Just("\u{2028}"),
+    ];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn relayed_stream_has_the_same_events(text in stream(), cuts in prop::collection::vec(0_usize..200, 0..6)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.sort_unstable();
+            let bytes = Bytes::from(text.clone());
+            let mut upstream = Vec::new();
+            let mut from = 0;
+            for cut in cuts.into_iter().chain([text.len()]) {
+                upstream.push(Ok(bytes.slice(from..cut)));
+                from = cut;
+            }
+            let again = |upstream: &Chunks| -> Chunks {
+                upstream.iter().map(|chunk| Ok(chunk.as_ref().unwrap().clone())).collect()
+            };
+            let whole = ask("/relay", How::All, again(&upstream)).await.text().await;
+            prop_assert!(!whole.contains('\r'));
+            let events = decoded(text.as_bytes()).await;
+            prop_assert_eq!(&decoded(whole.as_bytes()).await, &events);
+            let each = ask("/relay", How::OneByOne, upstream).await.text().await;
+            prop_assert_eq!(&decoded(each.as_bytes()).await, &events);
+            Ok(())
+        })?;
+    }
+}
+
+#[sse_endpoint("/changed", method = POST)]
+async fn changed(body: Body) -> impl Stream<Item = Value> {
+    yield_all!(
+        relay(body.into_data_stream())
+            .map(|event| match event.json::<Value>() {
+                Ok(mut value) => {
+                    value["model"] = json!("ours");
+                    event.with_json(&value).unwrap()
+                }
+                Err(_) => event.with_data("a\rid: 9\r\nb"),
+            })
+            .abort_on_error()
+    );
+}
+
+#[tokio::test]
+async fn map_changes_the_data_and_keeps_the_fields() {
+    let app = Router::new().sse(changed);
+    let upstream = "id: 1\nevent: chunk\ndata: {\"model\":\ndata: \"theirs\"}\n\ndata: [DONE]\n\n";
+    let response = testing::Client::new(app)
+        .post("/changed")
+        .body(upstream)
+        .await;
+    assert_eq!(
+        response.text().await,
+        "id: 1\nevent: chunk\ndata: {\"model\":\"ours\"}\n\ndata: a\ndata: id: 9\ndata: b\n\n"
+    );
+}
+
+#[sse_endpoint("/idle", method = POST, keep_alive = "50ms")]
+async fn idle(State(generators): State<Generators>) -> impl Stream<Item = Value> {
+    let running = generators.enter();
+    let mut first = Some(Ok::<_, io::Error>(Bytes::from_static(b"data: 1\n\nda")));
+    let upstream = support::body::poll_fn(move |_| {
+        let _running = &running;
+        match first.take() {
+            Some(Ok(first)) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(first)))),
+            _ => std::task::Poll::Pending,
+        }
+    });
+    yield_all!(relay(upstream.into_data_stream()).abort_on_error());
+}
+
+#[tokio::test]
+async fn leaving_drops_an_idle_upstream() {
+    let generators = Generators::new();
+    let app = Router::new().sse(idle).with_state(generators.clone());
+    for addr in [serve(app.clone()).await, serve_plain(app.clone()).await] {
+        let mut client = Client::post(addr, "/idle", 0, b"").await;
+        client.head().await;
+        client.read_to("data: 1\n\n").await;
+        // The endpoint's own keep-alive is sent between events, never within one.
+        client.read_to(":\n").await;
+        assert_eq!(generators.count().alive, 1);
+        drop(client);
+        generators.until_alive(0).await;
+    }
+}
