@@ -47,7 +47,7 @@
 /// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20% at random so that clients do not all reconnect at the same time |
 /// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what happens if a client reconnects after the generator has finished: `reconnect` starts a new run; `stop` responds with a `204`, which stops the client, and also ends the stream with a `done` event whose id requests the `204` |
 /// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
-/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down, `close` ends the stream at a random moment within the drain time, and `finish` lets it run until it ends by itself or the drain time elapses |
+/// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down, `close` ends the stream at a random moment within the drain time, and `finish` lets it run until it ends by itself or the drain time elapses (20 s after SIGTERM by default, 1 s after SIGINT; see [`Server`](crate::Server#graceful-shutdown)) |
 /// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | if the stream is closed before its function finishes, `abort` aborts the response, and `end` ends it as if it were complete |
 /// | `events` | `"all"`, `"own"` | `"all"` for GET, else `"own"` | with `own`, the stream sends only comments and the events that the function yields; `all` adds `done`, `gap`, `close` and the keep-alive event |
 /// | `allow` | `allow(unread_capture, few_captures)` | none | silences the given [warnings](#warnings) |

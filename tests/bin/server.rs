@@ -6,6 +6,7 @@
 //! - `server plain DRAIN_MS` runs `axum::serve` with the `Shutdown` layer, which handles the
 //!   signals.
 //! - `server no-signals DRAIN_MS` runs `sse_runtime::Server` without handling signals.
+//! - `server grace TOTAL_MS` runs `sse_runtime::Server` with this grace time, and also prints the log.
 #![allow(
     clippy::print_stdout,
     reason = "the test reads the address from stdout"
@@ -55,18 +56,36 @@ async fn hooked_finite(connection: Connection) -> impl Stream<Item = u32> {
     pending::<()>().await;
 }
 
+/// Registers a close hook that never finishes.
+#[sse_endpoint("/hanging-hook")]
+async fn hanging_hook(connection: Connection) -> impl Stream<Item = u32> {
+    connection.on_close(|_| pending());
+    yield_!(1);
+    pending::<()>().await;
+}
+
+/// Yields as fast as the client reads.
+#[sse_endpoint("/flood")]
+async fn flood() -> impl Stream<Item = String> {
+    loop {
+        yield_!("a".repeat(16 * 1024));
+    }
+}
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let is_plain = env::args().nth(1).as_deref() == Some("plain");
     let has_signals = env::args().nth(1).as_deref() != Some("no-signals");
+    let has_grace = env::args().nth(1).as_deref() == Some("grace");
     let mut millis = env::args()
         .skip(1)
         .map(|argument| argument.replace("plain", "0"))
         .map(|argument| argument.replace("no-signals", "0"))
+        .map(|argument| argument.replace("grace", "0"))
         .map(|argument| argument.parse().map(Duration::from_millis));
     let (Some(Ok(delay)), Some(Ok(drain))) = (millis.next(), millis.next()) else {
         return Err(std::io::Error::other(
-            "usage: server DRAIN_DELAY_MS|plain|no-signals DRAIN_MS",
+            "usage: server DRAIN_DELAY_MS|plain|no-signals|grace DRAIN_MS",
         ));
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -79,6 +98,8 @@ async fn main() -> std::io::Result<()> {
         .sse(finite)
         .sse(hooked)
         .sse(hooked_finite)
+        .sse(hanging_hook)
+        .sse(flood)
         .route("/id", id);
     if is_plain {
         let shutdown = Shutdown::within(drain);
@@ -93,11 +114,12 @@ async fn main() -> std::io::Result<()> {
         shutdown.closed().await;
         return Ok(());
     }
-    server_of(app)
+    let server = server_of(app)
         .readiness_path("/readyz")
-        .drain_delay(delay)
-        .drain(drain)
-        .signals(has_signals)
-        .serve(listener)
-        .await
+        .signals(has_signals);
+    if has_grace {
+        tracing_subscriber::fmt().with_ansi(false).init();
+        return server.grace(drain).serve(listener).await;
+    }
+    server.drain_delay(delay).drain(drain).serve(listener).await
 }

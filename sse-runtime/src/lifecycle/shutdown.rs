@@ -181,8 +181,12 @@ impl Shutdown {
     ///
     /// Dropping the future has no effect.
     pub async fn closed(&self) {
+        self.closed_within(HOOKS).await;
+    }
+
+    pub(crate) async fn closed_within(&self, limit: Duration) {
         self.0.closing.close();
-        if timeout(HOOKS, self.0.closing.wait()).await.is_err() {
+        if timeout(limit, self.0.closing.wait()).await.is_err() {
             tracing::warn!("abandoning close hooks that did not finish in time");
         }
     }
@@ -291,7 +295,7 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How long the last streams' close hooks may run. This value and the other defaults keep the whole
 /// shutdown within Kubernetes's default grace period.
-const HOOKS: Duration = Duration::from_secs(2);
+pub(crate) const HOOKS: Duration = Duration::from_secs(2);
 
 /// The fraction of the drain time over which the streams end. The remaining time allows the
 /// streams' last bytes to arrive.

@@ -9,6 +9,7 @@ pub(crate) mod listener;
 mod run;
 pub(crate) mod server;
 pub(crate) mod service;
+mod shutdown_times;
 pub(crate) mod socket;
 pub(crate) mod takeover;
 #[cfg(feature = "tls")]

@@ -1,21 +1,18 @@
 //! Runs a [`Server`] on a bound listener until the server has shut down.
 
-use std::{future::Future, pin::Pin, sync::atomic::Ordering, time::Duration};
+use std::{future::Future, pin::Pin, sync::atomic::Ordering};
 
 use tokio::time::timeout;
 
 #[cfg(feature = "tls")]
 use crate::server::tls::Tls;
 use crate::{
-    lifecycle::shutdown::{LAST, Shutdown, Signal, Signals},
+    lifecycle::shutdown::{Shutdown, Signal, Signals},
     server::{
         connection_task::ConnectionContext, connections::Connections, listener::Listener,
         server::Server,
     },
 };
-
-/// How long aborted connections may take to drop their resources.
-const ABORT: Duration = Duration::from_millis(500);
 
 impl Server {
     /// Serves on a bound listener. The future is boxed so that it is compiled once, as part of this
@@ -27,9 +24,10 @@ impl Server {
         #[cfg(feature = "tls")] tls: Option<Tls>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
+            let times = self.shutdown_times;
             let shutdown = self
                 .shutdown
-                .unwrap_or_else(|| Shutdown::within(self.drain));
+                .unwrap_or_else(|| Shutdown::within(times.drain));
             let connections = Connections::new(ConnectionContext {
                 app: self.app,
                 max_streams: self.max_streams,
@@ -43,15 +41,22 @@ impl Server {
             let stopping = async {
                 let signal = signals.next().await;
                 if signal == Signal::Terminate {
-                    tracing::info!(delay = ?self.drain_delay, "received SIGTERM, no longer ready");
+                    tracing::info!(
+                        drain_delay = ?times.drain_delay,
+                        drain = ?times.drain,
+                        close_hooks = ?times.hooks,
+                        "received SIGTERM: no longer ready, and exits within {:?} at the latest; the \
+                         platform must allow that long",
+                        times.total()
+                    );
                     self.is_ready.store(false, Ordering::Relaxed);
                     tokio::select! {
-                        () = tokio::time::sleep(self.drain_delay) => {}
+                        () = tokio::time::sleep(times.drain_delay) => {}
                         // A second signal skips the delay and the drain.
                         _ = signals.next() => return,
                     }
                 }
-                shutdown.begin_within(signal.drain(self.drain));
+                shutdown.begin_within(signal.drain(times.drain));
                 signals.next().await;
             };
             let serving = async {
@@ -66,7 +71,9 @@ impl Server {
                 let open = connections.count();
                 tracing::info!(connections = open, ?drain, "draining");
                 let closed = connections.closed();
-                timeout(drain.saturating_add(LAST), closed).await.is_ok()
+                timeout(drain.saturating_add(times.last), closed)
+                    .await
+                    .is_ok()
             };
             let all_closed = tokio::select! {
                 all_closed = serving => all_closed,
@@ -81,9 +88,9 @@ impl Server {
                 // its thread cannot be aborted, so wait only for a limited time.
                 shutdown.set_over();
                 connections.abort();
-                let _ = timeout(ABORT, connections.closed()).await;
+                let _ = timeout(times.abort, connections.closed()).await;
             }
-            shutdown.closed().await;
+            shutdown.closed_within(times.hooks).await;
             tracing::info!("stopped");
         })
     }

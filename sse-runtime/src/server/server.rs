@@ -17,15 +17,11 @@ use axum::{Router, http::StatusCode, routing::get};
 use crate::server::tls::Tls;
 use crate::{
     lifecycle::{
-        shutdown::{DRAIN, LONGEST, Shutdown, Signals},
+        shutdown::{LONGEST, Shutdown, Signals},
         stream_limit::StreamLimit,
     },
-    server::{connection_task::Timeouts, listener::Bind},
+    server::{connection_task::Timeouts, listener::Bind, shutdown_times::ShutdownTimes},
 };
-
-/// How long a server keeps accepting connections after SIGTERM. Load balancers keep sending
-/// requests until they notice the shutdown.
-const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
 /// How long a peer may leave data unacknowledged. This limit is longer than the default send
 /// timeout, because a client that stops reading also stops acknowledging data. With a shorter
@@ -134,10 +130,11 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// field with a random reconnection time and ends at a random moment within the
 /// [`drain`](Self::drain) time, so that clients do not all reconnect at the same time. Streams with
 /// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks then get
-/// another 2 seconds. With the default settings, the whole shutdown takes less than the 30 seconds
-/// that Kubernetes allows by default. After SIGINT, which usually comes from a terminal, the server
-/// skips the delay and drains within a second. A second signal closes all open connections, but
-/// their close hooks still get 2 seconds.
+/// another 2 seconds. With the default settings, the whole shutdown takes at most the 30 seconds
+/// that Kubernetes allows by default. If the platform allows a different time, pass it to
+/// [`grace`](Self::grace). After SIGINT, which usually comes from a terminal, the server skips the
+/// delay and drains within a second. A second signal closes all open connections, but their close
+/// hooks still get 2 seconds.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};
@@ -145,8 +142,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// Server::new(app)
 ///     .max_streams(20_000)
 ///     .readiness_path("/readyz")
-///     .drain_delay(Duration::from_secs(5))
-///     .drain(Duration::from_secs(20))
+///     .grace(Duration::from_secs(30))
 ///     .serve("127.0.0.1:3000")
 ///     .await
 /// # }
@@ -158,8 +154,7 @@ pub struct Server {
     pub(super) is_ready: Arc<AtomicBool>,
     pub(super) max_streams: Option<StreamLimit>,
     pub(super) timeouts: Timeouts,
-    pub(super) drain_delay: Duration,
-    pub(super) drain: Duration,
+    pub(super) shutdown_times: ShutdownTimes,
     pub(super) shutdown: Option<Shutdown>,
     pub(super) signals: bool,
     pub(super) takeover: bool,
@@ -180,8 +175,7 @@ impl Server {
                 send: PATIENCE,
                 tcp_user: TCP_USER,
             },
-            drain_delay: DRAIN_DELAY,
-            drain: DRAIN,
+            shutdown_times: ShutdownTimes::default(),
             shutdown: None,
             signals: true,
             takeover: true,
@@ -323,20 +317,6 @@ impl Server {
             },
         );
         self.app = self.app.route(path, probe);
-        self
-    }
-
-    /// Sets how long the server keeps accepting connections after SIGTERM. The default is 5
-    /// seconds.
-    pub fn drain_delay(mut self, delay: Duration) -> Self {
-        self.drain_delay = delay.min(LONGEST);
-        self
-    }
-
-    /// Sets how long the streams may take to end once the drain delay is over. The default is 20
-    /// seconds.
-    pub fn drain(mut self, drain: Duration) -> Self {
-        self.drain = drain;
         self
     }
 

@@ -2,6 +2,7 @@
 //! timeout.
 
 mod drain;
+mod grace;
 mod hooks;
 mod signals;
 
