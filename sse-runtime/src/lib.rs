@@ -228,6 +228,7 @@ pub mod route {
         },
         generator::{first_ok::FirstOk, generator::Generator},
         lifecycle::{
+            close_signal::{CloseSignal, WhenCancelled, WhenReady},
             connection::{MissingConnection, response_headers::ResponseHeaderError},
             deadline::IntoDeadline,
             shutdown::ShutdownService,

@@ -15,7 +15,7 @@ use std::{
 use crate::steps::{root, succeed};
 
 /// The crates whose types may appear in the public API.
-const EXTERNAL: [&str; 10] = [
+const EXTERNAL: [&str; 11] = [
     "axum",
     "axum_core",
     "futures_core",
@@ -23,6 +23,7 @@ const EXTERNAL: [&str; 10] = [
     "serde_core",
     "serde_json",
     "tokio",
+    "tokio_util",
     "tower_layer",
     "tower_service",
     "uuid",

@@ -3,6 +3,7 @@
 
 pub(crate) mod close_guard;
 pub(crate) mod close_reason;
+pub(crate) mod close_signal;
 pub(crate) mod connection;
 pub(crate) mod deadline;
 pub(crate) mod ending;

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::OnShutdown,
     lifecycle::{
-        close_reason::CloseReason, deadline::IntoDeadline, shutdown::Shutdown,
-        stop_signal::signal_stop,
+        close_reason::CloseReason, close_signal::CloseSignal, deadline::IntoDeadline,
+        shutdown::Shutdown, stop_signal::signal_stop,
     },
 };
 use response_headers::Pending;
@@ -194,7 +194,9 @@ impl Connection {
     }
 
     /// Ends the stream when `revoked` resolves, for example because the user has logged out or lost
-    /// a permission.
+    /// a permission. `revoked` is a future, or a
+    /// [`CancellationToken`](tokio_util::sync::CancellationToken) from tokio-util 0.7, which ends
+    /// the stream when it is cancelled.
     ///
     /// The client receives a `close` event with `{"reason":"revoked"}`. A browser reconnects
     /// anyway, so reject its next request in a layer in front of the endpoint. `revoked` must also
@@ -217,11 +219,28 @@ impl Connection {
     ///     # yield_!(String::new());
     /// }
     /// ```
-    pub fn close_when<F>(&self, revoked: F)
+    ///
+    /// With a token, the code that ends a session can end all of its streams:
+    ///
+    /// ```
+    /// # use sse_runtime::{Connection, Stream, sse_endpoint};
+    /// # use axum::Extension;
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// #[sse_endpoint("/mail")]
+    /// async fn mail(
+    ///     connection: Connection,
+    ///     Extension(session): Extension<CancellationToken>,
+    /// ) -> impl Stream<Item = String> {
+    ///     connection.close_when(session);
+    ///     # yield_!(String::new());
+    /// }
+    /// ```
+    pub fn close_when<S, K>(&self, revoked: S)
     where
-        F: Future + Send + 'static,
+        S: CloseSignal<K>,
     {
-        self.close_after(CloseReason::Revoked, revoked);
+        self.close_after(CloseReason::Revoked, revoked.signalled());
     }
 
     fn close_after<F>(&self, reason: CloseReason, when: F)

@@ -18,6 +18,7 @@ use axum::{
 use sse_runtime::{CloseReason, Connection, Shutdown, Stream, sse_endpoint, testing};
 use support::{Client, SseRouterExt as _, log::Log, serve, within};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{Told, waits};
 
@@ -51,6 +52,11 @@ async fn ends(
         "expired" => connection.expires_at(SystemTime::now() + Duration::from_millis(50)),
         "expired_already" => connection.expires_at(Instant::now()),
         "revoked_by_panic" => connection.close_when(async { panic!("on purpose") }),
+        "revoked_by_token" => {
+            let token = CancellationToken::new();
+            connection.close_when(token.clone());
+            token.cancel();
+        }
         "destructor" => {
             connection.close_when(std::future::ready(()));
             let _panics = Panics;
@@ -136,6 +142,11 @@ async fn hook_receives_the_reason_after_all_is_dropped() {
         ("expired_before", CloseReason::Expired, "401 Unauthorized"),
         (
             "revoked_by_panic",
+            CloseReason::Revoked,
+            "event: close\ndata: {\"reason\":\"revoked\"}\n\n",
+        ),
+        (
+            "revoked_by_token",
             CloseReason::Revoked,
             "event: close\ndata: {\"reason\":\"revoked\"}\n\n",
         ),
