@@ -102,7 +102,7 @@ impl Connections {
     }
 
     /// Accepts connections and reloads the TLS certificate until the returned future is dropped.
-    pub(crate) async fn accept(&self, listener: &Listener) -> Infallible {
+    pub(crate) async fn accept(&self, listener: &mut Listener) -> Infallible {
         listener.prepare(self.context.timeouts.tcp_user);
         #[cfg(feature = "tls")]
         let tls = self.context.tls.clone();
@@ -146,10 +146,11 @@ impl Connections {
         match accepted {
             Accepted::Tcp(socket, peer) => {
                 listener::prepare(&socket, peer, context.timeouts.tcp_user);
-                context.spawn(socket, Some(peer), &self.open, number);
+                context.spawn(socket, peer, &self.open, number);
             }
             #[cfg(unix)]
-            Accepted::Unix(socket) => context.spawn(socket, None, &self.open, number),
+            Accepted::Unix(socket, peer) => context.spawn(socket, peer, &self.open, number),
+            Accepted::Custom(io, peer) => context.spawn(io, peer, &self.open, number),
         }
     }
 }

@@ -5,10 +5,7 @@ use std::{
     future::{Future, ready},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,6 +18,7 @@ use tokio::{
     time::timeout,
 };
 
+use crate::server::custom_listener::{CustomIo, CustomListener};
 use sealed::Sealed;
 
 /// An address that a server can listen on, or a bound TCP or Unix listener.
@@ -158,20 +156,23 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// A bound TCP or Unix listener that accepts a server's connections.
+/// A listener that accepts a server's connections.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
     /// The time at which a failure to accept a connection was last logged.
-    logged: Mutex<Option<Instant>>,
+    logged: Option<Instant>,
 }
 
 impl From<Kind> for Listener {
     fn from(kind: Kind) -> Self {
-        Self {
-            kind,
-            logged: Mutex::new(None),
-        }
+        Self { kind, logged: None }
+    }
+}
+
+impl From<CustomListener> for Listener {
+    fn from(listener: CustomListener) -> Self {
+        Kind::Custom(listener).into()
     }
 }
 
@@ -180,6 +181,7 @@ enum Kind {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(UnixListener),
+    Custom(CustomListener),
 }
 
 impl fmt::Display for Listener {
@@ -194,16 +196,21 @@ impl fmt::Display for Listener {
                 Ok(address) => write!(f, "{address:?}"),
                 Err(_) => f.write_str("a Unix socket"),
             },
+            Kind::Custom(listener) => match listener.local_addr() {
+                Some(address) => address.fmt(f),
+                None => f.write_str("a custom listener"),
+            },
         }
     }
 }
 
-/// An accepted connection.
+/// An accepted connection, and the client's address if it is known.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    Tcp(TcpStream, SocketAddr),
+    Tcp(TcpStream, Option<SocketAddr>),
     #[cfg(unix)]
-    Unix(UnixStream),
+    Unix(UnixStream, Option<SocketAddr>),
+    Custom(Box<dyn CustomIo>, Option<SocketAddr>),
 }
 
 /// Initial pause before `accept` is retried after a failure. A failure usually means that the
@@ -251,22 +258,23 @@ impl Listener {
     ///
     /// # Cancel safety
     ///
-    /// This method is cancel safe. If the future is dropped, no connection is lost.
-    pub(crate) async fn accept(&self, descriptors: &FreedDescriptors) -> Accepted {
+    /// If the future is dropped, no connection is lost, unless a custom listener loses it.
+    pub(crate) async fn accept(&mut self, descriptors: &FreedDescriptors) -> Accepted {
         // After the first failure, `accept` is retried immediately. From then on, every closed
         // connection stores a permit in the `Notify`, so a wakeup cannot be missed.
         let mut pause = Duration::ZERO;
         loop {
-            let accepted = match &self.kind {
+            let accepted = match &mut self.kind {
                 Kind::Tcp(listener) => {
                     let accepted = listener.accept().await;
-                    accepted.map(|(socket, peer)| Accepted::Tcp(socket, peer))
+                    accepted.map(|(socket, peer)| Accepted::Tcp(socket, Some(peer)))
                 }
                 #[cfg(unix)]
                 Kind::Unix(listener) => {
                     let accepted = listener.accept().await;
-                    accepted.map(|(socket, _)| Accepted::Unix(socket))
+                    accepted.map(|(socket, _)| Accepted::Unix(socket, None))
                 }
+                Kind::Custom(listener) => Ok(listener.accept().await),
             };
             match accepted {
                 Ok(accepted) => {
@@ -289,11 +297,10 @@ impl Listener {
     }
 
     /// Logs a failure to accept, at most once per [`LOG_INTERVAL`].
-    fn log(&self, error: &io::Error) {
-        let last = self.logged.lock();
-        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+    fn log(&mut self, error: &io::Error) {
+        let last = self.logged;
         if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
-            *last = Some(Instant::now());
+            self.logged = Some(Instant::now());
             tracing::error!(%error, "failed to accept connections");
         }
     }
@@ -323,7 +330,7 @@ const UNSENT: u32 = 64 * 1024;
 /// On Linux, a connection inherits the options if its handshake completes after the call to
 /// [`Listener::prepare`]. The option checked here is set last, so a connection that has inherited
 /// this one has also inherited all the others.
-pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Duration) {
+pub(crate) fn prepare(socket: &TcpStream, peer: Option<SocketAddr>, user_timeout: Duration) {
     let socket = SockRef::from(socket);
     #[cfg(target_os = "linux")]
     if matches!(socket.tcp_notsent_lowat(), Ok(UNSENT)) {
@@ -331,7 +338,8 @@ pub(crate) fn prepare(socket: &TcpStream, peer: SocketAddr, user_timeout: Durati
     }
     if let Err(error) = set_options(&socket, user_timeout) {
         // The peer may have disconnected already.
-        tracing::debug!(%peer, %error, "failed to set socket options");
+        let peer = peer.map(tracing::field::display);
+        tracing::debug!(peer, %error, "failed to set socket options");
     }
 }
 
@@ -376,7 +384,7 @@ mod tests {
         for is_inherited in [false, true] {
             let (socket, peer) = listener.accept().await.unwrap();
             assert_eq!(socket.nodelay().unwrap(), is_inherited);
-            prepare(&socket, peer, user_timeout);
+            prepare(&socket, Some(peer), user_timeout);
             assert!(socket.nodelay().unwrap());
             let socket = SockRef::from(&socket);
             assert!(socket.keepalive().unwrap());

@@ -3,6 +3,7 @@
 pub(crate) mod body_timeout;
 pub(crate) mod connection_task;
 pub(crate) mod connections;
+pub(crate) mod custom_listener;
 #[cfg(feature = "http2")]
 pub(crate) mod http2;
 pub(crate) mod listener;

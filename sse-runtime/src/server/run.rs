@@ -19,7 +19,7 @@ impl Server {
     /// crate, rather than in every program that uses the crate.
     pub(super) fn serve_on(
         self,
-        listener: Listener,
+        mut listener: Listener,
         mut signals: Signals,
         #[cfg(feature = "tls")] tls: Option<Tls>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -61,7 +61,7 @@ impl Server {
             };
             let serving = async {
                 tokio::select! {
-                    never = connections.accept(&listener) => match never {},
+                    never = connections.accept(&mut listener) => match never {},
                     () = shutdown.begun() => {}
                 }
                 // Close the listener so that load balancers send new connections to another server.

@@ -20,7 +20,11 @@ use crate::{
         shutdown::{LONGEST, Shutdown, Signals},
         stream_limit::StreamLimit,
     },
-    server::{connection_task::Timeouts, listener::Bind, shutdown_times::ShutdownTimes},
+    server::{
+        connection_task::Timeouts,
+        listener::{Bind, Listener},
+        shutdown_times::ShutdownTimes,
+    },
 };
 
 /// How long a peer may leave data unacknowledged. This limit is longer than the default send
@@ -398,6 +402,14 @@ impl Server {
     /// # Ok(()) }
     /// ```
     pub async fn serve(self, addr: impl Bind) -> io::Result<()> {
+        self.serve_bound(addr.bind()).await
+    }
+
+    /// Serves on the listener that `binding` returns.
+    pub(super) async fn serve_bound(
+        self,
+        binding: impl Future<Output = io::Result<Listener>> + Send,
+    ) -> io::Result<()> {
         #[cfg_attr(
             not(feature = "tls"),
             expect(unused_mut, reason = "mutated only while loading the certificate")
@@ -419,7 +431,7 @@ impl Server {
             },
             None => None,
         };
-        let listener = addr.bind().await?;
+        let listener = binding.await?;
         tracing::info!(address = %listener, "listening");
         self.serve_on(
             listener,

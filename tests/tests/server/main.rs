@@ -6,6 +6,7 @@
 
 mod browser;
 mod input;
+mod listener;
 mod readiness;
 mod shutdown;
 mod takeover;

@@ -36,7 +36,7 @@ async fn finite(State(generators): State<Generators>) -> impl Stream<Item = &'st
 }
 
 /// Reads a stream to its clean end and returns the last frame.
-async fn to_the_end(client: &mut Client) -> String {
+pub(crate) async fn to_the_end(client: &mut Client) -> String {
     let mut last = String::new();
     while let Some(chunk) = client.chunk().await.unwrap() {
         last = chunk;
@@ -45,7 +45,7 @@ async fn to_the_end(client: &mut Client) -> String {
 }
 
 /// Parses the milliseconds in a frame that contains only a `retry` field.
-fn retry(frame: &str) -> u64 {
+pub(crate) fn retry(frame: &str) -> u64 {
     let retry = frame
         .strip_prefix("retry: ")
         .and_then(|rest| rest.strip_suffix('\n'));
