@@ -166,6 +166,7 @@ pub(crate) fn tests() -> Vec<Step> {
             &["test", "--locked", "--package", "examples", "--examples"],
         )
         .needs("redis-server", "redis-server"),
+        Step::cargo("starter", &["test", "--locked", "--package", "starter"]),
         Step::cargo(
             "readme",
             &["test", "--locked", "--package", "tests", "--test", "readme"],
