@@ -67,6 +67,7 @@ pub struct Endpoint {
     pub(crate) keep_alive_event: Option<&'static str>,
     pub(crate) retry: Option<Duration>,
     pub(crate) max_duration: Option<Duration>,
+    pub(crate) head_after: Option<Duration>,
     pub(crate) error_event: &'static str,
     on_shutdown: Option<OnShutdown>,
     on_cut: Option<OnCut>,
@@ -94,6 +95,7 @@ impl Endpoint {
             keep_alive_event: None,
             retry: None,
             max_duration: None,
+            head_after: None,
             error_event: "error",
             on_shutdown: None,
             on_cut: None,
@@ -142,6 +144,12 @@ impl Endpoint {
     /// Sets the `max_duration` key.
     pub fn max_duration(mut self, limit: Duration) -> Self {
         self.max_duration = Some(limit);
+        self
+    }
+
+    /// Sets the `head_after` key.
+    pub fn head_after(mut self, limit: Duration) -> Self {
+        self.head_after = Some(limit);
         self
     }
 
@@ -216,6 +224,12 @@ impl Endpoint {
     /// every blank line, even if the frame has no data.
     pub(crate) fn sends_bare_ids(&self) -> bool {
         self.is_get() && self.sends_framework_events()
+    }
+
+    /// Returns whether an error can have an id that stops the client from reconnecting. Only an
+    /// `EventSource`, and clients that know the framework's events, send the id back.
+    pub(crate) fn sends_stop_ids(&self) -> bool {
+        self.is_get() || self.sends_framework_events()
     }
 
     /// Returns how the endpoint's streams behave when the server shuts down. By default, the

@@ -2,7 +2,10 @@
 
 use syn::{FnArg, Generics, Signature, Type};
 
-use super::model::Endpoint;
+use super::{
+    model::Endpoint,
+    returns::{Form, Returns},
+};
 use crate::support::{
     errors::Errors,
     types::{borrows, is_short, last_name, spelled},
@@ -50,6 +53,16 @@ fn check_function(endpoint: &Endpoint, errors: &mut Errors) {
         );
     }
     check_generics(&sig.generics, errors);
+    if let (Some(span), Some(Form::Stream | Form::TryStream)) = (
+        endpoint.args.head_after.span(),
+        endpoint.returns.as_ref().map(Returns::form),
+    ) {
+        errors.at_span(
+            span,
+            "`head_after` has no effect, since the head of this response is not held back\n\
+             help: remove the key, or return a `Result<impl Stream<…>, E>` to run statements before the response",
+        );
+    }
 }
 
 fn check_generics(generics: &Generics, errors: &mut Errors) {

@@ -125,6 +125,12 @@ impl<T> Event<T> {
         !matches!(self.data, Data::None)
     }
 
+    /// Gives the event an id that stops the client from reconnecting.
+    pub(crate) fn stops(mut self) -> Self {
+        self.done = true;
+        self
+    }
+
     /// Writes the frame and returns the id that the event sets, if any.
     pub(crate) fn encode(
         mut self,

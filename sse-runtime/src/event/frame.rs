@@ -41,6 +41,8 @@ pub struct Head {
     pub retry: Option<Duration>,
     /// Whether the data is the value's text rather than JSON.
     pub is_text: bool,
+    /// Whether a client must not reconnect after this event.
+    pub stops: bool,
     /// Whether the data is serde's complete output, with no tag to strip.
     pub is_whole: bool,
 }
@@ -68,6 +70,8 @@ pub struct Frame<'a> {
     default_event: Option<&'a str>,
     /// The id set by the value.
     id: Option<EventId>,
+    /// The id to use if the value stops the client from reconnecting.
+    stop_id: Option<EventId>,
     /// Whether there are fields to write even if the value sets none.
     has_fields: bool,
 }
@@ -87,6 +91,7 @@ impl<'a> Frame<'a> {
             fields: None,
             default_event: None,
             id: None,
+            stop_id: None,
             has_fields: false,
         }
     }
@@ -103,6 +108,12 @@ impl<'a> Frame<'a> {
     pub(crate) fn or_event(mut self, name: &'a str) -> Self {
         self.default_event = Some(name);
         self.has_fields = true;
+        self
+    }
+
+    /// Sets the id to use if the value stops the client from reconnecting.
+    pub(crate) fn or_stop(mut self, id: EventId) -> Self {
+        self.stop_id = Some(id);
         self
     }
 
@@ -124,7 +135,7 @@ impl<'a> Frame<'a> {
         }
         if let Some(id) = set.and_then(|set| set.id.as_ref()) {
             line(self.buffer, "id", id);
-        } else if let Some(id) = head.id {
+        } else if let Some(id) = head.id.or(self.stop_id.take().filter(|_| head.stops)) {
             line(self.buffer, "id", &id);
             self.id = Some(id);
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, OptionalFromRequestParts},
     http::{HeaderName, HeaderValue, request::Parts},
 };
 
@@ -30,7 +30,8 @@ const HEADER: HeaderName = HeaderName::from_static("last-event-id");
 /// reconnecting. If the id is not UTF-8 or does not parse as `T` (for example, because an older
 /// deployment issued it), the handler receives an error. Destructure the extractor with
 /// `LastEventId(last)` to distinguish an error from a missing id, or call [`ok`](Self::ok) if the
-/// stream starts from the beginning in either case.
+/// stream starts from the beginning in either case. An `Option<LastEventId>` is `None` if the client
+/// has not sent an id.
 ///
 /// The id of [`Event::done()`](crate::Event::done) ends with `~done`. If a client sends this id
 /// back in the header and the function does not extract a `LastEventId<EventId>`, the response is
@@ -129,6 +130,21 @@ where
     }
 }
 
+/// Extracts `None` if the client has not sent an id.
+impl<S, T> OptionalFromRequestParts<S> for LastEventId<T>
+where
+    S: Sync,
+    T: FromStr + 'static,
+    T::Err: std::fmt::Display,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Infallible> {
+        let last = <Self as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        Ok(Some(last).filter(|last| !matches!(last.0, Ok(None))))
+    }
+}
+
 /// Marks a request whose header contains the id of a finished stream. Also records whether the
 /// endpoint has extracted the id as an [`EventId`], in which case the id may belong to a topic.
 #[derive(Clone, Debug, Default)]
@@ -189,7 +205,9 @@ mod tests {
             request = request.header("last-event-id", header);
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        let Ok(LastEventId(id)) = LastEventId::from_request_parts(&mut parts, &()).await;
+        let extracted =
+            <LastEventId<T> as FromRequestParts<()>>::from_request_parts(&mut parts, &()).await;
+        let Ok(LastEventId(id)) = extracted;
         id
     }
 

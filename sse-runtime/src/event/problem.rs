@@ -103,6 +103,8 @@ pub struct Problem {
     pub detail: Option<&'static str>,
     /// A name that programs use to distinguish errors.
     pub code: &'static str,
+    /// Whether a client must not reconnect after this error.
+    pub stop: bool,
 }
 
 impl Problem {
@@ -251,6 +253,12 @@ impl Head {
     /// Sets the `retry` field if `after` is not `None`.
     pub fn retry(mut self, after: Option<Duration>) -> Self {
         self.retry = after;
+        self
+    }
+
+    /// Sets whether a client must not reconnect after this event.
+    pub fn stop(mut self, stops: bool) -> Self {
+        self.stops = stops;
         self
     }
 }

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     config::Endpoint,
-    event::{describe::Describe, frame::Frame, payload::Payload},
+    event::{describe::Describe, frame::Frame, id::EventId, payload::Payload},
     generator::{
         exit::{End, Exit},
         handoff::Handoff,
@@ -246,6 +246,9 @@ fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, err
             let start = outgoing.frames.buffer.len();
             let mut frame =
                 Frame::of_value(&mut outgoing.frames.buffer).or_event(endpoint.error_event);
+            if endpoint.sends_stop_ids() {
+                frame = frame.or_stop(EventId::done(outgoing.ids.last.as_ref()));
+            }
             item.encode(&error, &mut frame)?;
             let id = frame.finish();
             outgoing.wrote(id);

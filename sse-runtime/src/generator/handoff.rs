@@ -61,8 +61,9 @@ impl Handoff {
         self.lock().open(endpoint, last_id);
     }
 
-    pub(crate) fn begin(&self) {
-        self.lock().begin();
+    /// See [`Outgoing::begin`].
+    pub(crate) fn begin(&self) -> bool {
+        self.lock().begin()
     }
 
     pub(crate) fn has_begun(&self) -> bool {

@@ -186,10 +186,10 @@ impl Outgoing {
         self.rules.aborts_when_cut
     }
 
-    /// Records that the response has begun.
+    /// Records that the response has begun. Returns whether it had begun before.
     #[inline]
-    pub(crate) fn begin(&mut self) {
-        self.phase = Phase::Streaming;
+    pub(crate) fn begin(&mut self) -> bool {
+        mem::replace(&mut self.phase, Phase::Streaming) == Phase::Streaming
     }
 
     #[inline]

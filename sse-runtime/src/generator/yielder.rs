@@ -74,10 +74,15 @@ impl<T> Yielder<T> {
     }
 
     /// Marks the point where the response begins. The generator stops here once, which separates
-    /// the statements that run before the response begins from the stream.
+    /// the statements that run before the response begins from the stream. If the response has
+    /// already begun because the statements took too long, the generator does not stop, because the
+    /// body would have nothing to take.
     pub fn begin(&self) -> Handover<'_> {
-        self.handoff.begin();
-        Handover::new(&self.handoff, Stop::UntilTaken as u8)
+        let stop = match self.handoff.begin() {
+            true => Stop::No,
+            false => Stop::UntilTaken,
+        };
+        Handover::new(&self.handoff, stop as u8)
     }
 
     /// Writes the frame of `value`.

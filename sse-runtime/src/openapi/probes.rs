@@ -393,6 +393,12 @@ impl<T> AnyArgument for &&Typed<LastEventId<T>> {
     }
 }
 
+impl<T> AnyArgument for &&Typed<Option<LastEventId<T>>> {
+    fn __sse_argument(self) -> Argument {
+        extractor(Part::LastEventId, None).fallible()
+    }
+}
+
 /// The fallback for every other extractor.
 pub trait OtherArgument {
     /// Describes the extractor.

@@ -7,6 +7,7 @@ pub(crate) mod drain;
 pub(crate) mod error;
 pub(crate) mod flush_gate;
 pub(crate) mod keep_alive;
+mod late_rejection;
 pub(crate) mod mounted;
 mod prelude;
 pub(crate) mod request_context;

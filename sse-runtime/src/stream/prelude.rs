@@ -2,14 +2,14 @@
 
 use std::{
     any::Any,
-    future::{Future as _, poll_fn},
+    future::{Future as _, pending, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     thread,
 };
 
-use tokio::task::coop;
+use tokio::{task::coop, time::sleep};
 
 use crate::{
     config::Endpoint,
@@ -74,9 +74,22 @@ impl<'a> Prelude<'a> {
     pub(super) async fn run(mut self, endpoint: &Endpoint) -> Before {
         let connection = self.guard.connection();
         let mut until_end = pin!(connection.until_end(endpoint.when_shut_down()));
-        poll_fn(|cx| match self.poll(cx) {
-            Poll::Ready(before) => Poll::Ready(before),
-            Poll::Pending => until_end.as_mut().poll(cx).map(Before::Closed),
+        let mut until_late = pin!(async {
+            match endpoint.head_after {
+                Some(limit) => sleep(limit).await,
+                None => pending().await,
+            }
+        });
+        poll_fn(|cx| {
+            if let Poll::Ready(before) = self.poll(cx) {
+                return Poll::Ready(before);
+            }
+            if let Poll::Ready(reason) = until_end.as_mut().poll(cx) {
+                return Poll::Ready(Before::Closed(reason));
+            }
+            ready!(until_late.as_mut().poll(cx));
+            self.generator.handoff.begin();
+            Poll::Ready(Before::Begun)
         })
         .await
     }

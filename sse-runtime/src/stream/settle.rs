@@ -3,9 +3,11 @@
 //! The functions in this file write the last frame, log problems, and decide whether the response
 //! ends cleanly. The body then sends the frames and drops the generator.
 
+use axum::response::Response;
+
 use crate::{
     config::Endpoint,
-    event::{frame, id::EventId},
+    event::{frame, id::EventId, payload::Payload as _},
     generator::{
         generator::Ending, handoff::Handoff, outgoing::WriteFailure, reading::TopicEnd,
         run_failure::Failure,
@@ -14,7 +16,7 @@ use crate::{
         close_reason::CloseReason,
         ending::{LastFrame, StreamEnd},
     },
-    stream::error::StreamError,
+    stream::{error::StreamError, late_rejection},
 };
 
 /// How a stream ends. The stream's last frame has already been written.
@@ -65,6 +67,9 @@ pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endp
             write_error(handoff, endpoint);
             CloseReason::Failed
         }
+        Ending::Rejected(response) if endpoint.head_after.is_some() => {
+            return rejected_late(response, handoff, endpoint);
+        }
         Ending::Rejected(response) => {
             tracing::error!(
                 endpoint = endpoint.name,
@@ -80,6 +85,36 @@ pub(super) fn generator_ended(ending: Ending, handoff: &Handoff, endpoint: &Endp
     };
     let settled = closed(reason, topics == Some(TopicEnd::Over), handoff, endpoint);
     unsent_value(handoff, endpoint).unwrap_or(settled)
+}
+
+/// Ends a stream whose function has returned an error response after `head_after` had elapsed.
+fn rejected_late(response: Response, handoff: &Handoff, endpoint: &Endpoint) -> Settled {
+    let Endpoint { name, path, .. } = *endpoint;
+    tracing::warn!(
+        endpoint = name,
+        path,
+        status = response.status().as_u16(),
+        "the generator returned an error response after `head_after` had elapsed"
+    );
+    if endpoint.sends_framework_events() {
+        let event = late_rejection::event(response, endpoint);
+        handoff.write_error(|outgoing| {
+            let last = outgoing.ids.last.clone();
+            let id = event.encode(
+                last.as_ref(),
+                &mut outgoing.frames.buffer,
+                |value, frame| value.encode(frame),
+            )?;
+            outgoing.wrote(id);
+            Ok(())
+        });
+        return Settled::cleanly(CloseReason::Failed);
+    }
+    // Clients of this endpoint do not know the framework's events.
+    Settled::aborted(
+        CloseReason::Failed,
+        StreamError::RejectedTooLate { endpoint: name },
+    )
 }
 
 /// Settles a stream that ends with `reason` and writes its last frame, if any. For `is_over`, see

@@ -12,6 +12,7 @@ mod flush;
 mod forms;
 mod layers;
 mod life;
+mod permanent;
 mod relay;
 mod response_headers;
 mod wire;

@@ -5,7 +5,7 @@
 //! #[derive(SseError)]                 const _: () = {
 //! enum Refused {                          impl Serialize for Refused {
 //!     #[sse(status = 404)]                    fn serialize(&self, serializer) {
-//!     NoRoom { room: u64 },                       with_head(serializer, || head().retry(…), |serializer| {
+//!     NoRoom { room: u64 },                       with_head(serializer, || head().retry(…).stop(…), |serializer| {
 //! }                                                   let mut members = serializer.serialize_map(None)?;
 //!                                                     match self {
 //!                                                         Self::NoRoom { room } => {
@@ -171,7 +171,9 @@ fn serialize(model: &Model) -> TokenStream {
     quote! {
         #private::with_head(
             __serializer,
-            || #private::Head::new().retry(#runtime::SseError::retry_after(self)),
+            || #private::Head::new()
+                .retry(#runtime::SseError::retry_after(self))
+                .stop(#runtime::SseError::problem(self).stop),
             |__serializer| {
                 #inside
                 use #private::{HideMember as _, ShowMember as _};
@@ -290,6 +292,7 @@ fn known(problem: &Problem, runtime: &Runtime) -> TokenStream {
         title,
         detail,
         code,
+        stop,
         ..
     } = problem;
     let texts = [kind, title, detail];
@@ -301,6 +304,7 @@ fn known(problem: &Problem, runtime: &Runtime) -> TokenStream {
             title: #title,
             detail: #detail,
             code: #code,
+            stop: #stop,
         }
     }
 }

@@ -33,6 +33,7 @@ const ON_STRUCT: Target = Target {
         ("detail", "detail = \"One at a time, please\""),
         ("type", "type = \"https://example.com/problems/too-many\""),
         ("code", "code = \"too_many\""),
+        ("stop", "stop"),
         ("crate", "crate = ::sse_runtime"),
     ],
 };
@@ -45,6 +46,7 @@ const ON_VARIANT: Target = Target {
         ("detail", "detail = \"One at a time, please\""),
         ("type", "type = \"https://example.com/problems/too-many\""),
         ("code", "code = \"too_many\""),
+        ("stop", "stop"),
         ("transparent", "transparent"),
     ],
 };
@@ -78,6 +80,8 @@ pub(crate) struct Problem {
     pub(crate) title: Option<LitStr>,
     pub(crate) detail: Option<LitStr>,
     pub(crate) code: String,
+    /// Whether clients must not reconnect after this error.
+    pub(crate) stop: bool,
     /// `Some` if the variant is transparent.
     pub(crate) transparent: Option<Transparent>,
     /// The fields sent to the client.
@@ -114,6 +118,7 @@ struct Attrs {
     title: Option<LitStr>,
     detail: Option<LitStr>,
     transparent: Option<Span>,
+    stop: Option<Span>,
     kind: Option<LitStr>,
     code: Option<LitStr>,
     case: Case,
@@ -178,6 +183,7 @@ fn read_attrs(attributes: &[Attribute], target: &Target, errors: &mut Errors) ->
             "title" => entry.text(example).map(|text| attrs.title = Some(text)),
             "detail" => entry.text(example).map(|text| attrs.detail = Some(text)),
             "transparent" => entry.flag().map(|span| attrs.transparent = Some(span)),
+            "stop" => entry.flag().map(|span| attrs.stop = Some(span)),
             "type" => entry.text(example).map(|text| attrs.kind = Some(text)),
             "code" => entry.text(example).map(|text| attrs.code = Some(text)),
             "rename_all" => entry
@@ -216,6 +222,12 @@ fn problem(
     fields: &Fields,
     errors: &mut Errors,
 ) -> Problem {
+    if let (Some(span), Some(_)) = (attrs.stop, attrs.transparent) {
+        errors.at_span(
+            span,
+            "`stop` has no effect on a transparent variant; set it on the wrapped error",
+        );
+    }
     let mut problem = Problem {
         variant: variant.cloned(),
         docs,
@@ -223,6 +235,7 @@ fn problem(
         kind: attrs.kind.clone(),
         title: attrs.title.clone(),
         detail: attrs.detail.clone(),
+        stop: attrs.stop.is_some(),
         transparent: attrs
             .transparent
             .and_then(|span| transparent(span, fields, errors)),

@@ -73,6 +73,7 @@ keys! {
     retry: Key<Retry> = "retry", "retry = \"3s\"";
     flush: Key<Flush> = "flush", "flush = \"ready\"";
     max_duration: Key<MaxDuration> = "max_duration", "max_duration = \"1h\"";
+    head_after: Key<MaxDuration> = "head_after", "head_after = \"10s\"";
     end: Key<End> = "end", "end = \"stop\"";
     error_event: Key<EventName> = "error_event", "error_event = \"error\"";
     allow: Allow = "allow", "allow(unread_capture)";

@@ -1,0 +1,14 @@
+use sse_runtime::SseError;
+
+#[derive(Debug, SseError)]
+struct Inner;
+
+#[derive(Debug, SseError)]
+enum Outer {
+    #[sse(transparent, stop)]
+    Inner(Inner),
+    #[sse(stop = true)]
+    Gone,
+}
+
+fn main() {}
