@@ -306,7 +306,13 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
     /// to wait.
     fn try_publish(&self, event: Encoded<T>) -> Result<Result<EventId, PublishError>, Encoded<T>>;
 
-    fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>>;
+    /// Creates a reader. After a gap, the reader continues at `after_gap`, or as configured by the
+    /// topic if `after_gap` is `None`.
+    fn subscribe(
+        self: Arc<Self>,
+        from: StartAt,
+        after_gap: Option<super::Start>,
+    ) -> Box<dyn Reader<T>>;
 
     fn subscribers(&self) -> usize;
 

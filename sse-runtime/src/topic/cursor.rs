@@ -10,7 +10,8 @@ use crate::event::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// Starts with the next published event.
+    /// Starts with the next published event. This is not a way to hide earlier events: a client that
+    /// sends an id, even a made-up one, receives the events that the topic still holds.
     #[default]
     Now,
     /// Starts with the oldest event still held.
@@ -21,12 +22,15 @@ pub enum Start {
 
 /// The position at which a subscription created by [`Topic::subscribe`](super::Topic::subscribe)
 /// starts. A cursor can be created from a [`Start`], an [`EventId`], or the request's
-/// [`LastEventId`]. [`LastEventId::or`] sets the position for clients that have not sent an id.
+/// [`LastEventId`]. [`LastEventId::or`] sets the position for clients that have not sent an id, and
+/// [`after_gap`](Self::after_gap) sets the position after a gap.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     pub(super) from: StartAt,
     /// The starting point in topics that do not appear in the client's id.
     pub(super) start: Start,
+    /// The position at which the subscription continues after a gap, if it has been set.
+    pub(super) after_gap: Option<Start>,
     /// Whether the position depends on the client's id, or on whether the client sent one.
     pub(super) is_resumed: bool,
     /// Whether a client without an id starts at the default position because the caller did not
@@ -35,6 +39,44 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// Sets the position at which the subscription continues after a [`Gap`](crate::topic::Gap). By default, it
+    /// continues with the oldest event that the topic holds, or, for a reader that is overtaken, as
+    /// configured by the topic's [builder](crate::topic::TopicBuilder).
+    ///
+    /// After a gap, a client usually has to fetch the current state anyway. It then does not need the
+    /// old events that the topic still holds.
+    ///
+    /// ```
+    /// # use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint};
+    /// # use axum::extract::State;
+    /// #[sse_endpoint("/price")]
+    /// async fn price(State(prices): State<Topic<u64>>, last: LastEventId) -> impl Stream<Item = u64> {
+    ///     // A new client receives the newest price. A client that reconnects receives every price
+    ///     // that it missed or, if some of them are no longer held, a gap and the newest price.
+    ///     let cursor = last.or(Start::Latest(1)).after_gap(Start::Latest(1));
+    ///     yield_all!(prices.subscribe(cursor));
+    /// }
+    /// ```
+    ///
+    /// - The position applies to every reason for a gap except
+    ///   [`Unreadable`](crate::topic::GapReason::Unreadable), which concerns a single event. The
+    ///   subscription continues with the event that follows it.
+    /// - If the gap is due to the reader being overtaken, the position takes precedence over
+    ///   [`latest`](crate::topic::TopicBuilder::latest) and
+    ///   [`latest_by`](crate::topic::TopicBuilder::latest_by), but not over
+    ///   [`disconnect`](crate::topic::TopicBuilder::disconnect), with which the subscription ends.
+    /// - Events that the reader has already received are not repeated. The skipped events count
+    ///   as [`missed`](crate::topic::Gap::missed).
+    /// - If a subscription reads several topics, the position applies to each topic that has a gap.
+    ///   The other topics continue without interruption.
+    /// - If an engine has lost a topic, its ring is refilled from the engine's log. A subscription
+    ///   with this setting receives the gap only after that, because the newest events are not known
+    ///   before.
+    pub fn after_gap(mut self, start: Start) -> Self {
+        self.after_gap = Some(start);
+        self
+    }
+
     /// Adapts the cursor to a run. By default, a client without an id reads a run from the
     /// beginning.
     pub(super) fn for_run(mut self) -> Self {
@@ -58,6 +100,7 @@ impl From<Start> for Cursor {
         Self {
             from: StartAt::Start(start),
             start,
+            after_gap: None,
             is_resumed: false,
             is_default: false,
         }
@@ -69,6 +112,7 @@ impl From<EventId> for Cursor {
         Self {
             from: StartAt::After(id.to_string()),
             start: Start::Now,
+            after_gap: None,
             is_resumed: true,
             is_default: true,
         }
@@ -107,6 +151,7 @@ impl LastEventId {
                 }
             },
             start,
+            after_gap: None,
             is_resumed: true,
             is_default: false,
         }

@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    OpenError, PublishError,
+    OpenError, PublishError, Start,
     backend::{Backend, Encoded, Finishing, Publishing, Read, Reader, StartAt},
     engine::{BoxFuture, RunOwner},
 };
@@ -81,9 +81,9 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
         self.backend.try_publish(event)
     }
 
-    fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>> {
+    fn subscribe(self: Arc<Self>, from: StartAt, after_gap: Option<Start>) -> Box<dyn Reader<T>> {
         Box::new(Reading {
-            reader: Arc::clone(&self.backend).subscribe(from),
+            reader: Arc::clone(&self.backend).subscribe(from, after_gap),
             _topic: self,
         })
     }

@@ -302,7 +302,7 @@ mod tests {
             .map(|_| Arc::new(Ring::new(capacity, Overflow::Skip)))
             .collect();
         let named = rings.iter().enumerate().map(|(number, ring)| {
-            let reader = Arc::clone(ring).subscribe(StartAt::Start(Start::Now));
+            let reader = Arc::clone(ring).subscribe(StartAt::Start(Start::Now), None);
             (format!("name-{number}"), reader)
         });
         let mut merged = Merged::new(named);

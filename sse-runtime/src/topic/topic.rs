@@ -256,12 +256,19 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// If the cursor is an id, the subscription starts with the events after that id that are still
     /// held, followed by new events as they are published. If events after the id are no longer
     /// held, or if the id does not belong to this topic, the subscription starts with a
-    /// [`Gap`](super::Gap) and continues with the oldest event still held.
+    /// [`Gap`](super::Gap) and continues with the oldest event still held, or at the position set by
+    /// [`Cursor::after_gap`]. A client can send any id, so every event that the topic holds can be
+    /// read by whoever may subscribe, even if `cursor` is [`Start::Now`](super::Start::Now) for
+    /// clients without an id.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let Cursor {
-            from, is_resumed, ..
+            from,
+            after_gap,
+            is_resumed,
+            ..
         } = cursor.into();
-        Subscription::new(Arc::clone(&self.backend).subscribe(from), is_resumed)
+        let reader = Arc::clone(&self.backend).subscribe(from, after_gap);
+        Subscription::new(reader, is_resumed)
     }
 
     /// Returns the number of bytes that the topic holds, counted as in [`TopicBuilder::keep_bytes`].

@@ -9,9 +9,10 @@ use axum::{Router, extract::State, http::StatusCode};
 use sse_runtime::{
     EventId, LastEventId, Start, Stream, Topic, sse_endpoint,
     testing::Client,
-    topic::{GapReason, Key, Subscription, engine::Node},
+    topic::{Cursor, GapReason, Key, Subscription, engine::Node},
 };
 use support::SseRouterExt as _;
+use test_case::test_case;
 use tokio::{
     task::{JoinSet, yield_now},
     time::Instant,
@@ -109,6 +110,51 @@ async fn client_may_know_of_a_loss_before_the_node_does() {
     let gap = updates.recv().await.unwrap().unwrap_err();
     assert_eq!(gap.reason(), GapReason::RolledBack);
     assert_eq!(read(&mut updates), [Ok(1), Ok(3), Ok(4)]);
+}
+
+/// The engine has lost events, and the log has to be read from its start. Clients that want only the
+/// newest event after a gap must not receive the old events while they are being read.
+#[test_case(true; "the topic")]
+#[test_case(false; "every event that the ring holds")]
+#[tokio::test]
+async fn refilled_events_before_the_position_are_skipped(forgets: bool) {
+    for delay in 0..20 {
+        let server = Server::new(1);
+        let node = Node::new(server.engine(0));
+        let builder = Topic::<u64>::builder().keep(4);
+        let topic = builder.open(&node, TOPIC).await.unwrap();
+        for value in 1..=20 {
+            publish(&server, &topic, value).await;
+        }
+        let cursor = |cursor: Cursor| cursor.after_gap(Start::Latest(1));
+        let mut live = topic.subscribe(cursor(Start::Now.into()));
+        let last = live.position();
+        server.set_cut(0, true);
+        let (reason, newest) = if forgets {
+            server.forget();
+            for value in 101..=110 {
+                server.append(value);
+            }
+            (GapReason::OtherEpoch, 110)
+        } else {
+            server.lose(6);
+            (GapReason::RolledBack, 14)
+        };
+        server.state().delays = (1, 1);
+        server.reconnected(0);
+        // The repair takes several turns. Each delay lets the client return at another one.
+        for _ in 0..delay {
+            yield_now().await;
+        }
+        let mut returning = topic.subscribe(cursor(last.into()));
+        for updates in [&mut live, &mut returning] {
+            let gap = updates.recv().await.unwrap().unwrap_err();
+            assert_eq!(gap.reason(), reason, "after {delay} turns");
+            let update = updates.recv().await.unwrap().unwrap();
+            assert_eq!(*update, newest, "after {delay} turns");
+            assert_eq!(read(updates), [], "after {delay} turns");
+        }
+    }
 }
 
 /// The engine has lost two events. The publisher of the second one repeats it, and it is stored under

@@ -204,6 +204,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let Cursor {
             from,
             start,
+            after_gap,
             is_resumed,
             ..
         } = cursor.into();
@@ -221,7 +222,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let readers = topics
             .into_iter()
             .zip(each)
-            .map(|(topic, from)| topic.backend.subscribe(from));
+            .map(|(topic, from)| topic.backend.subscribe(from, after_gap));
         let merged = Box::new(merged::Merged::new(escaped.into_iter().zip(readers)));
         let subscription = Subscription::new(merged, is_resumed);
         if lacks_a_name {

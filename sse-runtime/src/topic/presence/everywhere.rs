@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn events_are_applied_only_after_the_list() {
         let topic: Topic<Change> = Topic::in_memory(3);
-        let reader = || Arc::clone(&topic.backend).subscribe(StartAt::Start(Start::Now));
+        let reader = || Arc::clone(&topic.backend).subscribe(StartAt::Start(Start::Now), None);
         let mut everywhere = Everywhere::new(reader(), |json| serde_json::from_slice(json));
         let mut present = HashMap::new();
         let mut expect = |everywhere: &mut Everywhere<String>, expected: &[&str], list| {

@@ -230,7 +230,7 @@ where
         // The readers must start before the members are listed, so that they do not miss a change.
         // They are not `Subscription`s, because a `Subscription` created in an endpoint belongs to
         // the endpoint's stream.
-        let reader = || Arc::clone(&changes.backend).subscribe(StartAt::Start(Start::Now));
+        let reader = || Arc::clone(&changes.backend).subscribe(StartAt::Start(Start::Now), None);
         let mut everywhere = Everywhere::new(reader(), |json| serde_json::from_slice(json));
         let waking = reader();
         let store = Store {

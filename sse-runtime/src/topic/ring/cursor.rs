@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  Gap ----------> Following <------> Newest
-//!                     ^
-//!  Resuming ----------+
-//!     ^
+//!                   ^   ^
+//!  Resuming --------+   |
+//!     ^             Refilling
 //!  Ahead
 //! ```
 //!
@@ -12,12 +12,16 @@
 //! | --- | --- | --- |
 //! | `Gap` | the gap, because the client's id cannot be resumed | `Following` |
 //! | `Ahead` | nothing until the ring has caught up with the client's id, which another node has sent. That node has newer events, or has already noticed that the engine has lost some | `Resuming`, or `Following` after a gap (`rolled_back`) |
+//! | `Refilling` | nothing until the emptied ring has been refilled, and then the gap. Before that, the position set by `Cursor::after_gap` is not known | `Following` |
 //! | `Resuming` | the same as in `Following`, but a gap has the reason `too_old` | `Following` |
 //! | `Following` | the next events, or a gap (`overtaken`) if they are no longer held | `Following`, or `Newest` after a gap with `latest_by` |
 //! | `Newest` | the newest event of each key | `Following` |
 //!
 //! If the engine loses events that the reader has already read, the next read in any stage except
 //! `Ahead` returns a gap (`rolled_back` or `other_epoch`).
+//!
+//! After a gap, a reader continues at its `after_gap` position, if it has one. See
+//! [`Cursor::after_gap`](crate::topic::Cursor::after_gap).
 
 use std::{
     collections::VecDeque,
@@ -28,7 +32,7 @@ use std::{
 
 use super::{
     Ring,
-    overflow::Overflow,
+    detour::{AfterGap, Detour, Jump},
     start::Opening,
     state::{Branch, Located, State, branches, place as place_of},
 };
@@ -36,10 +40,11 @@ use crate::{
     event::{
         gap::{Gap, GapReason},
         id::EventId,
-        position::Position,
+        position::{Mark, Position},
     },
     topic::{
-        backend::{Delivery, Entry, Read, Reader},
+        Start,
+        backend::{Delivery, Read, Reader},
         batch::Batch,
         engine::Place,
     },
@@ -55,10 +60,14 @@ pub(crate) struct RingCursor<T> {
     reported: u32,
     /// The number of the ring's branches that the reader has already processed.
     branch: u32,
-    /// The place of the last event read, as it appears in the id sent to the client.
-    place: Place,
+    /// The place of the last event read, as it appears in the id sent to the client. Its parts are
+    /// separate fields, because a `Place` would need padding in every reader.
+    place_number: u64,
+    place_mark: Option<Mark>,
     /// The reader's slot in the ring's waiters.
     slot: u32,
+    /// The position at which the reader continues after a gap, if the subscriber has set one.
+    after_gap: AfterGap,
     /// Whether the client has received the end of this topic.
     is_done: bool,
 }
@@ -73,28 +82,22 @@ pub(crate) enum Stage<T> {
         place: Place,
         repair: u64,
     },
+    /// The client's id cannot be resumed, and the ring is being refilled from the engine's log.
+    Refilling(GapReason),
     Resuming,
     Following,
     Newest(VecDeque<Delivery<T>>),
 }
 
-/// The position at which a reader continues if its next event is no longer held.
-struct Detour<T> {
-    number: u64,
-    /// The place that corresponds to `number`.
-    place: Place,
-    /// The position after the last event read.
-    from: Position,
-    /// The events up to `number` that the reader still receives, with their sequence numbers.
-    kept: Vec<(u64, Arc<Entry<T>>)>,
-    /// Whether the ids sent to the client also state how many later events have already been
-    /// reported as missed.
-    counts_reported: bool,
-}
-
 impl<T> RingCursor<T> {
     /// Creates a cursor. The caller must have reserved `slot` in the ring's waiters.
-    pub(crate) fn new(ring: Arc<Ring<T>>, start: Opening<T>, slot: u32, branch: u32) -> Self {
+    pub(crate) fn new(
+        ring: Arc<Ring<T>>,
+        start: Opening<T>,
+        after_gap: Option<Start>,
+        slot: u32,
+        branch: u32,
+    ) -> Self {
         let Opening {
             stage,
             number,
@@ -108,8 +111,10 @@ impl<T> RingCursor<T> {
             number,
             reported,
             branch,
-            place,
+            place_number: place.number,
+            place_mark: place.mark,
             slot,
+            after_gap: AfterGap::new(after_gap),
             is_done,
         }
     }
@@ -132,7 +137,7 @@ impl<T> RingCursor<T> {
                     waits: false,
                 })
             }
-            Stage::Ahead { .. } | Stage::Resuming | Stage::Following => None,
+            Stage::Ahead { .. } | Stage::Refilling(_) | Stage::Resuming | Stage::Following => None,
         }
     }
 
@@ -180,7 +185,10 @@ impl<T> RingCursor<T> {
             self.stage = Stage::Newest(kept);
         }
         self.number = resume_at;
-        self.place = place;
+        Place {
+            number: self.place_number,
+            mark: self.place_mark,
+        } = place;
         // If every skipped event is kept or has already been reported, there is no gap to report.
         (missed > 0).then_some(Gap {
             reason,
@@ -190,11 +198,13 @@ impl<T> RingCursor<T> {
     }
 
     /// Returns the position at which to continue if the reader has read events that are no longer
-    /// part of the topic.
+    /// part of the topic, or if the ring has been refilled since the reader subscribed.
     #[cold]
     fn leave_branch(&self, state: &State<T>) -> Option<Jump> {
-        let mut number = self.number;
-        let mut reason = None;
+        let (mut number, mut reason) = match self.stage {
+            Stage::Refilling(reason) => (0, Some(reason)),
+            _ => (self.number, None),
+        };
         for branch in &state.branches[self.branch as usize..] {
             match *branch {
                 // If the reader is ahead of the ring, its events may still be part of the engine's
@@ -210,7 +220,31 @@ impl<T> RingCursor<T> {
                 }
             }
         }
-        Some(Jump::to(state, number.max(state.before_oldest()), reason?))
+        Some(self.jump_after(state, number, reason?))
+    }
+
+    /// Returns the position at which to continue after a gap that does not depend on the topic's
+    /// overflow policy. The reader receives no event up to `number`.
+    fn jump_after(&self, state: &State<T>, number: u64, reason: GapReason) -> Jump {
+        let oldest = state.before_oldest();
+        let start = self
+            .after_gap
+            .get()
+            .map_or(oldest, |start| state.number_of(start));
+        Jump::to(state, number.max(start), reason)
+    }
+
+    /// Returns whether the reader has to wait until the ring has been refilled, because the position
+    /// at which it continues depends on the ring's newest events.
+    fn waits_for_refill(&self, state: &State<T>) -> bool {
+        self.after_gap.get().is_some() && state.refilling.is_some()
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            number: self.place_number,
+            mark: self.place_mark,
+        }
     }
 
     fn is_ahead(&self) -> bool {
@@ -222,7 +256,10 @@ impl<T> RingCursor<T> {
     fn jump(&mut self, jump: Jump) -> Gap {
         self.stage = Stage::Following;
         self.number = jump.number;
-        self.place = jump.place;
+        Place {
+            number: self.place_number,
+            mark: self.place_mark,
+        } = jump.place;
         self.reported = 0;
         self.is_done = false;
         Gap {
@@ -233,63 +270,18 @@ impl<T> RingCursor<T> {
     }
 }
 
-/// The position at which a reader continues after a gap.
-#[derive(Clone, Copy)]
-struct Jump {
-    number: u64,
-    place: Place,
-    position: Position,
-    reason: GapReason,
-}
-
-impl Jump {
-    fn to<T>(state: &State<T>, number: u64, reason: GapReason) -> Self {
-        let place = state.place_of(number);
-        Self {
-            number,
-            place,
-            position: state.position_after(place),
-            reason,
-        }
-    }
-}
-
 /// Checks whether the ring has caught up with the id of a client that was ahead of the ring, or
 /// whose event differed from the ring's event. Returns the sequence number after which to resume,
-/// or a [`Jump`] if the id cannot be resumed.
+/// or the reason for a gap if the id cannot be resumed.
 #[cold]
-fn catch_up<T>(state: &State<T>, place: Place, repair: u64) -> Poll<Result<u64, Jump>> {
+fn catch_up<T>(state: &State<T>, place: Place, repair: u64) -> Poll<Result<u64, GapReason>> {
     let reason = match state.locate(place) {
         Located::Ahead | Located::Differs if state.checked < repair => return Poll::Pending,
         Located::At(number) => return Poll::Ready(Ok(number)),
         Located::Ahead | Located::Differs => GapReason::RolledBack,
         Located::Nowhere(reason) => reason,
     };
-    Poll::Ready(Err(Jump::to(state, state.before_oldest(), reason)))
-}
-
-impl<T> Detour<T> {
-    /// Returns `None` if the overflow policy is to end the subscription.
-    fn new(state: &State<T>, from: Place, number: u64, reason: GapReason) -> Option<Self> {
-        let oldest = state.before_oldest();
-        let (number, kept, counts_reported) = match &state.overflow {
-            Overflow::Skip => (oldest, Vec::new(), false),
-            Overflow::Latest => {
-                let newest = state.last.saturating_sub(1).max(oldest);
-                (newest, Vec::new(), false)
-            }
-            Overflow::LatestBy(newest) => (state.last, newest.after(number), true),
-            Overflow::Disconnect if reason == GapReason::TooOld => (oldest, Vec::new(), false),
-            Overflow::Disconnect => return None,
-        };
-        Some(Self {
-            number,
-            place: state.place_of(number),
-            from: state.position_after(from),
-            kept,
-            counts_reported,
-        })
-    }
+    Poll::Ready(Err(reason))
 }
 
 impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
@@ -310,7 +302,12 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             let before = state.bytes;
             _evicted = self.ring.evict(&mut state, before);
         }
-        if (self.branch as usize) < state.branches.len() {
+        let is_new_branch = (self.branch as usize) < state.branches.len();
+        if is_new_branch || matches!(self.stage, Stage::Refilling(_)) {
+            if self.waits_for_refill(&state) {
+                _waker = state.waiters.wait(self.slot as usize, cx);
+                return Poll::Pending;
+            }
             let jump = self.leave_branch(&state);
             self.branch = branches(&state);
             if let Some(jump) = jump {
@@ -324,7 +321,12 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
                     _waker = state.waiters.wait(self.slot as usize, cx);
                     return Poll::Pending;
                 }
-                Poll::Ready(Err(jump)) => {
+                Poll::Ready(Err(_)) if self.waits_for_refill(&state) => {
+                    _waker = state.waiters.wait(self.slot as usize, cx);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(reason)) => {
+                    let jump = self.jump_after(&state, 0, reason);
                     drop(state);
                     return Poll::Ready(Read::Gap(self.jump(jump)));
                 }
@@ -344,11 +346,22 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         // event of each key. This reader continues with the events that remain. The superseded
         // events have already been reported as missed.
         if self.number < state.before_oldest() || self.reported > 0 {
+            if self.waits_for_refill(&state) {
+                if is_resuming {
+                    self.stage = Stage::Resuming;
+                }
+                _waker = state.waiters.wait(self.slot as usize, cx);
+                return Poll::Pending;
+            }
             let reason = match is_resuming {
                 true => GapReason::TooOld,
                 false => GapReason::Overtaken,
             };
-            let Some(detour) = Detour::new(&state, self.place, self.number, reason) else {
+            // The id of a client that is catching up contains what it has been told was missed, which
+            // only the overflow policy takes into account.
+            let after_gap = self.after_gap.get().filter(|_| self.reported == 0);
+            let detour = Detour::new(&state, self.place(), self.number, reason, after_gap);
+            let Some(detour) = detour else {
                 return Poll::Ready(Read::Lagged);
             };
             drop(state);
@@ -363,7 +376,10 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             && let Some((_, entry)) = state.held.back()
         {
             self.number += 1;
-            self.place = place_of(entry);
+            Place {
+                number: self.place_number,
+                mark: self.place_mark,
+            } = place_of(entry);
             Read::Event {
                 delivery: Delivery::of(entry),
                 waits: !state.finished,
@@ -373,7 +389,10 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
             (batch, _replaced) = state.batch_after(self.number);
             self.number += batch.deliveries().len() as u64;
             if let Some(last) = batch.deliveries().last() {
-                self.place = place_of(&last.entry);
+                Place {
+                    number: self.place_number,
+                    mark: self.place_mark,
+                } = place_of(&last.entry);
             }
             let more = self.number < state.last;
             let waits = !more && !state.finished;
@@ -397,7 +416,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
     }
 
     fn position(&self) -> EventId {
-        let position = self.ring.state().position_after(self.place);
+        let position = self.ring.state().position_after(self.place());
         EventId::position(position.with_reported(self.reported.into()))
     }
 

@@ -3,6 +3,7 @@
 //! the ring.
 
 pub(crate) mod cursor;
+mod detour;
 pub(crate) mod overflow;
 mod start;
 pub(crate) mod state;
@@ -20,6 +21,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    Start,
     backend::{Backend, Encoded, Entry, Finishing, Publishing, Reader, StartAt},
     engine::Place,
     engine::RunOwner,
@@ -244,9 +246,10 @@ impl<T> Ring<T> {
     /// Empties the ring, because the engine has lost all events that the ring holds. The caller
     /// then fills the ring with older events that the log still contains.
     pub(crate) fn refill(&self) {
+        // Set this first, so that no reader takes the emptied ring for the whole topic.
+        self.state().refilling = Some(GapReason::RolledBack);
         self.cut(None);
         self.skip_to(Place::START);
-        self.state().refilling = Some(GapReason::RolledBack);
     }
 
     /// Removes the events after the one with this number, because the engine has lost them. If
@@ -273,9 +276,9 @@ impl<T> Ring<T> {
     /// Records that a repair has been completed, and wakes the waiting readers.
     pub(crate) fn set_checked(&self, number: u64) {
         let mut state = self.state();
-        state.refilling = None;
-        if number > state.checked {
-            state.checked = number;
+        let was_refilling = state.refilling.take().is_some();
+        if number > state.checked || was_refilling {
+            state.checked = state.checked.max(number);
             Self::wake(state);
         }
     }
@@ -347,8 +350,8 @@ impl<T: Send + Sync + 'static> Backend<T> for Ring<T> {
         Ok(self.add(event))
     }
 
-    fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>> {
-        self.subscribe_with(&from, None)
+    fn subscribe(self: Arc<Self>, from: StartAt, after_gap: Option<Start>) -> Box<dyn Reader<T>> {
+        self.subscribe_with(&from, after_gap, None)
     }
 
     fn subscribers(&self) -> usize {
@@ -402,15 +405,16 @@ impl<T: Send + Sync + 'static> Ring<T> {
     pub(crate) fn subscribe_with(
         self: &Arc<Self>,
         from: &StartAt,
+        after_gap: Option<Start>,
         log: Option<(Source, &dyn Fn() -> u64)>,
     ) -> Box<dyn Reader<T>> {
         let mut state = self.state();
         let before = state.bytes;
         let gone = self.evict(&mut state, before);
         let (start, ask, replaced) = match log {
-            None => (state.start_in_memory(from), None, None),
+            None => (state.start_in_memory(from, after_gap), None, None),
             Some((source, ask)) => {
-                let start = state.start_in_log(from);
+                let start = state.start_in_log(from, after_gap);
                 (start, Some(ask), state.source.replace(source))
             }
         };
@@ -432,6 +436,7 @@ impl<T: Send + Sync + 'static> Ring<T> {
         Box::new(RingCursor::new(
             Arc::clone(self),
             Opening { stage, ..start },
+            after_gap,
             slot,
             branch,
         ))

@@ -27,17 +27,19 @@ pub(crate) struct Opening<T> {
 }
 
 impl<T> State<T> {
-    /// Returns the initial state of a reader of an in-memory topic.
-    pub(super) fn start_in_memory(&self, from: &StartAt) -> Opening<T> {
+    /// Returns the initial state of a reader of an in-memory topic. See
+    /// [`Backend::subscribe`](crate::topic::backend::Backend::subscribe) for `after_gap`.
+    pub(super) fn start_in_memory(&self, from: &StartAt, after_gap: Option<Start>) -> Opening<T> {
+        let gap = |reason| self.start_after_gap(reason, after_gap);
         let id = match from {
-            StartAt::Start(start) => return self.start_at(*start),
-            StartAt::Unknown => return self.start_after_gap(GapReason::Unknown),
+            StartAt::Start(start) => return self.start_at(*start, after_gap),
+            StartAt::Unknown => return gap(GapReason::Unknown),
             StartAt::After(id) | StartAt::Done(id) => id,
         };
         let by_key = matches!(self.overflow, Overflow::LatestBy(_));
         let sent = match ParsedId::parse(id) {
             Some(sent) if !self.epoch.is(sent.epoch) => {
-                return self.start_after_gap(GapReason::OtherEpoch);
+                return gap(GapReason::OtherEpoch);
             }
             Some(sent)
                 if sent.mark.is_none()
@@ -46,28 +48,30 @@ impl<T> State<T> {
             {
                 sent
             }
-            Some(_) | None => return self.start_after_gap(GapReason::Unknown),
+            Some(_) | None => return gap(GapReason::Unknown),
         };
         let is_done = matches!(from, StartAt::Done(_));
         self.resume(sent.number, &sent, is_done)
     }
 
-    /// Returns the initial state of a reader of a stored topic.
-    pub(super) fn start_in_log(&self, from: &StartAt) -> Opening<T> {
+    /// Returns the initial state of a reader of a stored topic. See
+    /// [`Backend::subscribe`](crate::topic::backend::Backend::subscribe) for `after_gap`.
+    pub(super) fn start_in_log(&self, from: &StartAt, after_gap: Option<Start>) -> Opening<T> {
+        let gap = |reason| self.start_after_gap(reason, after_gap);
         let id = match from {
-            StartAt::Start(start) => return self.start_at(*start),
-            StartAt::Unknown => return self.start_after_gap(GapReason::Unknown),
+            StartAt::Start(start) => return self.start_at(*start, after_gap),
+            StartAt::Unknown => return gap(GapReason::Unknown),
             StartAt::After(id) | StartAt::Done(id) => id,
         };
         let Some(sent) = ParsedId::parse(id) else {
-            return self.start_after_gap(GapReason::Unknown);
+            return gap(GapReason::Unknown);
         };
         if !self.epoch.is(sent.epoch) {
-            return self.start_after_gap(GapReason::OtherEpoch);
+            return gap(GapReason::OtherEpoch);
         }
         let by_key = matches!(self.overflow, Overflow::LatestBy(_));
         if sent.reported > 0 && !by_key {
-            return self.start_after_gap(GapReason::Unknown);
+            return gap(GapReason::Unknown);
         }
         let place = Place {
             number: sent.number,
@@ -78,8 +82,8 @@ impl<T> State<T> {
                 let is_done = matches!(from, StartAt::Done(_));
                 self.resume(number, &sent, is_done)
             }
-            Located::At(_) => self.start_after_gap(GapReason::Unknown),
-            Located::Nowhere(reason) => self.start_after_gap(reason),
+            Located::At(_) => gap(GapReason::Unknown),
+            Located::Nowhere(reason) => gap(reason),
             Located::Ahead | Located::Differs => Opening {
                 stage: Stage::Ahead { place, repair: 0 },
                 number: self.last,
@@ -90,22 +94,30 @@ impl<T> State<T> {
         }
     }
 
-    fn start_at(&self, start: Start) -> Opening<T> {
+    fn start_at(&self, start: Start, after_gap: Option<Start>) -> Opening<T> {
         if let Some(reason) = self.refilling {
-            return self.start_after_gap(reason);
+            return self.start_after_gap(reason, after_gap);
         }
+        self.start_after(self.number_of(start), Stage::Following)
+    }
+
+    /// Returns the sequence number after which a reader with this start begins.
+    pub(super) fn number_of(&self, start: Start) -> u64 {
         let oldest = self.before_oldest();
-        let number = match start {
+        match start {
             Start::Now => self.last,
             Start::First => oldest,
             Start::Latest(count) => self.last.saturating_sub(count as u64).max(oldest),
-        };
-        self.start_after(number, Stage::Following)
+        }
     }
 
-    /// Starts with the oldest held event, after a gap.
-    pub(super) fn start_after_gap(&self, reason: GapReason) -> Opening<T> {
-        let number = self.before_oldest();
+    /// Starts after a gap. By default, the first event is the oldest one held.
+    fn start_after_gap(&self, reason: GapReason, after_gap: Option<Start>) -> Opening<T> {
+        let oldest = self.before_oldest();
+        if after_gap.is_some() && self.refilling.is_some() {
+            return self.start_after(oldest, Stage::Refilling(reason));
+        }
+        let number = after_gap.map_or(oldest, |start| self.number_of(start));
         let gap = Gap {
             reason,
             missed: None,

@@ -52,7 +52,7 @@ fn read(reader: &mut Box<dyn Reader<u64>>) -> Arc<Batch<u64>> {
 fn readers_at_the_same_position_share_a_batch() {
     let ring = ring(Overflow::Skip);
     let mut readers: Vec<_> = (0..4)
-        .map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)))
+        .map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now), None))
         .collect();
     publish(&ring, 1, 100);
     publish(&ring, 2, 100);
@@ -81,7 +81,7 @@ fn readers_at_the_same_position_share_a_batch() {
 fn batch_size_is_bounded() {
     let newest = NewestByKey::new(|value: &u64| value % 100);
     let ring = ring(Overflow::LatestBy(Box::new(newest)));
-    let mut reader = Arc::clone(&ring).subscribe(StartAt::Start(Start::Now));
+    let mut reader = Arc::clone(&ring).subscribe(StartAt::Start(Start::Now), None);
     for value in 100..200 {
         publish(&ring, value, 1_000);
     }
@@ -97,7 +97,7 @@ fn batch_size_is_bounded() {
 #[test]
 fn large_event_is_not_copied_into_a_batch() {
     let ring = ring(Overflow::Skip);
-    let mut reader = Arc::clone(&ring).subscribe(StartAt::Start(Start::Now));
+    let mut reader = Arc::clone(&ring).subscribe(StartAt::Start(Start::Now), None);
     for (value, len) in [(1, 100), (2, 100), (3, SHARED), (4, 100), (5, 100)] {
         publish(&ring, value, len);
     }
@@ -118,7 +118,7 @@ async fn cached_batch_is_dropped_when_no_reader_needs_it() {
     };
     let ring = Arc::new(Ring::new(capacity, Overflow::Skip));
     let [mut first, mut second, third] =
-        [0; 3].map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
+        [0; 3].map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now), None));
     let is_held = || ring.state().batch.is_some();
     let publish_two = || {
         publish(&ring, 1, 100);
@@ -137,13 +137,13 @@ async fn cached_batch_is_dropped_when_no_reader_needs_it() {
 
     // Readers that resume from the same position share the cached batch.
     let start = StartAt::Start(Start::First);
-    let mut resumed = Arc::clone(&ring).subscribe(start.clone());
+    let mut resumed = Arc::clone(&ring).subscribe(start.clone(), None);
     let first = read(&mut resumed);
-    let mut next = Arc::clone(&ring).subscribe(start);
+    let mut next = Arc::clone(&ring).subscribe(start, None);
     assert!(Arc::ptr_eq(&first, &read(&mut next)));
 
     tokio::time::advance(Duration::from_secs(2)).await;
-    drop(Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
+    drop(Arc::clone(&ring).subscribe(StartAt::Start(Start::Now), None));
     assert!(!is_held(), "the batch's events are too old");
 }
 
@@ -203,7 +203,7 @@ async fn value_is_dropped_after_the_lock_is_released() {
 
     let ring = Arc::new(Ring::new(capacity, Overflow::Skip));
     let [mut first, mut second] =
-        [0; 2].map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
+        [0; 2].map(|_| Arc::clone(&ring).subscribe(StartAt::Start(Start::Now), None));
     let mut cx = Context::from_waker(Waker::noop());
     let mut read = |reader: &mut Box<dyn Reader<LockProbe>>| drop(reader.poll_read(&mut cx));
     publish(&ring);
@@ -220,7 +220,7 @@ async fn value_is_dropped_after_the_lock_is_released() {
     read(&mut second);
     drop((first, second));
     tokio::time::advance(Duration::from_secs(10)).await;
-    drop(Arc::clone(&ring).subscribe(StartAt::Start(Start::Now)));
+    drop(Arc::clone(&ring).subscribe(StartAt::Start(Start::Now), None));
     assert!(!was_locked.load(Ordering::Relaxed));
 }
 
@@ -299,7 +299,12 @@ async fn held_bytes_are_exact_after_every_change() {
                             StartAt::After(position.with_reported(reported).to_string())
                         }
                     };
-                    readers.push(ring.subscribe_with(&from, Some((Arc::clone(&log), &|| 1))));
+                    let after_gap = random.bool().then_some(Start::Latest(2));
+                    readers.push(ring.subscribe_with(
+                        &from,
+                        after_gap,
+                        Some((Arc::clone(&log), &|| 1)),
+                    ));
                 }
                 5 => drop(readers.pop()),
                 6 => tokio::time::advance(Duration::from_secs(2)).await,

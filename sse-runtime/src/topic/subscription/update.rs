@@ -37,7 +37,7 @@ pub struct Update<T> {
 pub(in crate::topic) fn read_held<T: Send + Sync + 'static>(
     backend: &Arc<dyn Backend<T>>,
 ) -> Option<Vec<Update<T>>> {
-    let mut reader = Arc::clone(backend).subscribe(StartAt::Start(Start::First));
+    let mut reader = Arc::clone(backend).subscribe(StartAt::Start(Start::First), None);
     let mut cx = Context::from_waker(Waker::noop());
     let mut held = Vec::new();
     let mut hold = |delivery: &Delivery<T>| {

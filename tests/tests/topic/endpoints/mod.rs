@@ -1,5 +1,6 @@
 //! Endpoints that read a topic, tested from the client's side.
 
+mod after_gap;
 mod cursor;
 mod done;
 mod publish;
@@ -12,7 +13,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::pin,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use axum::extract::State;
@@ -50,10 +51,13 @@ fn epoch<T: Send + Sync + 'static>(topic: &Topic<T>) -> String {
     position.split_once('-').unwrap().0.to_owned()
 }
 
+fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// Polls a future once and drops it. Returns whether the future was pending.
 fn is_waiting<F: Future>(future: F) -> bool {
-    let mut context = Context::from_waker(Waker::noop());
-    pin!(future).poll(&mut context).is_pending()
+    poll_once(future).is_pending()
 }
 
 /// Polls a stream until its generator waits. The stream must not have sent any events. The first

@@ -12,7 +12,7 @@ use tokio::time::advance;
 use crate::check;
 
 use super::Item;
-use super::model::{From, Model, Op, Overflow, Reader, Seen};
+use super::model::{From, Model, Op, Overflow, Reader, Seen, Subscriber};
 
 /// A topic's limits on events, bytes and age (in milliseconds), and its overflow policy.
 type Shape = (usize, usize, Option<u64>, Overflow);
@@ -68,8 +68,8 @@ impl Comparison {
     async fn apply(&mut self, op: Op) {
         match op {
             Op::Publish { size, key } => self.publish(size, key).await,
-            Op::Subscribe(from) => {
-                let reader = self.model.subscribe(&self.topic, from);
+            Op::Subscribe { from, after_gap } => {
+                let reader = self.model.subscribe(&self.topic, from, after_gap);
                 self.readers.push(reader);
             }
             Op::Read { reader, times } => {
@@ -134,10 +134,19 @@ impl Comparison {
 
     fn reconnect(&mut self, reader: usize) {
         let reader = &mut self.readers[reader];
-        let Reader { seen, told, .. } = *reader;
+        let Reader {
+            seen,
+            told,
+            after_gap,
+            ..
+        } = *reader;
         self.model.evict();
+        let subscriber = Subscriber {
+            topic: &self.topic,
+            after_gap,
+        };
         *reader = Reader {
-            subscription: self.topic.subscribe(reader.subscription.position()),
+            subscription: subscriber.subscribe(reader.subscription.position()),
             woken: Arc::default(),
             is_waiting: false,
             behind: seen,
@@ -145,6 +154,7 @@ impl Comparison {
             seen,
             told,
             gap: None,
+            after_gap,
             has_read: false,
             resumes: true,
             has_ended: false,
@@ -181,10 +191,16 @@ fn op() -> impl Strategy<Value = Op> {
         Just(From::OtherEpoch),
         Just(From::Garbage),
     ];
+    let after_gap = prop_oneof![
+        3 => Just(None),
+        1 => Just(Some(Start::Now)),
+        1 => Just(Some(Start::First)),
+        2 => (0..30_usize).prop_map(|count| Some(Start::Latest(count))),
+    ];
     let reader = 0..16_usize;
     prop_oneof![
         120 => (size, 0..5_u8).prop_map(|(size, key)| Op::Publish { size, key }),
-        30 => from.prop_map(Op::Subscribe),
+        30 => (from, after_gap).prop_map(|(from, after_gap)| Op::Subscribe { from, after_gap }),
         80 => (reader.clone(), 1..100_usize).prop_map(|(reader, times)| Op::Read { reader, times }),
         20 => reader.clone().prop_map(|reader| Op::Reconnect { reader }),
         10 => reader.prop_map(|reader| Op::Leave { reader }),

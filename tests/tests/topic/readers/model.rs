@@ -12,7 +12,7 @@ use std::{
 
 use sse_runtime::{
     EventId, Start, Topic,
-    topic::{GapReason, Subscription},
+    topic::{Cursor, GapReason, Subscription},
 };
 use support::Store;
 use tokio::time::Instant;
@@ -73,6 +73,8 @@ pub(super) struct Reader {
     pub(super) told: u64,
     /// A gap not yet reported.
     pub(super) gap: Option<(GapReason, u64)>,
+    /// The position at which the reader continues after a gap, if the test has set one.
+    pub(super) after_gap: Option<Start>,
     pub(super) has_read: bool,
     pub(super) resumes: bool,
     pub(super) has_ended: bool,
@@ -88,12 +90,27 @@ pub(super) enum Seen {
 
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Publish { size: usize, key: u8 },
-    Subscribe(From),
-    Read { reader: usize, times: usize },
-    Reconnect { reader: usize },
-    Leave { reader: usize },
-    Wait { millis: u64 },
+    Publish {
+        size: usize,
+        key: u8,
+    },
+    Subscribe {
+        from: From,
+        after_gap: Option<Start>,
+    },
+    Read {
+        reader: usize,
+        times: usize,
+    },
+    Reconnect {
+        reader: usize,
+    },
+    Leave {
+        reader: usize,
+    },
+    Wait {
+        millis: u64,
+    },
     Finish,
 }
 
@@ -189,11 +206,14 @@ impl Model {
     /// Returns the expected result of an overtaken reader's next read: a gap, the end, or a kept
     /// event.
     fn skip(&mut self, reader: &mut Reader, was_away: bool) -> Seen {
+        // A client that is catching up continues to do so.
+        let after_gap = reader.after_gap.filter(|_| reader.told == 0);
         let (next_start, kept) = match self.overflow {
             Overflow::Disconnect if !was_away => {
                 reader.has_ended = true;
                 return Seen::End;
             }
+            _ if after_gap.is_some() => (self.after_gap(after_gap), VecDeque::new()),
             Overflow::Skip | Overflow::Disconnect => (self.behind_oldest, VecDeque::new()),
             Overflow::Latest => {
                 let newest = (self.last() - 1).max(self.behind_oldest);
@@ -212,7 +232,7 @@ impl Model {
         let superseded = next_start - reader.behind - kept.len() as u64;
         let missed = superseded - std::mem::take(&mut reader.told);
         let told = match self.overflow {
-            Overflow::LatestBy => {
+            Overflow::LatestBy if after_gap.is_none() => {
                 reader.told = superseded;
                 reader.behind
             }
@@ -251,10 +271,30 @@ impl Model {
         }
     }
 
-    pub(super) fn subscribe(&mut self, topic: &Topic<Item>, from: From) -> Reader {
+    /// Returns the position at which a reader continues after a gap.
+    fn after_gap(&self, start: Option<Start>) -> u64 {
+        match start {
+            None | Some(Start::First) => self.behind_oldest,
+            Some(Start::Now) => self.last(),
+            Some(Start::Latest(count)) => {
+                let before = self.last().saturating_sub(count as u64);
+                before.max(self.behind_oldest)
+            }
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        topic: &Topic<Item>,
+        from: From,
+        after_gap: Option<Start>,
+    ) -> Reader {
         self.evict();
         let (oldest, last) = (self.behind_oldest, self.last());
-        let id = |text: String| EventId::new(text).unwrap();
+        let continues_at = self.after_gap(after_gap);
+        let id = |text: String| Cursor::from(EventId::new(text).unwrap());
+        let topic = Subscriber { topic, after_gap };
         let (subscription, behind, gap) = match from {
             From::Now => (topic.subscribe(Start::Now), last, None),
             From::First => (topic.subscribe(Start::First), oldest, None),
@@ -266,23 +306,27 @@ impl Model {
                 let number = (last + 3) * thousandths / 1000;
                 // The topic has sent an id for each number from 1 to `last`. Any other id is made up.
                 let sent = match (1..=last).contains(&number) {
-                    true => self.of(number).id.clone(),
+                    true => self.of(number).id.clone().into(),
                     false => id(format!("{}-{number}", self.epoch)),
                 };
                 let subscription = topic.subscribe(sent);
                 match number > last {
-                    true => (subscription, oldest, Some((GapReason::Unknown, oldest))),
+                    true => (
+                        subscription,
+                        continues_at,
+                        Some((GapReason::Unknown, continues_at)),
+                    ),
                     false => (subscription, number, None),
                 }
             }
             From::OtherEpoch => {
-                let gap = Some((GapReason::OtherEpoch, oldest));
+                let gap = Some((GapReason::OtherEpoch, continues_at));
                 let subscription = topic.subscribe(id(format!("zzzzzzzzzzzu-{last}")));
-                (subscription, oldest, gap)
+                (subscription, continues_at, gap)
             }
             From::Garbage => {
-                let gap = Some((GapReason::Unknown, oldest));
-                (topic.subscribe(id("7".to_owned())), oldest, gap)
+                let gap = Some((GapReason::Unknown, continues_at));
+                (topic.subscribe(id("7".to_owned())), continues_at, gap)
             }
         };
         Reader {
@@ -294,10 +338,27 @@ impl Model {
             seen: behind,
             told: 0,
             gap,
+            after_gap,
             has_read: false,
             resumes: matches!(from, From::Number(_) | From::OtherEpoch | From::Garbage),
             has_ended: false,
         }
+    }
+}
+
+/// Subscribes readers that continue at `after_gap` after a gap.
+pub(super) struct Subscriber<'a> {
+    pub(super) topic: &'a Topic<Item>,
+    pub(super) after_gap: Option<Start>,
+}
+
+impl Subscriber<'_> {
+    pub(super) fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<Item> {
+        let cursor = cursor.into();
+        self.topic.subscribe(match self.after_gap {
+            Some(start) => cursor.after_gap(start),
+            None => cursor,
+        })
     }
 }
 

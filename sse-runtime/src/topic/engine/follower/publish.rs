@@ -14,7 +14,7 @@ use crate::{
     generator::run_failure::Failure,
     lifecycle::close_reason::CloseReason,
     topic::{
-        OpenError,
+        OpenError, Start,
         backend::{Backend, Encoded, Finishing, Publishing, Reader, StartAt},
         engine::{AppendError, Body, BoxFuture, End, Key, Kind, Place, Record, RunOwner, Stored},
         publish::PublishError,
@@ -177,10 +177,10 @@ impl<T: Send + Sync + 'static> Backend<T> for Follower<T> {
         Err(event)
     }
 
-    fn subscribe(self: Arc<Self>, from: StartAt) -> Box<dyn Reader<T>> {
+    fn subscribe(self: Arc<Self>, from: StartAt, after_gap: Option<Start>) -> Box<dyn Reader<T>> {
         let source = Arc::clone(&self);
         self.ring
-            .subscribe_with(&from, Some((source, &|| self.ask())))
+            .subscribe_with(&from, after_gap, Some((source, &|| self.ask())))
     }
 
     fn subscribers(&self) -> usize {

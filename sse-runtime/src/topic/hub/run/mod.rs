@@ -111,7 +111,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 Some(existing) => existing,
                 None => {
                     let gone = Arc::new(Ring::gone());
-                    let gone = gone.subscribe(cursor.from);
+                    let gone = gone.subscribe(cursor.from, cursor.after_gap);
                     return Ok((Subscription::new(gone, cursor.is_resumed), Some(producer)));
                 }
             }
