@@ -348,6 +348,11 @@ pub(crate) trait Backend<T>: fmt::Debug + Send + Sync {
         Box::pin(pending())
     }
 
+    /// Returns the name to include in the ids that clients receive, if any.
+    fn name_in_ids(&self) -> Option<&str> {
+        None
+    }
+
     /// Returns whether nothing has ever been published to the topic.
     fn is_new(&self) -> bool;
 

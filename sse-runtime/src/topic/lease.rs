@@ -31,7 +31,9 @@ pub(crate) struct Lease(Arc<Usage>);
 /// clones and their subscriptions are dropped. Topics that do not belong to a hub have no leases.
 pub(crate) struct InUse<T> {
     backend: Arc<dyn Backend<T>>,
-    _lease: Lease,
+    lease: Lease,
+    /// Whether the ids that clients receive contain the topic's name.
+    has_named_ids: bool,
     /// The owner of the run to which the handle was passed, if the topic is stored by an engine
     /// that several processes share.
     owner: Option<RunOwner>,
@@ -47,11 +49,13 @@ impl<T> InUse<T> {
     pub(crate) fn new(
         backend: &Arc<dyn Backend<T>>,
         lease: Lease,
+        has_named_ids: bool,
         owner: Option<RunOwner>,
     ) -> Self {
         Self {
             backend: Arc::clone(backend),
-            _lease: lease,
+            lease,
+            has_named_ids,
             owner,
         }
     }
@@ -122,6 +126,10 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
 
     fn ended_elsewhere(&self) -> BoxFuture<'_, ()> {
         self.backend.ended_elsewhere()
+    }
+
+    fn name_in_ids(&self) -> Option<&str> {
+        self.has_named_ids.then_some(&self.lease.0.name)
     }
 
     fn is_new(&self) -> bool {

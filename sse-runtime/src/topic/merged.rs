@@ -1,7 +1,7 @@
 //! [`Merged`]: a reader of several topics. The reader's ids contain its position in each topic.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt,
     sync::Arc,
     task::{Context, Poll},
@@ -86,6 +86,37 @@ pub(crate) fn lacks_a_name(from: &StartAt, names: &[&str]) -> bool {
         .map(|(name, _)| name)
         .collect();
     names.iter().any(|name| !held.contains(*name))
+}
+
+/// Returns the names in the client's id, which is empty if the id is not a merged id. The names are
+/// not escaped.
+pub(crate) fn names(from: &StartAt) -> BTreeSet<String> {
+    let (StartAt::After(id) | StartAt::Done(id)) = from else {
+        return BTreeSet::new();
+    };
+    let positions = id.strip_prefix(MERGED_PREFIX).unwrap_or_default();
+    form_urlencoded::parse(positions.as_bytes())
+        .map(|(name, _)| name.into_owned())
+        .collect()
+}
+
+/// Returns the starting position in a topic whose ids contain its name. The name is not escaped. An
+/// id without names is a position in the topic. An id that names only other topics is unknown.
+pub(crate) fn position_in(from: &StartAt, name: &str) -> StartAt {
+    let (StartAt::After(id) | StartAt::Done(id)) = from else {
+        return from.clone();
+    };
+    let Some(positions) = id.strip_prefix(MERGED_PREFIX) else {
+        return from.clone();
+    };
+    let mut positions = form_urlencoded::parse(positions.as_bytes());
+    match positions.find(|(of, _)| of == name) {
+        Some((_, position)) if matches!(from, StartAt::Done(_)) => {
+            StartAt::Done(position.into_owned())
+        }
+        Some((_, position)) => StartAt::After(position.into_owned()),
+        None => StartAt::Unknown,
+    }
 }
 
 /// Splits a merged position into one starting position per topic, in the order of `names`. The

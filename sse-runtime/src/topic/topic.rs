@@ -11,6 +11,7 @@ use super::{
     backend::{Backend, Encoded},
     builder::{BYTES, EVENTS, TopicBuilder},
     engine::Node,
+    merged::{self, Merged},
     publish,
     ring::overflow::{Capacity, Overflow},
 };
@@ -261,14 +262,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// read by whoever may subscribe, even if `cursor` is [`Start::Now`](super::Start::Now) for
     /// clients without an id.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
-        let Cursor {
-            from,
-            after_gap,
-            is_resumed,
-            ..
-        } = cursor.into();
-        let reader = Arc::clone(&self.backend).subscribe(from, after_gap);
-        Subscription::new(reader, is_resumed)
+        let name = self.backend.name_in_ids();
+        subscribe(Arc::clone(&self.backend), name, cursor.into())
     }
 
     /// Returns the number of bytes that the topic holds, counted as in [`TopicBuilder::keep_bytes`].
@@ -307,6 +302,28 @@ impl<T: Send + Sync + 'static> Topic<T> {
     pub fn is_finished(&self) -> bool {
         self.backend.is_finished()
     }
+}
+
+/// Subscribes to the topic of a back end. The ids contain the name, if there is one.
+pub(super) fn subscribe<T: Send + Sync + 'static>(
+    backend: Arc<dyn Backend<T>>,
+    name: Option<&str>,
+    cursor: Cursor,
+) -> Subscription<T> {
+    let Cursor {
+        from,
+        after_gap,
+        is_resumed,
+        ..
+    } = cursor;
+    let reader = match name {
+        None => backend.subscribe(from, after_gap),
+        Some(name) => {
+            let reader = backend.subscribe(merged::position_in(&from, name), after_gap);
+            Box::new(Merged::new([(merged::escape(name), reader)]))
+        }
+    };
+    Subscription::new(reader, is_resumed)
 }
 
 impl<T> Clone for Topic<T> {

@@ -4,6 +4,7 @@
     reason = "in tests, `unwrap` doubles as an assertion"
 )]
 
+mod by_id;
 mod checker;
 mod clients;
 mod fake;

@@ -51,6 +51,7 @@ pub struct HubBuilder<T> {
     pub(crate) make: Make<T>,
     pub(crate) limits: Limits,
     pub(crate) store: Option<Store<T>>,
+    pub(crate) has_named_ids: bool,
 }
 
 /// The engine that stores a hub's topics, and the prefix of their names.
@@ -181,12 +182,30 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
         self
     }
 
+    /// Includes a topic's name in the id of each of its events, as in
+    /// `m1:answer-7=cxcc6rk562sg-42`. A client that returns can then
+    /// [resume](Hub::resume_by_id) with the id alone. By default, only the ids of
+    /// [`Hub::subscribe`] contain names.
+    ///
+    /// This applies to the subscriptions of the hub's topics and runs. The ids that
+    /// [`Topic::publish`] returns do not contain the name, but they can be used as cursors. Each
+    /// reader's frames are copied, because its ids differ from those that the topic holds. Names are
+    /// sent to clients and appear in logs, so they must not contain secrets.
+    ///
+    /// A client that has an id without a name, because the hub was built without this setting
+    /// before, resumes as usual.
+    pub fn named_ids(mut self) -> Self {
+        self.has_named_ids = true;
+        self
+    }
+
     /// Creates the hub.
     pub fn build(self) -> Hub<T> {
         Hub(Arc::new(Inner {
             make: self.make,
             limits: self.limits,
             store: self.store,
+            has_named_ids: self.has_named_ids,
             freed: OnceLock::new(),
             state: Mutex::new(State::default()),
         }))

@@ -1,7 +1,9 @@
 //! [`Hub`]: named topics that are created on first use, and runs that outlive their clients.
 
 pub(super) mod builder;
+mod by_id;
 pub(super) mod error;
+pub(super) mod resume_error;
 mod run;
 mod state;
 mod unused;
@@ -72,6 +74,8 @@ struct Inner<T> {
     limits: Limits,
     /// The engine that stores the topics, if any.
     store: Option<Store<T>>,
+    /// Whether each topic's ids contain its name.
+    has_named_ids: bool,
     /// Initialized on first use, usually when the first topic is created.
     freed: OnceLock<Arc<Freed>>,
     state: Mutex<State<T>>,
@@ -101,6 +105,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             make: Box::new(make),
             limits: Limits::default(),
             store: None,
+            has_named_ids: false,
         }
     }
 
@@ -275,7 +280,12 @@ impl<T: Send + Sync + 'static> Hub<T> {
         let slot = self.slot(state, name)?;
         let lease = slot.usage.lease();
         Ok(Topic {
-            backend: Arc::new(InUse::new(&slot.topic.backend, lease, owner)),
+            backend: Arc::new(InUse::new(
+                &slot.topic.backend,
+                lease,
+                self.0.has_named_ids,
+                owner,
+            )),
             ..slot.topic.clone()
         })
     }

@@ -1,6 +1,7 @@
 //! Tests hubs: named topics, IDs that combine several topics, runs that outlive their clients, and
 //! presence.
 
+mod by_id;
 mod failure;
 mod names;
 mod presence;

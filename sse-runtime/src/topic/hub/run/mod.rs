@@ -24,8 +24,8 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{Hub, check_name, error::HubError, opened, state::Slot};
 use crate::topic::{
-    Cursor, Subscription, Topic, Update, backend::Backend as _, engine::BoxFuture, ring::Ring,
-    run_result::RunError,
+    Cursor, Subscription, Topic, Update, engine::BoxFuture, ring::Ring, run_result::RunError,
+    topic::subscribe,
 };
 use claim::{Decision, Starting};
 use task::{EndOnDrop, run_to_end};
@@ -110,9 +110,9 @@ impl<T: Send + Sync + 'static> Hub<T> {
             match self.existing_run(name, again).await? {
                 Some(existing) => existing,
                 None => {
-                    let gone = Arc::new(Ring::gone());
-                    let gone = gone.subscribe(cursor.from, cursor.after_gap);
-                    return Ok((Subscription::new(gone, cursor.is_resumed), Some(producer)));
+                    let name = self.0.has_named_ids.then_some(name);
+                    let gone = subscribe(Arc::new(Ring::gone()), name, cursor);
+                    return Ok((gone, Some(producer)));
                 }
             }
         } else {
