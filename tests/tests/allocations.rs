@@ -16,7 +16,7 @@ use axum::{
     body::{Body, Bytes, HttpBody as _},
     extract::{Request, State},
 };
-use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint, topic::PresenceRooms};
 use tokio::{runtime::Runtime, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
@@ -163,4 +163,25 @@ fn waiting_stream_holds_at_most_a_kibibyte() {
             "{path}: {each} bytes, {own} excluding tokio"
         );
     }
+}
+
+#[test]
+fn rooms_that_everyone_has_left_hold_no_memory() {
+    const ROOMS: usize = 10_000;
+    let rooms = PresenceRooms::new(Duration::ZERO);
+    let mut here = Vec::with_capacity(ROOMS);
+    // The names differ in each round, so that no room replaces an earlier one.
+    let mut members = 0..;
+    let mut fill_and_leave = || {
+        for member in members.by_ref().take(ROOMS) {
+            here.push(rooms.room(&member.to_string()).join(member));
+        }
+        assert_eq!(rooms.len(), ROOMS);
+        here.clear();
+    };
+    // The first round also allocates the buffers that all later changes share.
+    fill_and_leave();
+    let held = measure(fill_and_leave);
+    assert!(held.bytes_max > 100 * ROOMS as u64, "{held:?}");
+    assert!(held.bytes_current < 1024, "{held:?}");
 }

@@ -39,10 +39,19 @@ pub(crate) struct InUse<T> {
     owner: Option<RunOwner>,
 }
 
-/// A reader of a hub's topic, along with its lease.
-struct Reading<T> {
+/// A reader, along with a value that it keeps alive, such as the lease of a hub's topic.
+pub(crate) struct Keeping<T> {
     reader: Box<dyn Reader<T>>,
-    _topic: Arc<InUse<T>>,
+    _kept: Arc<dyn Send + Sync>,
+}
+
+impl<T> Keeping<T> {
+    pub(crate) fn new(reader: Box<dyn Reader<T>>, kept: Arc<dyn Send + Sync>) -> Self {
+        Self {
+            reader,
+            _kept: kept,
+        }
+    }
 }
 
 impl<T> InUse<T> {
@@ -86,10 +95,8 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
     }
 
     fn subscribe(self: Arc<Self>, from: StartAt, after_gap: Option<Start>) -> Box<dyn Reader<T>> {
-        Box::new(Reading {
-            reader: Arc::clone(&self.backend).subscribe(from, after_gap),
-            _topic: self,
-        })
+        let reader = Arc::clone(&self.backend).subscribe(from, after_gap);
+        Box::new(Keeping::new(reader, self))
     }
 
     fn subscribers(&self) -> usize {
@@ -141,13 +148,13 @@ impl<T: Send + Sync + 'static> Backend<T> for InUse<T> {
     }
 }
 
-impl<T> fmt::Debug for Reading<T> {
+impl<T> fmt::Debug for Keeping<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reader.fmt(f)
     }
 }
 
-impl<T: Send + Sync + 'static> Reader<T> for Reading<T> {
+impl<T: Send + Sync + 'static> Reader<T> for Keeping<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read<T>> {
         self.reader.poll_read(cx)
     }

@@ -25,7 +25,7 @@ pub use cursor::{Cursor, Start};
 pub use hub::{Hub, builder::HubBuilder, error::HubError, resume_error::ResumeError};
 pub use key::Key;
 pub use open_error::OpenError;
-pub use presence::{Presence, PresenceError, PresenceEvent, PresenceGuard};
+pub use presence::{Presence, PresenceError, PresenceEvent, PresenceGuard, PresenceRooms};
 pub use publish::PublishError;
 pub use run_result::RunResult;
 pub use subscription::{Filter, Map, Subscription, Update};

@@ -5,7 +5,18 @@ use serde::Deserialize;
 use crate::SseEvent;
 
 /// A change in presence, sent as a `joined` or `left` event with the data `{"who":…,"count":…}`.
+///
+/// A client written in Rust can use this type to [`decode`](crate::event::decode) the events.
+///
+/// ```
+/// use sse_runtime::{event::decode, topic::PresenceEvent};
+///
+/// let event: PresenceEvent<String> = decode("joined", r#"{"who":"ada","count":1}"#)?;
+/// assert_eq!((event.who().as_str(), event.count()), ("ada", 1));
+/// # Ok::<(), sse_runtime::event::DecodeError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, SseEvent, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[sse(crate = crate)]
 #[non_exhaustive]
 pub enum PresenceEvent<K> {
@@ -25,6 +36,22 @@ pub enum PresenceEvent<K> {
     },
 }
 
+impl<K> PresenceEvent<K> {
+    /// Returns the member that has joined or left.
+    pub fn who(&self) -> &K {
+        match self {
+            Self::Joined { who, .. } | Self::Left { who, .. } => who,
+        }
+    }
+
+    /// Returns the number of members that were present after the change.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Joined { count, .. } | Self::Left { count, .. } => *count,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +62,20 @@ mod tests {
             engine::{Body, EventTemplate},
         },
     };
+
+    #[cfg(feature = "openapi")]
+    #[test]
+    fn schema_describes_each_event() {
+        let schema = schemars::schema_for!(PresenceEvent<String>);
+        for (index, name) in ["Joined", "Left"].into_iter().enumerate() {
+            let event = schema.pointer(&format!("/oneOf/{index}/properties/{name}"));
+            let event = event.unwrap();
+            assert_eq!(event["properties"]["who"]["type"], "string");
+            assert_eq!(event["properties"]["count"]["type"], "integer");
+            assert_eq!(event["required"], serde_json::json!(["who", "count"]));
+        }
+        assert!(<PresenceEvent<String> as SseEvent>::variants().is_cut);
+    }
 
     /// The engine creates the same record as publishing the event would.
     #[test]

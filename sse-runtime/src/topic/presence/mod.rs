@@ -5,6 +5,7 @@ mod event;
 mod everywhere;
 mod guard;
 mod outbox;
+mod rooms;
 mod shared;
 
 use std::{
@@ -28,10 +29,12 @@ use super::{
     backend::StartAt,
     builder::BYTES,
     engine::{Keep, MemberList, Node},
+    lease::Keeping,
 };
 pub use error::PresenceError;
 pub use event::PresenceEvent;
 pub use guard::PresenceGuard;
+pub use rooms::PresenceRooms;
 
 /// Tracks which members are present, such as the users in a chat, and publishes an event to a topic
 /// whenever a member joins or leaves.
@@ -57,7 +60,8 @@ pub use guard::PresenceGuard;
 ///
 /// A member that is present more than once, such as a user with two tabs, is counted only once. No
 /// events are published if a member returns within the grace time, for example because a browser
-/// reconnects. All clones refer to the same presence.
+/// reconnects. All clones refer to the same presence. If there are many rooms, use
+/// [`PresenceRooms`], which creates a presence for each of them.
 ///
 /// # Several servers
 ///
@@ -102,6 +106,8 @@ struct Inner<K> {
     state: Mutex<State<K>>,
     /// The changes to report to the engine, or `None` if the presence is held in memory.
     reports: Option<Reports<K>>,
+    /// The presence's place among the rooms, if it belongs to a room.
+    place: Option<rooms::Place<K>>,
 }
 
 /// The changes to report to an engine. When this value is dropped, all of this node's members
@@ -159,6 +165,10 @@ where
     /// Creates an empty presence, which is held in memory. A member that returns within the `grace`
     /// time is not considered to have left.
     pub fn new(grace: Duration) -> Self {
+        Self::in_memory(grace, None)
+    }
+
+    fn in_memory(grace: Duration, place: Option<rooms::Place<K>>) -> Self {
         Self(Arc::new(Inner {
             grace,
             changes: Topic::in_memory(CHANGES),
@@ -168,6 +178,7 @@ where
                 everywhere: None,
             }),
             reports: None,
+            place,
         }))
     }
 
@@ -260,6 +271,7 @@ where
                 outbox: Arc::clone(&outbox),
                 close: Outbox::close,
             }),
+            place: None,
         });
         let task = Task {
             presence: Arc::downgrade(&inner),
@@ -324,7 +336,19 @@ where
 
     /// Subscribes to the join and leave events, starting at `cursor`. See [`Topic::subscribe`].
     pub fn changes(&self, cursor: impl Into<Cursor>) -> Subscription<PresenceEvent<K>> {
-        self.0.changes.subscribe(cursor)
+        if self.0.place.is_none() {
+            return self.0.changes.subscribe(cursor);
+        }
+        let Cursor {
+            from,
+            after_gap,
+            is_resumed,
+            ..
+        } = cursor.into();
+        let reader = Arc::clone(&self.0.changes.backend).subscribe(from, after_gap);
+        // Without the presence, the room would be dropped, and the next member would join a new one.
+        let reader = Keeping::new(reader, Arc::clone(&self.0) as _);
+        Subscription::new(Box::new(reader), is_resumed)
     }
 }
 

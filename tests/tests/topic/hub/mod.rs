@@ -5,6 +5,7 @@ mod by_id;
 mod failure;
 mod names;
 mod presence;
+mod presence_rooms;
 mod runs;
 mod several;
 
