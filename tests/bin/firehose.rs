@@ -8,7 +8,8 @@
 use std::{env, future::pending, io, time::Duration};
 
 use axum::{Router, extract::State};
-use sse_runtime::{Server, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{Server, Start, Stream, Topic, sse_endpoint};
+use support::SseRouterExt as _;
 
 #[sse_endpoint("/each", flush = "each")]
 async fn each() -> impl Stream<Item = u32> {

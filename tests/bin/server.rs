@@ -15,9 +15,9 @@
 use std::{env, future::pending, time::Duration};
 
 use axum::{Router, extract::Path, routing::get};
-use sse_runtime::{Connection, Shutdown, SseRouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Connection, Shutdown, Stream, sse_endpoint};
 
-use support::server_of;
+use support::{SseRouterExt as _, server_of};
 
 /// Yields one event and then waits forever.
 #[sse_endpoint("/quiet")]

@@ -1,9 +1,9 @@
 //! [`Document`]: checks events and responses against an OpenAPI 3.2 document.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use eventsource_stream::{Event, Eventsource as _};
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -13,6 +13,8 @@ pub struct Document {
     document: Value,
     /// The validators of schemas that have been used, by the schema's JSON.
     validators: HashMap<String, Validator>,
+    /// The schemas of the events of operations that have been used.
+    items: HashMap<String, Arc<Value>>,
 }
 
 impl Document {
@@ -20,6 +22,7 @@ impl Document {
         Self {
             document,
             validators: HashMap::new(),
+            items: HashMap::new(),
         }
     }
 
@@ -42,10 +45,7 @@ impl Document {
     /// The event must match exactly one of the schemas, with and without the name `message`: the
     /// specification does not say what `event` is if the field is missing.
     pub fn check_event(&mut self, operation: &str, event: &Event) -> Result<Value, String> {
-        let content = "/responses/200/content/text~1event-stream/itemSchema";
-        let operation = self.operation(operation);
-        let items = operation.pointer(content);
-        let items = items.ok_or("the response has no `itemSchema`")?.clone();
+        let items = self.items(operation)?;
         let mut instance = json!({ "event": event.event, "data": event.data });
         if !event.id.is_empty() {
             instance["id"] = json!(event.id);
@@ -61,6 +61,19 @@ impl Document {
             self.check_item(&items, &instance, &event.data)?;
         }
         Ok(described)
+    }
+
+    /// Returns the schema of an operation's events.
+    fn items(&mut self, operation: &str) -> Result<Arc<Value>, String> {
+        if let Some(items) = self.items.get(operation) {
+            return Ok(Arc::clone(items));
+        }
+        let content = "/responses/200/content/text~1event-stream/itemSchema";
+        let described = self.operation(operation);
+        let items = described.pointer(content);
+        let items = Arc::new(items.ok_or("the response has no `itemSchema`")?.clone());
+        self.items.insert(operation.to_owned(), Arc::clone(&items));
+        Ok(items)
     }
 
     fn check_item(&mut self, items: &Value, item: &Value, data: &str) -> Result<Value, String> {
@@ -180,9 +193,14 @@ impl Document {
 /// # Panics
 ///
 /// Panics if the stream is not UTF-8.
-pub fn events(stream: impl Into<Vec<u8>>) -> Vec<Event> {
-    let stream = tokio_stream::iter([Ok::<_, std::convert::Infallible>(stream.into())]);
-    let events = stream.eventsource().map(|event| match event {
+pub fn events(stream: impl AsRef<[u8]>) -> Vec<Event> {
+    // The parser copies all bytes that it has not parsed yet at each line, so it receives a line at
+    // a time.
+    let lines = stream.as_ref().split_inclusive(|byte| *byte == b'\n');
+    // Unlike the `iter` of `tokio_stream`, this one is always ready, even if the task has used up its
+    // budget.
+    let lines = stream::iter(lines.map(Ok::<_, std::convert::Infallible>));
+    let events = lines.eventsource().map(|event| match event {
         Ok(event) => event,
         Err(error) => panic!("cannot parse the stream: {error}"),
     });

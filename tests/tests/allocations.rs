@@ -16,7 +16,8 @@ use axum::{
     body::{Body, Bytes, HttpBody as _},
     extract::{Request, State},
 };
-use sse_runtime::{SseRouterExt as _, Start, Stream, Topic, sse_endpoint, topic::PresenceRooms};
+use sse_runtime::{Start, Stream, Topic, sse_endpoint, topic::PresenceRooms};
+use support::SseRouterExt as _;
 use tokio::{runtime::Runtime, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;

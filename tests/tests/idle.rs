@@ -13,7 +13,8 @@ use std::{
 
 use axum::{Router, extract::State};
 use cap::Cap;
-use sse_runtime::{Server, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
+use sse_runtime::{Server, Start, Stream, Topic, sse_endpoint};
+use support::SseRouterExt as _;
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);

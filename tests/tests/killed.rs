@@ -24,8 +24,8 @@ use axum::{Router, extract::State};
 use eventsource_client::{Client as _, ClientBuilder, ReconnectOptions, SSE};
 use launchdarkly_sdk_transport::HyperTransport;
 use sse_log::Log;
-use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
-use support::within;
+use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint};
+use support::{SseRouterExt as _, within};
 use tempfile::tempdir;
 use tokio::{
     net::TcpListener,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Stream, sse_endpoint};
+use support::SseRouterExt as _;
 
 #[sse_endpoint("/clock")]
 async fn clock() -> impl Stream<Item = u32> {

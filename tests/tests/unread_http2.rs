@@ -17,8 +17,8 @@ use std::{
 };
 
 use axum::{Router, extract::Path as Segment};
-use sse_runtime::{Connection, SseRouterExt as _, Stream, sse_endpoint};
-use support::{serve, within};
+use sse_runtime::{Connection, Stream, sse_endpoint};
+use support::{SseRouterExt as _, serve, within};
 use tempfile::TempDir;
 use tokio::{
     io::{

@@ -19,10 +19,9 @@ use axum::{
     routing::{get, post},
 };
 use cap::Cap;
-use sse_runtime::{
-    Connection, Shutdown, SseRouterExt as _, Stream, Text, route::MissingConnection, sse_endpoint,
-};
+use sse_runtime::{Connection, Shutdown, Stream, Text, route::MissingConnection, sse_endpoint};
 use support::{
+    SseRouterExt as _,
     load::{EXPECTED_PANIC, Numbers},
     server_of,
 };

@@ -22,9 +22,10 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use sse_redis::Redis;
 use sse_runtime::{
-    EventId, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
+    EventId, Hub, LastEventId, Start, Stream, Topic, sse_endpoint,
     topic::{HubError, PublishError},
 };
+use support::SseRouterExt as _;
 use tokio::{
     net::TcpListener,
     sync::mpsc,

@@ -27,8 +27,8 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
-use sse_runtime::{Server, SseRouterExt as _, Stream, sse_endpoint};
-use support::{Client, Generators, assert_at_once, serve_as, server_of, within};
+use sse_runtime::{Server, Stream, sse_endpoint};
+use support::{Client, Generators, SseRouterExt as _, assert_at_once, serve_as, server_of, within};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,

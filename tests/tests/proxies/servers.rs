@@ -19,8 +19,8 @@ use axum::{
     response::Html,
     routing::{get, post},
 };
-use sse_runtime::{Shutdown, SseRouterExt as _, Stream, Text, sse_endpoint};
-use support::{Generators, server_of, within};
+use sse_runtime::{Shutdown, Stream, Text, sse_endpoint};
+use support::{Generators, SseRouterExt as _, server_of, within};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::{TcpListener, TcpStream},

@@ -7,8 +7,8 @@ use axum::{
     response::Html,
     routing::{get, post},
 };
-use sse_runtime::{SseRouterExt as _, Stream, StreamLimit, sse_endpoint};
-use support::{Client, serve};
+use sse_runtime::{Stream, StreamLimit, sse_endpoint};
+use support::{Client, SseRouterExt as _, serve};
 use tokio::{process::Command, sync::mpsc, time::timeout};
 
 #[sse_endpoint("/events")]

@@ -14,13 +14,13 @@ use axum::{
     http::Method,
 };
 use sse_runtime::{
-    EventId, EventName, LastEventId, SseRouterExt as _, Stream,
+    EventId, EventName, LastEventId, Stream,
     event::{Comment, EventNameError},
     sse_endpoint,
     testing::Client,
 };
 
-use support::{log::Log, server_of};
+use support::{SseRouterExt as _, log::Log, server_of};
 
 #[sse_endpoint("/path/{n}")]
 async fn path(Path(n): Path<u8>) -> impl Stream<Item = u8> {

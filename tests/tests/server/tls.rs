@@ -3,10 +3,8 @@
 use std::{fs, future::pending, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
 use axum::{Router, extract::State};
-use sse_runtime::{
-    CloseReason, Connection, Server, Shutdown, SseRouterExt as _, Stream, sse_endpoint,
-};
-use support::{Client, Generators, server_of, within};
+use sse_runtime::{CloseReason, Connection, Server, Shutdown, Stream, sse_endpoint};
+use support::{Client, Generators, SseRouterExt as _, server_of, within};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},

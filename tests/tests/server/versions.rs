@@ -9,11 +9,11 @@ use axum::{
 };
 use eventsource_stream::{Event, EventStreamError, Eventsource as _};
 use reqwest::{Response, Version, header::HeaderMap};
-use sse_runtime::{Shutdown, SseRouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Shutdown, Stream, sse_endpoint};
 use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 
-use support::{Client, Generators, Head, serve, within};
+use support::{Client, Generators, Head, SseRouterExt as _, serve, within};
 
 #[derive(Clone, FromRef)]
 struct Shared {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{CloseReason, Connection, SseRouterExt as _, Stream, Text, sse_endpoint};
-use support::{Client, serve_as, server_of, within};
+use sse_runtime::{CloseReason, Connection, Stream, Text, sse_endpoint};
+use support::{Client, SseRouterExt as _, serve_as, server_of, within};
 use tokio::{io::AsyncReadExt as _, time::sleep};
 
 use super::{EVENT, NEVER, SEND_TIMEOUT, Told, assert_stalled, next, server};

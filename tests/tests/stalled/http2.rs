@@ -11,8 +11,8 @@ use axum::{
     routing::get,
 };
 use h2::{Reason, RecvStream, client::SendRequest};
-use sse_runtime::{CloseReason, SseRouterExt as _};
-use support::{serve_as, server_of, within};
+use sse_runtime::CloseReason;
+use support::{SseRouterExt as _, serve_as, server_of, within};
 use tokio::{
     net::{TcpSocket, TcpStream},
     sync::mpsc,

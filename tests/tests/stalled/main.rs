@@ -20,8 +20,8 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{CloseReason, Connection, Server, SseRouterExt as _, Stream, Text, sse_endpoint};
-use support::{Generators, server_of, within};
+use sse_runtime::{CloseReason, Connection, Server, Stream, Text, sse_endpoint};
+use support::{Generators, SseRouterExt as _, server_of, within};
 use tokio::{sync::mpsc, time::interval};
 
 /// How long a client may go without reading before the server disconnects it.

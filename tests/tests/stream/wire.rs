@@ -8,12 +8,12 @@ use eventsource_stream::Eventsource as _;
 use proptest::prelude::*;
 use serde_json::{json, value::RawValue};
 use sse_runtime::{
-    Event, EventId, EventName, SseRouterExt as _, Stream, Text,
+    Event, EventId, EventName, Stream, Text,
     event::Comment,
     sse_endpoint,
     testing::{Client, Frame},
 };
-use support::text::text;
+use support::{SseRouterExt as _, text::text};
 use tokio_stream::StreamExt as _;
 
 type Json = serde_json::Value;

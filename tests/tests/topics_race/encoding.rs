@@ -9,8 +9,8 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{LastEventId, SseRouterExt as _, Stream, Topic, sse_endpoint, testing};
-use support::Store;
+use sse_runtime::{LastEventId, Stream, Topic, sse_endpoint, testing};
+use support::{SseRouterExt as _, Store};
 use test_case::test_case;
 
 /// A value that counts how often it is serialized.

@@ -14,8 +14,8 @@ use std::{
 use axum::{Router, extract::State};
 use eventsource_client::{Client as _, SSE};
 use launchdarkly_sdk_transport::HyperTransport;
-use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
-use support::{Store, publish_all, serve, within};
+use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint};
+use support::{SseRouterExt as _, Store, publish_all, serve, within};
 use test_case::test_case;
 use tokio::{
     io::AsyncReadExt as _,

@@ -12,8 +12,8 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint};
-use support::{Client, Store, server_of, within};
+use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint};
+use support::{Client, SseRouterExt as _, Store, server_of, within};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},

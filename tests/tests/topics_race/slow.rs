@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 
 use axum::{Router, extract::State};
-use sse_runtime::{
-    LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint, topic::TopicBuilder,
-};
-use support::{Client, Store, publish_all, serve};
+use sse_runtime::{LastEventId, Start, Stream, Topic, sse_endpoint, topic::TopicBuilder};
+use support::{Client, SseRouterExt as _, Store, publish_all, serve};
 use test_case::test_case;
 use tokio::net::TcpStream;
 

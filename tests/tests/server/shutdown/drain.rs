@@ -8,8 +8,8 @@ use std::{
 };
 
 use axum::{Router, extract::State};
-use sse_runtime::{Shutdown, SseRouterExt as _, Stream, sse_endpoint};
-use support::{Client, Generators, server_of, within};
+use sse_runtime::{Shutdown, Stream, sse_endpoint};
+use support::{Client, Generators, SseRouterExt as _, server_of, within};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{finite, retry, to_the_end};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::{Router, extract::State};
 use bytes::Bytes;
-use sse_runtime::{CloseReason, Connection, Shutdown, SseRouterExt as _, Stream, sse_endpoint};
-use support::{Generators, server_of, within};
+use sse_runtime::{CloseReason, Connection, Shutdown, Stream, sse_endpoint};
+use support::{Generators, SseRouterExt as _, server_of, within};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Process, retry, to_the_end};

@@ -3,10 +3,10 @@
 use std::{future::pending, io::Read as _};
 
 use axum::{Router, extract::State};
-use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Stream, sse_endpoint};
 use tokio::io::AsyncWriteExt as _;
 
-use support::{Client, Generators, soon};
+use support::{Client, Generators, SseRouterExt as _, soon};
 
 use super::serve;
 

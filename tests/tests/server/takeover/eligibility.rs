@@ -21,11 +21,11 @@ use axum::{
     routing::get,
 };
 use http_body::Frame;
-use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Stream, sse_endpoint};
 use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 
-use support::{Client, Generators, body, soon};
+use support::{Client, Generators, SseRouterExt as _, body, soon};
 
 use super::{ask, expect_two, serve, two};
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum::{Router, extract::State};
-use sse_runtime::{Server, Shutdown, SseRouterExt as _, Start, Stream, Text, Topic, sse_endpoint};
+use sse_runtime::{Server, Shutdown, Start, Stream, Text, Topic, sse_endpoint};
 use tokio::net::TcpListener;
 
-use support::{Client, CutOff, soon};
+use support::{Client, CutOff, SseRouterExt as _, soon};
 
 use super::{app, ask, expect_page, expect_two, serve, two};
 

@@ -9,9 +9,9 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use sse_runtime::{Server, SseRouterExt as _};
+use sse_runtime::Server;
 
-use support::{Client, body, serve_as};
+use support::{Client, SseRouterExt as _, body, serve_as};
 
 use super::{serve, two};
 

@@ -19,10 +19,10 @@ use axum::{
     routing::get,
 };
 use hyper_util::rt::TokioIo;
-use sse_runtime::{Server, SseRouterExt as _, Stream, Text, sse_endpoint};
+use sse_runtime::{Server, Stream, Text, sse_endpoint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use support::{Client, serve_as};
+use support::{Client, SseRouterExt as _, serve_as};
 
 #[sse_endpoint("/two")]
 async fn two() -> impl Stream<Item = u32> {

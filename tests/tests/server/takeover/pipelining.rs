@@ -3,10 +3,10 @@
 use std::task::Poll;
 
 use axum::{Router, body::Body, extract::State, routing::get};
-use sse_runtime::{SseRouterExt as _, Stream, sse_endpoint};
+use sse_runtime::{Stream, sse_endpoint};
 use tokio::sync::watch;
 
-use support::{Client, body, soon};
+use support::{Client, SseRouterExt as _, body, soon};
 
 use super::{app, ask, expect_page, expect_two, page, serve};
 

@@ -18,7 +18,7 @@ use axum::{
     response::Response,
 };
 use http_body::Frame;
-use sse_runtime::{Connection, SseRouterExt as _, Start, Stream, Text, Topic, sse_endpoint};
+use sse_runtime::{Connection, Start, Stream, Text, Topic, sse_endpoint};
 use tokio::sync::Notify;
 use tower_service::Service as _;
 use tracing::span;
@@ -29,7 +29,7 @@ use tracing_subscriber::{
 };
 
 use support::{
-    Client,
+    Client, SseRouterExt as _,
     body::{self, PolledFrame},
 };
 
