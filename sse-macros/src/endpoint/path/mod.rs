@@ -47,6 +47,14 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
             ));
         }
     }
+    let is_foreign = |segment: &&str| encoded(segment) != **segment;
+    if let Some(segment) = path.split('/').find(is_foreign) {
+        let (new, rewritten) = (encoded(segment), encoded(&path));
+        problems.push(format!(
+            "clients encode a path before they send it; write `{new}` instead of `{segment}`, as in `\"{rewritten}\"`"
+        ));
+        path = rewritten;
+    }
     if let Some(segment) = path.split('/').find(|segment| in_angles(segment).is_some()) {
         let new = in_angles(segment).unwrap_or_default();
         let segments = path.split('/');
@@ -112,6 +120,28 @@ fn outside_captures(path: &str, mark: char) -> Option<usize> {
         }
         (char == mark && !is_inside).then_some(at)
     })
+}
+
+/// Percent-encodes the characters outside braces that are not ASCII. axum compares a path with the
+/// encoded path of a request (RFC 3986, section 2), so it would never match these characters.
+fn encoded(path: &str) -> String {
+    let mut is_inside = false;
+    let mut encoded = String::new();
+    for char in path.chars() {
+        match char {
+            '{' => is_inside = true,
+            '}' | '/' => is_inside = false,
+            _ => {}
+        }
+        if char.is_ascii() || is_inside {
+            encoded.push(char);
+        } else {
+            let mut bytes = [0; 4];
+            let bytes = char.encode_utf8(&mut bytes).bytes();
+            encoded.extend(bytes.map(|byte| format!("%{byte:02X}")));
+        }
+    }
+    encoded
 }
 
 /// Converts a capture in angle brackets to axum's syntax.

@@ -220,6 +220,10 @@ fn problems_suggest_a_fix() {
             "a path cannot contain a query; write `\"/a\"`, and extract the query with `Query<T>`",
         ),
         (
+            "/straße/{größe}/ü",
+            "clients encode a path before they send it; write `stra%C3%9Fe` instead of `straße`, as in `\"/stra%C3%9Fe/{größe}/%C3%BC\"`",
+        ),
+        (
             "/a#b",
             "a path cannot contain a fragment; write `\"/a\"`, since clients do not send fragments",
         ),
