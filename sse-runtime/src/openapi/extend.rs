@@ -27,11 +27,16 @@ pub(super) fn extend(mut document: Value, mut ours: Value) -> Value {
         taken.extend(schemas);
     }
 
+    let names = operation_ids(base);
+    let shared = base
+        .get("components")
+        .and_then(|components| components.get("pathItems"));
+    let shared = shared.cloned().unwrap_or_default();
     let paths = object(base, "paths");
-    let names = operation_ids(paths);
     if let Value::Object(added) = ours["paths"].take() {
         for (path, item) in added {
             let operations = object(paths, &path);
+            resolve(operations, &shared, &path);
             let Value::Object(item) = item else { continue };
             for (method, operation) in item {
                 assert!(
@@ -52,11 +57,49 @@ pub(super) fn extend(mut document: Value, mut ours: Value) -> Value {
     document
 }
 
-/// Returns the ids of all operations.
-fn operation_ids(paths: &Map<String, Value>) -> BTreeSet<String> {
-    let operations = paths.values().filter_map(Value::as_object).flatten();
-    let ids = operations.filter_map(|(_, operation)| operation.get("operationId")?.as_str());
+/// Returns the ids of all operations, including those that a path item or a webhook shares with others
+/// and those with other methods than OpenAPI's own.
+///
+/// Source: [OpenAPI 3.2, Path Item Object](https://spec.openapis.org/oas/v3.2.0.html#path-item-object).
+fn operation_ids(document: &Map<String, Value>) -> BTreeSet<String> {
+    let components = document.get("components").and_then(Value::as_object);
+    let shared = components.and_then(|components| components.get("pathItems"));
+    let items = ["paths", "webhooks"].map(|name| document.get(name));
+    let items = items.into_iter().chain([shared]).flatten();
+    let items = items.filter_map(Value::as_object).flat_map(Map::values);
+    let items = items.filter_map(Value::as_object);
+    let operations = items.flat_map(|item| {
+        let others = item.get("additionalOperations").and_then(Value::as_object);
+        item.values()
+            .chain(others.into_iter().flat_map(Map::values))
+    });
+    let ids = operations.filter_map(|operation| operation.get("operationId")?.as_str());
     ids.map(str::to_owned).collect()
+}
+
+/// Replaces a reference to a shared path item with the item, because the meaning of members next to
+/// such a reference is undefined.
+///
+/// Source: [OpenAPI 3.2, Path Item Object](https://spec.openapis.org/oas/v3.2.0.html#path-item-object).
+#[track_caller]
+fn resolve(item: &mut Map<String, Value>, shared: &Value, path: &str) {
+    // A shared item can itself be a reference.
+    let mut hops = 0;
+    while let Some(reference) = item.remove("$ref") {
+        let reference = reference.as_str().unwrap_or_default();
+        let name = reference.strip_prefix("#/components/pathItems/");
+        let name = name.map(|name| name.replace("~1", "/").replace("~0", "~"));
+        let target = name.and_then(|name| shared.get(&name)?.as_object());
+        let Some(target) = target.filter(|_| hops < 16) else {
+            panic!(
+                "the path item of `{path}` refers to `{reference}`, which `Api::extend` cannot read; replace the reference with the path item"
+            );
+        };
+        hops += 1;
+        for (name, value) in target {
+            item.entry(name).or_insert_with(|| value.clone());
+        }
+    }
 }
 
 /// Returns a member that is an object, and creates it if it is missing.

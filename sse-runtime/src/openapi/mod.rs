@@ -261,8 +261,9 @@ impl Api {
     ///
     /// # Panics
     ///
-    /// Panics if `document` is not a JSON object, or if it already describes the method and path of
-    /// an endpoint.
+    /// Panics if `document` is not a JSON object, if it already describes the method and path of an
+    /// endpoint, if it contains an operation whose id is the name of an endpoint, or if the path item
+    /// of an endpoint is a reference to something other than `#/components/pathItems/…`.
     #[track_caller]
     pub fn extend(&self, document: Value) -> Value {
         extend::extend(document, self.document())

@@ -113,3 +113,70 @@ fn operation_id_that_is_taken_panics() {
     let message = *panic.unwrap_err().downcast::<String>().unwrap();
     assert!(message.starts_with("both documents have an operation with the id `prices`"));
 }
+
+/// A path item and a webhook, both with methods that OpenAPI 3.2 does not name.
+#[test]
+fn operation_ids_in_all_places_are_taken() {
+    let other = json!({ "additionalOperations": { "COPY": { "operationId": "prices" } } });
+    for document in [
+        json!({ "paths": { "/a": other } }),
+        json!({ "webhooks": { "a": other } }),
+        json!({ "components": { "pathItems": { "a": other } } }),
+    ] {
+        let panic = catch_unwind(|| drop(extended(document)));
+        let message = *panic.unwrap_err().downcast::<String>().unwrap();
+        assert!(message.starts_with("both documents have an operation with the id `prices`"));
+    }
+}
+
+#[test]
+fn shared_path_items_are_copied() {
+    let shop = |operation: &str| {
+        json!({
+            "paths": {
+                "/prices": { "$ref": "#/components/pathItems/a~1b" },
+                "/other": { "$ref": "#/components/pathItems/a~1b" },
+            },
+            "components": { "pathItems": { "a/b": {
+                operation: { "operationId": "set" },
+                "additionalOperations": { "COPY": { "operationId": "copy" } },
+            } } },
+        })
+    };
+    let document = extended(shop("put"));
+    let item = &document["paths"]["/prices"];
+    assert_eq!(item["get"]["operationId"], "prices");
+    assert_eq!(item["put"]["operationId"], "set");
+    assert_eq!(item["additionalOperations"]["COPY"]["operationId"], "copy");
+    assert_eq!(item["$ref"], Value::Null);
+    // Other references to the same item still refer to what it was.
+    let shared = &document["components"]["pathItems"]["a/b"];
+    assert_eq!(shared["get"], Value::Null);
+    assert_eq!(
+        document["paths"]["/other"]["$ref"],
+        "#/components/pathItems/a~1b"
+    );
+
+    let panic = catch_unwind(|| drop(extended(shop("get"))));
+    let message = *panic.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.starts_with("both documents describe `GET /prices`"));
+}
+
+#[test]
+fn unknown_reference_of_a_path_item_panics() {
+    for reference in [
+        "shop.json#/a",
+        "#/components/pathItems/none",
+        "#/components/pathItems/self",
+    ] {
+        let panic = catch_unwind(|| {
+            extended(json!({
+                "paths": { "/prices": { "$ref": reference } },
+                "components": { "pathItems": { "self": { "$ref": "#/components/pathItems/self" } } },
+            }));
+        });
+        let message = *panic.unwrap_err().downcast::<String>().unwrap();
+        let expected = format!("the path item of `/prices` refers to `{reference}`");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+}
