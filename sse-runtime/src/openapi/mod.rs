@@ -50,6 +50,7 @@ use std::{
 };
 
 use axum::{
+    body::Bytes,
     http::header::CONTENT_TYPE,
     routing::{MethodRouter, get},
 };
@@ -93,6 +94,8 @@ struct State {
     entries: Vec<Entry>,
     /// Whether integers that JavaScript cannot represent become strings.
     has_large_integers: bool,
+    /// The document that [`Api::json`] serves, and the number of endpoints that it describes.
+    printed: Option<(usize, Bytes)>,
 }
 
 /// An endpoint, and the location at which it was added.
@@ -270,16 +273,32 @@ impl Api {
     }
 
     /// Returns a `GET` route that responds with the [document](Self::document) as JSON. The
-    /// document contains all endpoints that have been added by the time of the request.
+    /// document contains all endpoints that have been added by the time of the request. It is
+    /// generated once, and again when endpoints have been added since.
     pub fn json<S>(&self) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,
     {
         let api = self.clone();
-        get(async move || {
-            let document = api.document().to_string();
-            ([(CONTENT_TYPE, "application/json")], document)
-        })
+        get(async move || ([(CONTENT_TYPE, "application/json")], api.printed()))
+    }
+
+    /// Returns the document as JSON. It is generated again only if endpoints have been added since
+    /// the last call.
+    fn printed(&self) -> Bytes {
+        let state = self.state();
+        let count = state.entries.len();
+        if let Some((described, document)) = &state.printed
+            && *described == count
+        {
+            return document.clone();
+        }
+        // Describing the endpoints locks the state. If an endpoint is added meanwhile, the next call
+        // generates the document again.
+        drop(state);
+        let document = Bytes::from(self.document().to_string());
+        self.state().printed = Some((count, document.clone()));
+        document
     }
 
     /// Returns a TypeScript module with a client for the endpoints. It has no dependencies.

@@ -8,6 +8,7 @@ mod conflicts;
 mod extended;
 mod frames;
 mod rooms;
+mod served;
 #[allow(unused_qualifications, reason = "`proptest_derive` qualifies names")]
 mod zoo;
 
