@@ -252,14 +252,26 @@ fn without_takeover() -> Step {
 /// Returns the step that reruns tests with a layer that validates every frame against the document
 /// of its endpoint. The tests that count allocations, measure memory or need many descriptors are
 /// left out, because they would measure the layer. So are those of clusters and proxies, which run
-/// for minutes.
+/// for minutes, and the test with a million events.
 fn frames() -> Step {
-    const TESTS: [&str; 12] = [
-        "derive", "engine", "hostile", "idle", "killed", "limits", "overlap", "reasons", "server",
-        "stalled", "stream", "topic",
+    const TESTS: [&str; 13] = [
+        "derive",
+        "engine",
+        "hostile",
+        "idle",
+        "killed",
+        "limits",
+        "overlap",
+        "reasons",
+        "server",
+        "stalled",
+        "stream",
+        "topic",
+        "topics_race",
     ];
     let mut args = vec!["test", "--locked", "--package", "tests"];
     args.extend(TESTS.iter().flat_map(|test| ["--test", test]));
+    args.extend(["--", "--skip", "million::"]);
     Step::cargo("frames", &args)
         .env("VALIDATE_FRAMES", "1")
         .needs("curl", "curl")
