@@ -167,7 +167,10 @@ const resolve = (endpoint, base, input) => {
         return segments.map(encodeURIComponent).join("/");
     });
     url.pathname = url.pathname.replace(/\/+$/, "") + path;
-    const query = formData((endpoint.query ?? []).map((name) => [name, own(input, name)]));
+    const query = formData((endpoint.query ?? []).map((member) => {
+        const [key, name] = typeof member === "string" ? [member, member] : member;
+        return [name, own(input, key)];
+    }));
     query.forEach((value, name) => url.searchParams.append(name, value));
     return url.href;
 };
@@ -242,7 +245,7 @@ const open = (endpoint, base, input, options, stream) => {
         // Unlike an `EventSource`, this `accept` header allows the server to respond with an error status.
         const headers = new Headers({ accept: "text/event-stream, application/problem+json" });
         if (body !== undefined) {
-            const types = { form: "application/x-www-form-urlencoded", json: "application/json", text: "text/plain" };
+            const types = { form: "application/x-www-form-urlencoded", json: "application/json", text: "text/plain", bytes: "application/octet-stream" };
             headers.set("content-type", types[endpoint.body ?? "text"]);
         }
         for (const source of [options.headers, stream.headers]) {

@@ -95,10 +95,10 @@ interface Endpoint {
   readonly method: string;
   /** A path with captures such as `{name}` and `{*rest}`. */
   readonly path: string;
-  /** The members of the input that belong to the query. */
-  readonly query?: readonly string[];
+  /** The members of the input that belong to the query. If the parameter has another name, a pair with this name. */
+  readonly query?: readonly (string | readonly [string, string])[];
   /** How `input.body` is sent. */
-  readonly body?: "json" | "form" | "text";
+  readonly body?: "json" | "form" | "text" | "bytes";
   /** Whether the endpoint reads the last event ID. */
   readonly resumes?: boolean;
   /** The milliseconds of silence after which the connection is considered lost, or 0 for no limit. */
@@ -247,7 +247,10 @@ const resolve = (endpoint: Endpoint, base: string | URL, input: Readonly<Record<
     return segments.map(encodeURIComponent).join("/");
   });
   url.pathname = url.pathname.replace(/\/+$/, "") + path;
-  const query = formData((endpoint.query ?? []).map((name) => [name, own(input, name)]));
+  const query = formData((endpoint.query ?? []).map((member) => {
+    const [key, name] = typeof member === "string" ? [member, member] : member;
+    return [name, own(input, key)];
+  }));
   query.forEach((value, name) => url.searchParams.append(name, value));
   return url.href;
 };
@@ -276,7 +279,7 @@ const open = <E, P>(
     content === undefined || !endpoint.body ? undefined
     : isForm ? String(formData(Object.entries(content as object)))
     : endpoint.body === "json" ? JSON.stringify(content)
-    : (content as string);
+    : (content as NonNullable<RequestInit["body"]>);
   let isUsed = false;
   let hasLeft = false;
 
@@ -330,7 +333,7 @@ const open = <E, P>(
     // Unlike an `EventSource`, this `accept` header allows the server to respond with an error status.
     const headers = new Headers({ accept: "text/event-stream, application/problem+json" });
     if (body !== undefined) {
-      const types = { form: "application/x-www-form-urlencoded", json: "application/json", text: "text/plain" };
+      const types = { form: "application/x-www-form-urlencoded", json: "application/json", text: "text/plain", bytes: "application/octet-stream" };
       headers.set("content-type", types[endpoint.body ?? "text"]);
     }
     for (const source of [options.headers, stream.headers]) {

@@ -16,7 +16,7 @@ const PAGE: &str = include_str!("explorer.html");
 /// Source: [Content Security Policy Level 3](https://www.w3.org/TR/CSP3/).
 const POLICY: &str = concat!(
     "default-src 'none'; script-src 'sha256-",
-    "2SDDPgj1iGTw8mP4TD2b+SYjBe0LA+/BuNYN3Yj0wgY=",
+    "GiOxKxqCY7VNX/y6r/WnVSAkwqjpULR0SFeq3859Neg=",
     "'; style-src 'sha256-",
     "H+IJeh175GRg9+d7VSGkDp3HfQtdP8aCeMLk/0t1eGA=",
     "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     path::{self, Template},
-    schemas::Schemas,
+    schemas::{Schemas, free},
 };
 use crate::{
     config::{End, Endpoint},
@@ -666,6 +666,26 @@ impl Operation {
                 Failure::Text | Failure::Response => {}
             }
         }
+    }
+
+    /// Returns the member of the TypeScript client's input that contains a parameter. Usually, this
+    /// is the parameter's name. If the request body or a capture of the path has the same name, the
+    /// place of the parameter is put in front of its name, so that each part has its own member.
+    pub(super) fn input_key(&self, parameter: &Parameter) -> String {
+        let name = &parameter.name;
+        let is_capture = |other: &Parameter| other.is_in_path && other.name == *name;
+        let clashes_with_body = name == "body" && self.body.is_some();
+        let clashes = !parameter.is_in_path && self.parameters.iter().any(is_capture);
+        if !clashes_with_body && !clashes {
+            return name.clone();
+        }
+        let place = if parameter.is_in_path {
+            "path"
+        } else {
+            "query"
+        };
+        let is_taken = |key: &str| self.parameters.iter().any(|other| other.name == key);
+        free(&format!("{place}_{name}"), is_taken)
     }
 
     /// Returns whether the stream can end with the event that reports an error.

@@ -59,11 +59,12 @@ impl Template {
     }
 
     /// Returns the path in the TypeScript client's syntax. The client does not encode the slashes
-    /// in a wildcard, so wildcards are marked with an asterisk.
-    pub(super) fn to_typescript(&self) -> String {
+    /// in a wildcard, so wildcards are marked with an asterisk. `key` returns the member of the
+    /// client's input that contains a capture.
+    pub(super) fn to_typescript(&self, key: impl Fn(&str) -> String) -> String {
         self.write(|name, is_wildcard| {
             let star = if is_wildcard { "*" } else { "" };
-            format!("{{{star}{name}}}")
+            format!("{{{star}{}}}", key(name))
         })
     }
 
@@ -94,6 +95,9 @@ mod tests {
         let path = Template::parse("/a-{b}.c/{{d}}/{*rest}");
         assert_eq!(path.captures().collect::<Vec<_>>(), ["b", "rest"]);
         assert_eq!(path.to_openapi(), "/a-{b}.c/%7Bd%7D/{rest}");
-        assert_eq!(path.to_typescript(), "/a-{b}.c/%7Bd%7D/{*rest}");
+        assert_eq!(
+            path.to_typescript(str::to_owned),
+            "/a-{b}.c/%7Bd%7D/{*rest}"
+        );
     }
 }

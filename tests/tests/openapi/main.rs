@@ -51,7 +51,7 @@ fn module_declares_events_and_methods() {
 #[test]
 fn large_integers_are_declared_as_strings_on_request() {
     let module = rooms::api().large_integers_as_strings().typescript();
-    assert!(module.contains("export type Call = { count: number | string;"));
+    assert!(module.contains("export type Call = {\n  count: number | string;"));
     assert!(module.contains("large: true"));
 }
 

@@ -2,6 +2,7 @@
 
 use axum::{
     Form, Json,
+    body::Bytes,
     extract::{Path, Query},
 };
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use sse_runtime::{
 /// A call of a tool.
 #[derive(Serialize, JsonSchema)]
 struct Call {
+    /// The name of the tool.
     name: String,
     count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,6 +25,9 @@ struct Call {
 enum ChatEvent {
     /// A piece of the answer.
     Token {
+        /// Markdown. It can contain "quotes", `|` and */.
+        ///
+        /// It can end within a word.
         text: String,
         #[sse(id)]
         #[serde(skip)]
@@ -135,11 +140,35 @@ async fn log(Form(_prompt): Form<Filter>) -> impl Stream<Item = Text<String>> {
     yield_!(Text("a".to_owned()));
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[allow(dead_code, reason = "only the schema is used")]
+struct SharedNames {
+    id: Option<String>,
+    body: String,
+}
+
+/// The path, the query and the body of a request share names.
+#[sse_endpoint("/shared/{id}/{body}", method = PUT)]
+async fn shared_names(
+    Path((_id, _body)): Path<(u64, String)>,
+    Query(_query): Query<SharedNames>,
+    Json(_prompt): Json<Prompt>,
+) -> impl Stream<Item = Price> {
+    yield_!(Price { value: 1.0 });
+}
+
+#[sse_endpoint("/upload", method = POST)]
+async fn upload(_file: Bytes) -> impl Stream<Item = Price> {
+    yield_!(Price { value: 1.0 });
+}
+
 pub(crate) fn api() -> Api {
     let api = Api::new("Rooms", "1.0.0");
     drop(api.of(answer));
     drop(api.at("/v1").of(ask));
     drop(api.of(files));
     drop(api.of(log));
+    drop(api.of(shared_names));
+    drop(api.of(upload));
     api
 }

@@ -9,11 +9,11 @@ use std::{
 
 use serde_json::json;
 
-use self::types::{Printer, comment, key, text, union};
+use self::types::{Printer, braces, comment, indented, key, text, union};
 use super::{
     Info,
     document::{gap, task_error},
-    operation::{Data, Event, Failure, Name, Operation, Problem},
+    operation::{Body, Data, Event, Failure, Name, Operation, Parameter, Problem},
     schemas::{Named, free},
 };
 
@@ -153,6 +153,7 @@ impl Module {
         let mut members = String::new();
         for event in &operation.events {
             let (name, data) = (event_name(event), self.data(&event.data));
+            let data = indented(&data, "    ");
             let comment = described(event);
             let written = write!(
                 members,
@@ -184,7 +185,7 @@ impl Module {
         let failures = failures.into_iter().flatten();
         let types = failures.filter_map(|failure| match failure {
             Failure::Problems { name, problems } => Some(self.problems(name, problems)),
-            Failure::Value(schema) => Some(self.printer.print(schema)),
+            Failure::Value(schema) => Some(indented(&self.printer.print(schema), "  ")),
             Failure::Text => Some("string".to_owned()),
             Failure::Response => None,
         });
@@ -202,7 +203,8 @@ impl Module {
     fn problems(&mut self, name: &str, problems: &[Problem]) -> String {
         let members = problems.iter().map(|problem| {
             let comment = comment(&problem.schema, "  ");
-            format!("\n{comment}  | {}", self.printer.print(&problem.schema))
+            let printed = self.printer.print(&problem.schema);
+            format!("\n{comment}  | {}", indented(&printed, "    "))
         });
         let printed: String = members.collect();
         if printed.is_empty() {
@@ -219,34 +221,40 @@ impl Module {
 
     /// Returns the type of the endpoint's input, and whether the input can be omitted.
     fn input(&self, operation: &Operation) -> (Option<String>, bool) {
-        let mut members = Vec::new();
-        for parameter in &operation.parameters {
-            let printed = self.printer.print(&parameter.schema);
-            // A parameter of the path and one of the query can have the same name. They then have
-            // the same value.
-            let same = members
-                .iter_mut()
-                .find(|(name, _, _)| *name == parameter.name);
-            match same {
-                Some((_, is_required, _)) => *is_required |= parameter.is_required,
-                None => members.push((&*parameter.name, parameter.is_required, printed)),
-            }
-        }
+        let member = |name: &str, is_required, printed: String| match is_required {
+            true => format!("{}: {printed}", key(name)),
+            false => format!("{}?: {printed} | undefined", key(name)),
+        };
+        let parameters = operation.parameters.iter();
+        let mut members: Vec<(String, String)> = parameters
+            .map(|parameter| {
+                let Parameter {
+                    schema,
+                    is_required,
+                    ..
+                } = parameter;
+                let name = operation.input_key(parameter);
+                let printed = member(&name, *is_required, self.printer.print(schema));
+                (comment(schema, ""), printed)
+            })
+            .collect();
         if let Some(body) = &operation.body {
-            members.push(("body", body.is_required, self.printer.print(&body.schema)));
+            let printed = match format_of_body(body) {
+                "bytes" => "string | Blob | ArrayBuffer | ArrayBufferView".to_owned(),
+                _ => self.printer.print(&body.schema),
+            };
+            members.push((String::new(), member("body", body.is_required, printed)));
         }
         if members.is_empty() {
             return (None, true);
         }
-        let is_optional = members.iter().all(|(_, is_required, _)| !is_required);
-        let members = members
+        let is_required = operation
+            .parameters
             .iter()
-            .map(|(name, is_required, printed)| match is_required {
-                true => format!("{}: {printed}", key(name)),
-                false => format!("{}?: {printed} | undefined", key(name)),
-            });
-        let members: Vec<String> = members.collect();
-        (Some(format!("{{ {} }}", members.join("; "))), is_optional)
+            .map(|parameter| parameter.is_required);
+        let is_required = is_required.chain(operation.body.iter().map(|body| body.is_required));
+        let is_optional = !is_required.into_iter().any(|is_required| is_required);
+        (Some(indented(&braces(&members), "  ")), is_optional)
     }
 }
 
@@ -274,7 +282,11 @@ fn docs(operation: &Operation) -> String {
 
 /// Returns the object literal that describes an endpoint to the runtime.
 fn literal(operation: &Operation, has_large_integers: bool) -> String {
-    let path = operation.path.to_typescript();
+    let path = operation.path.to_typescript(|name| {
+        let mut captures = operation.parameters.iter();
+        let capture = captures.find(|parameter| parameter.is_in_path && parameter.name == name);
+        capture.map_or_else(|| name.to_owned(), |capture| operation.input_key(capture))
+    });
     let mut members = vec![
         format!("method: {}", text(operation.method.as_str())),
         format!("path: {}", text(&path)),
@@ -283,17 +295,19 @@ fn literal(operation: &Operation, has_large_integers: bool) -> String {
         .parameters
         .iter()
         .filter(|parameter| !parameter.is_in_path);
-    let query: Vec<String> = query.map(|parameter| text(&parameter.name)).collect();
+    let query = query.map(|parameter| {
+        let (name, key) = (text(&parameter.name), operation.input_key(parameter));
+        match key == parameter.name {
+            true => name,
+            false => format!("[{}, {name}]", text(&key)),
+        }
+    });
+    let query: Vec<String> = query.collect();
     if !query.is_empty() {
         members.push(format!("query: [{}]", query.join(", ")));
     }
     if let Some(body) = &operation.body {
-        let format = match body.media_type {
-            "application/json" => "json",
-            "application/x-www-form-urlencoded" => "form",
-            _ => "text",
-        };
-        members.push(format!("body: {}", text(format)));
+        members.push(format!("body: {}", text(format_of_body(body))));
     }
     if operation.resumes {
         members.push("resumes: true".to_owned());
@@ -368,6 +382,16 @@ fn format_of(data: &Data) -> &'static str {
         Data::Json(_) => "json",
         Data::Text => "text",
         Data::Empty => "empty",
+    }
+}
+
+/// Returns how the client sends a request body.
+fn format_of_body(body: &Body) -> &'static str {
+    match body.media_type {
+        "application/json" => "json",
+        "application/x-www-form-urlencoded" => "form",
+        "application/octet-stream" => "bytes",
+        _ => "text",
     }
 }
 

@@ -116,11 +116,12 @@ impl Printer {
             let sorted: BTreeMap<&String, &Value> = properties.iter().collect();
             let members = sorted.into_iter().map(|(name, property)| {
                 let mark = if required(name) { "" } else { "?" };
-                format!("{}{mark}: {}", key(name), self.print(property))
+                let printed = format!("{}{mark}: {}", key(name), self.print(property));
+                (comment(property, ""), printed)
             });
-            let members: Vec<String> = members.collect();
+            let members: Vec<(String, String)> = members.collect();
             if !members.is_empty() {
-                parts.push(format!("{{ {} }}", members.join("; ")));
+                parts.push(braces(&members));
             }
         }
         let mut others = Vec::new();
@@ -144,6 +145,23 @@ impl Printer {
             parts => parts.join(" & "),
         }
     }
+}
+
+/// Prints an object type. The members are pairs of a comment, which can be empty, and a declaration.
+/// A type without comments takes a single line.
+pub(super) fn braces(members: &[(String, String)]) -> String {
+    if members.iter().all(|(comment, _)| comment.is_empty()) {
+        let members: Vec<&str> = members.iter().map(|(_, printed)| &**printed).collect();
+        return format!("{{ {} }}", members.join("; "));
+    }
+    let members = members.iter();
+    let members = members.map(|(comment, printed)| format!("\n{comment}{printed};"));
+    format!("{{{}\n}}", indented(&members.collect::<String>(), "  "))
+}
+
+/// Indents every line but the first.
+pub(super) fn indented(printed: &str, indent: &str) -> String {
+    printed.replace('\n', &format!("\n{indent}"))
 }
 
 /// Returns whether a JavaScript number cannot represent all integers that a schema allows.
@@ -170,31 +188,44 @@ pub(super) fn union(members: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// Encloses a type in parentheses if it contains `operator` outside of brackets and strings, or any
-/// operator if `operator` is NUL.
+/// Encloses a type in parentheses if it contains `operator` outside of brackets, strings and comments,
+/// or any operator if `operator` is NUL.
 fn parenthesized(printed: &str, operator: char) -> String {
     let mut depth = 0_u32;
-    let mut is_quoted = false;
-    let mut is_escaped = false;
-    let found = printed.chars().any(|char| {
-        if is_quoted {
-            is_quoted = char != '"' || is_escaped;
-            is_escaped = char == '\\' && !is_escaped;
-            return false;
+    let mut rest = printed;
+    let mut found = false;
+    while let Some(char) = rest.chars().next() {
+        if char == '"' {
+            rest = after_string(&rest[1..]);
+            continue;
+        }
+        if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, rest)| rest);
+            continue;
         }
         match char {
-            '"' => is_quoted = true,
             '{' | '[' | '(' | '<' => depth += 1,
             '}' | ']' | ')' | '>' => depth = depth.saturating_sub(1),
-            '|' | '&' if depth == 0 => return operator == '\0' || char == operator,
+            '|' | '&' if depth == 0 => found |= operator == '\0' || char == operator,
             _ => {}
         }
-        false
-    });
+        rest = &rest[char.len_utf8()..];
+    }
     match found {
         true => format!("({printed})"),
         false => printed.to_owned(),
     }
+}
+
+/// Returns the text after the quote that ends a string literal.
+fn after_string(text: &str) -> &str {
+    let mut is_escaped = false;
+    let end = text.find(|char| {
+        let ends = char == '"' && !is_escaped;
+        is_escaped = char == '\\' && !is_escaped;
+        ends
+    });
+    end.map_or("", |end| &text[end + 1..])
 }
 
 /// Prints a value as a literal type.
@@ -251,5 +282,22 @@ pub(super) fn comment(schema: &Value, indent: &str) -> String {
                 .map(|line| format!("{indent} * {line}").trim_end().to_owned() + "\n");
             format!("{indent}/**\n{}{indent} */\n", lines.collect::<String>())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_operators_outside_of_comments_need_parentheses() {
+        let member = ("/** A \" | }. */\n".to_owned(), "a: 1".to_owned());
+        let object = braces(&[member]);
+        assert_eq!(object, "{\n  /** A \" | }. */\n  a: 1;\n}");
+        assert_eq!(parenthesized(&object, '\0'), object);
+        let union = format!("{object} | null");
+        assert_eq!(parenthesized(&union, '\0'), format!("({union})"));
+        assert_eq!(parenthesized(&union, '&'), union);
+        assert_eq!(parenthesized(r#""a\"|""#, '\0'), r#""a\"|""#);
     }
 }
