@@ -84,6 +84,21 @@ export const mistakes = (): void => {
   void [stream, other];
 };
 
+/** The parts of a request that share a name are separate members. */
+export const shared = (): void => {
+  void api.shared_names({ id: "a", path_body: "b", query_id: "c", query_body: "d", body: { prompt: "e" } });
+  // @ts-expect-error: the body is an object.
+  void api.shared_names({ id: "a", path_body: "b", query_id: "c", query_body: "d", body: "e" });
+  // @ts-expect-error: the query is missing.
+  void api.shared_names({ id: "a", path_body: "b", body: { prompt: "e" } });
+};
+
+export const upload = (): void => {
+  for (const body of ["a", new Blob(["a"]), new ArrayBuffer(1), new Uint8Array(1), undefined]) void api.upload({ body });
+  // @ts-expect-error: an object is not converted to JSON.
+  void api.upload({ body: { a: 1 } });
+};
+
 export const options = (): void => {
   connect(new URL("https://chat.example"), { fetch, credentials: "include", headers: new Headers() });
   connect("https://chat.example", { fetch: (url, init) => fetch(`${url}?`, { ...init, keepalive: true }) });

@@ -12,9 +12,9 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{FromRef, FromRequestParts, OriginalUri, Path, Query, Request, State},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -318,6 +318,35 @@ async fn post_cut(
     pending::<()>().await;
 }
 
+/// The path, the query and the body of a request share names.
+#[derive(Deserialize, JsonSchema, Serialize)]
+struct SharedNames {
+    id: String,
+    body: String,
+}
+
+#[sse_endpoint("/shared/{id}/{body}", method = PUT)]
+async fn shared_names(
+    _visit: Visit,
+    Path(path): Path<SharedNames>,
+    Query(query): Query<SharedNames>,
+    Json(prompt): Json<Prompt>,
+) -> impl Stream<Item = (SharedNames, SharedNames, String)> {
+    yield_!((path, query, prompt.prompt));
+}
+
+/// Sends the content type and the bytes back.
+#[sse_endpoint("/upload", method = POST)]
+async fn upload(
+    _visit: Visit,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> impl Stream<Item = (String, Vec<u8>)> {
+    let of = headers.get(header::CONTENT_TYPE);
+    let of = of.map(|of| String::from_utf8_lossy(of.as_bytes()).into_owned());
+    yield_!((of.unwrap_or_default(), bytes.to_vec()));
+}
+
 #[derive(Deserialize)]
 struct Of {
     path: String,
@@ -343,6 +372,8 @@ pub(crate) fn endpoints(api: &Api) -> Router<App> {
         .sse(api.of(ticks))
         .sse(api.of(post))
         .sse(api.of(post_cut))
+        .sse(api.of(shared_names))
+        .sse(api.of(upload))
         .route("/breaks", get(breaks))
 }
 
