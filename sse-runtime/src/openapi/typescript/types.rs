@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_operators_outside_of_comments_need_parentheses() {
+    fn operators_in_comments_need_no_parentheses() {
         let member = ("/** A \" | }. */\n".to_owned(), "a: 1".to_owned());
         let object = braces(&[member]);
         assert_eq!(object, "{\n  /** A \" | }. */\n  a: 1;\n}");
