@@ -31,7 +31,7 @@ const count = async (server, path, wanted) => {
 /** Allocates memory until the engine has collected its garbage, since not every engine has a function that does so. */
 const collected = async (isCollected, describe) => {
   for (let attempt = 0; !isCollected(); attempt += 1) {
-    if (attempt === 2000) throw new Error(describe());
+    if (attempt === 500) throw new Error(describe());
     new Uint8Array(2 ** 24).fill(attempt);
     Array.from({ length: 10_000 }, (_, at) => ({ at }));
     await new Promise((resolve) => setTimeout(resolve, 5));
