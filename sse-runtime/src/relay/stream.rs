@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+/// The next piece and its last event ID, an error, or `None` if the upstream has ended.
+type Taken = Option<Result<(Piece, Option<EventId>), RelayError>>;
+
 /// The default value of [`Relay::max_event_size`].
 const MAX_EVENT_SIZE: usize = 8 * 1024 * 1024;
 
@@ -190,11 +193,7 @@ where
         }
     }
 
-    fn poll_taken(
-        &mut self,
-        take: Take,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(Piece, Option<EventId>), RelayError>>> {
+    fn poll_taken(&mut self, take: Take, cx: &mut Context<'_>) -> Poll<Taken> {
         loop {
             match self.splitter.take(take) {
                 Ok(Some(mut piece)) => {

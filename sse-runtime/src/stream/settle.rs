@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use crate::{
     config::Endpoint,
-    event::{frame, id::EventId, payload::Payload as _},
+    event::{frame, id::EventId, payload::Payload},
     generator::{
         generator::Ending, handoff::Handoff, outgoing::WriteFailure, reading::TopicEnd,
         run_failure::Failure,
@@ -100,11 +100,7 @@ fn rejected_late(response: Response, handoff: &Handoff, endpoint: &Endpoint) -> 
         let event = late_rejection::event(response, endpoint);
         handoff.write_error(|outgoing| {
             let last = outgoing.ids.last.clone();
-            let id = event.encode(
-                last.as_ref(),
-                &mut outgoing.frames.buffer,
-                |value, frame| value.encode(frame),
-            )?;
+            let id = event.encode(last.as_ref(), &mut outgoing.frames.buffer, Payload::encode)?;
             outgoing.wrote(id);
             Ok(())
         });

@@ -1,9 +1,20 @@
 //! [`Events`]: reads a stream's events one by one.
 
-use std::{collections::VecDeque, future::poll_fn, pin::Pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    panic::Location,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
+    time::Duration,
+};
 
 use axum::body::{Body, HttpBody as _};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::yield_now};
 
 use super::{
     decode::{Decoder, Frame, ReceivedEvent},
@@ -22,10 +33,25 @@ pub struct Events {
     received: VecDeque<Frame>,
     /// The last event ID as of the most recent event returned.
     last_returned_id: String,
-    /// The request's method and URI.
-    request_line: String,
+    /// The request's method, URI and JSON body.
+    origin: String,
     dropped: mpsc::Receiver<()>,
+    /// The error found by [`until_waiting`](Self::until_waiting), until it is returned.
+    failed: Option<StreamCut>,
 }
+
+/// Records whether the generator has been woken.
+#[derive(Debug, Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The place in a test that called a method.
+type At = &'static Location<'static>;
 
 /// The response was cut off before it was complete.
 #[derive(Debug, thiserror::Error)]
@@ -33,14 +59,15 @@ pub struct Events {
 pub struct StreamCut(#[source] axum::Error);
 
 impl Events {
-    pub(super) fn new(body: Body, request_line: String, dropped: mpsc::Receiver<()>) -> Self {
+    pub(super) fn new(body: Body, origin: String, dropped: mpsc::Receiver<()>) -> Self {
         Self {
             body,
             decoder: Decoder::default(),
             received: VecDeque::new(),
             last_returned_id: String::new(),
-            request_line,
+            origin,
             dropped,
+            failed: None,
         }
     }
 
@@ -58,9 +85,16 @@ impl Events {
     /// # Cancel safety
     ///
     /// This method is cancel safe. Data that has already been received is kept for the next call.
-    pub async fn next(&mut self) -> Result<Option<ReceivedEvent>, StreamCut> {
-        let what = format!("an event from {}", self.request_line);
-        or_give_up(what, self.receive_event()).await
+    #[track_caller]
+    pub fn next(
+        &mut self,
+    ) -> impl Future<Output = Result<Option<ReceivedEvent>, StreamCut>> + Send {
+        self.next_at(Location::caller())
+    }
+
+    async fn next_at(&mut self, at: At) -> Result<Option<ReceivedEvent>, StreamCut> {
+        let what = format!("an event from {}", self.origin);
+        or_give_up(&what, at, self.receive_event()).await
     }
 
     async fn receive_event(&mut self) -> Result<Option<ReceivedEvent>, StreamCut> {
@@ -87,9 +121,13 @@ impl Events {
     /// # Cancel safety
     ///
     /// Like [`next`](Self::next), this method is cancel safe.
-    pub async fn next_frame(&mut self) -> Result<Option<Frame>, StreamCut> {
-        let what = format!("a frame from {}", self.request_line);
-        or_give_up(what, self.receive_frame()).await
+    #[track_caller]
+    pub fn next_frame(&mut self) -> impl Future<Output = Result<Option<Frame>, StreamCut>> + Send {
+        let at = Location::caller();
+        async move {
+            let what = format!("a frame from {}", self.origin);
+            or_give_up(&what, at, self.receive_frame()).await
+        }
     }
 
     async fn receive_frame(&mut self) -> Result<Option<Frame>, StreamCut> {
@@ -100,14 +138,65 @@ impl Events {
                 }
                 return Ok(Some(frame));
             }
-            match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
-                Some(Ok(frame)) => {
-                    if let Some(bytes) = frame.data_ref() {
-                        self.decoder.decode(bytes, &mut self.received);
-                    }
-                }
-                Some(Err(error)) => return Err(StreamCut(error)),
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            match poll_fn(|cx| self.poll_body(cx)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err(error),
                 None => return Ok(None),
+            }
+        }
+    }
+
+    /// Polls the body for more data and decodes it.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), StreamCut>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                if let Some(bytes) = frame.data_ref() {
+                    self.decoder.decode(bytes, &mut self.received);
+                }
+                Some(Ok(()))
+            }
+            Some(Err(error)) => Some(Err(StreamCut(error))),
+            None => None,
+        })
+    }
+
+    /// Runs the generator until it waits for something other than its client, or until the stream
+    /// ends. The events that it yields are kept for the next calls. Use this method to make sure
+    /// that the generator has subscribed to its sources before the test publishes something.
+    ///
+    /// The statements up to the first wait have already run when the response arrives, so a
+    /// generator that begins by subscribing needs no call to this method. A generator that never
+    /// waits, such as one that yields in an endless loop, never completes this call.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe.
+    pub async fn until_waiting(&mut self) {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            woken.0.store(false, Ordering::Relaxed);
+            loop {
+                match self.poll_body(&mut cx) {
+                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(Some(Err(error))) => {
+                        self.failed = Some(error);
+                        return;
+                    }
+                    Poll::Ready(None) => return,
+                    Poll::Pending => break,
+                }
+            }
+            // A generator that has used up the task's budget or yields to the runtime is not
+            // waiting. It is woken by the time this task runs again.
+            yield_now().await;
+            if !woken.0.load(Ordering::Relaxed) {
+                return;
             }
         }
     }
@@ -118,11 +207,63 @@ impl Events {
     ///
     /// Panics if the stream ends or is cut off before the next event, or under the same conditions
     /// as [`next`](Self::next).
-    pub async fn expect_event(&mut self) -> ReceivedEvent {
-        match self.next().await {
+    #[track_caller]
+    pub fn expect_event(&mut self) -> impl Future<Output = ReceivedEvent> + Send {
+        self.expect_event_at(Location::caller())
+    }
+
+    async fn expect_event_at(&mut self, at: At) -> ReceivedEvent {
+        match self.next_at(at).await {
             Ok(Some(event)) => event,
-            Ok(None) => panic!("expected an event, but the stream has ended"),
-            Err(error) => panic!("expected an event, but {error}"),
+            Ok(None) => panic!(
+                "expected an event from {}, but the stream has ended (at {at})",
+                self.origin
+            ),
+            Err(error) => panic!(
+                "expected an event from {}, but {error} (at {at})",
+                self.origin
+            ),
+        }
+    }
+
+    /// Returns the next `count` events.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the stream ends or is cut off earlier, or under the same conditions as
+    /// [`next`](Self::next).
+    #[track_caller]
+    pub fn take(&mut self, count: usize) -> impl Future<Output = Vec<ReceivedEvent>> + Send {
+        let at = Location::caller();
+        async move {
+            let mut events = Vec::with_capacity(count);
+            for _ in 0..count {
+                events.push(self.expect_event_at(at).await);
+            }
+            events
+        }
+    }
+
+    /// Reads all remaining events, until the stream ends cleanly.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the stream is cut off, or under the same conditions as [`next`](Self::next).
+    #[track_caller]
+    pub fn collect(mut self) -> impl Future<Output = Vec<ReceivedEvent>> + Send {
+        let at = Location::caller();
+        async move {
+            let mut events = Vec::new();
+            loop {
+                match self.next_at(at).await {
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) => return events,
+                    Err(error) => panic!(
+                        "expected {} to end after {events:?}, but {error} (at {at})",
+                        self.origin
+                    ),
+                }
+            }
         }
     }
 
@@ -132,11 +273,18 @@ impl Events {
     ///
     /// Panics if an event arrives or the stream is cut off instead, or under the same conditions as
     /// [`next`](Self::next).
-    pub async fn expect_end(&mut self) {
-        match self.next().await {
-            Ok(None) => {}
-            Ok(Some(event)) => panic!("expected the stream to end, found {event:?}"),
-            Err(error) => panic!("expected the stream to end, but {error}"),
+    #[track_caller]
+    pub fn expect_end(&mut self) -> impl Future<Output = ()> + Send {
+        let at = Location::caller();
+        async move {
+            let origin = self.origin.clone();
+            match self.next_at(at).await {
+                Ok(None) => {}
+                Ok(Some(event)) => {
+                    panic!("expected {origin} to end, found {event:?} (at {at})")
+                }
+                Err(error) => panic!("expected {origin} to end, but {error} (at {at})"),
+            }
         }
     }
 
@@ -145,11 +293,18 @@ impl Events {
     /// # Panics
     ///
     /// Panics if an event arrives or the stream ends cleanly instead.
-    pub async fn expect_cut(&mut self) {
-        match self.next().await {
-            Err(StreamCut(_)) => {}
-            Ok(Some(event)) => panic!("expected the stream to be cut off, found {event:?}"),
-            Ok(None) => panic!("expected the stream to be cut off, but it has ended"),
+    #[track_caller]
+    pub fn expect_cut(&mut self) -> impl Future<Output = ()> + Send {
+        let at = Location::caller();
+        async move {
+            let origin = self.origin.clone();
+            match self.next_at(at).await {
+                Err(StreamCut(_)) => {}
+                Ok(Some(event)) => {
+                    panic!("expected {origin} to be cut off, found {event:?} (at {at})")
+                }
+                Ok(None) => panic!("expected {origin} to be cut off, but it has ended (at {at})"),
+            }
         }
     }
 
@@ -173,11 +328,15 @@ impl Events {
     /// [`Connection`](crate::Connection) have ended, and the close hooks have run. This method can
     /// also be called after the stream has ended. It does not wait for detached tasks that the
     /// generator has spawned.
-    pub async fn disconnect(mut self) {
-        drop(self.body);
-        // Nothing is ever sent on this channel, so `recv` does not return until all senders have
-        // been dropped.
-        let what = format!("the generator of {} to be dropped", self.request_line);
-        or_give_up(what, self.dropped.recv()).await;
+    #[track_caller]
+    pub fn disconnect(mut self) -> impl Future<Output = ()> + Send {
+        let at = Location::caller();
+        async move {
+            drop(self.body);
+            // Nothing is ever sent on this channel, so `recv` does not return until all senders
+            // have been dropped.
+            let what = format!("the generator of {} to be dropped", self.origin);
+            or_give_up(&what, at, self.dropped.recv()).await;
+        }
     }
 }

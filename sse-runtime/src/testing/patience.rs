@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    panic::Location,
     pin::pin,
     task::Poll,
     time::{Duration, Instant},
@@ -17,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// week, which passes in less than a second of real time.
 const STEPS: u32 = 7 * 24 * 60 * 2;
 
-/// Awaits `future`. In the panic message, `what` describes the future's output.
+/// Awaits `future`. In the panic message, `what` describes the future's output, and `at` is the
+/// place in the test.
 ///
 /// # Panics
 ///
@@ -25,7 +27,11 @@ const STEPS: u32 = 7 * 24 * 60 * 2;
 /// clock. Whenever all tasks are waiting, a paused clock jumps ahead to the next timer. Without a
 /// limit, a stuck test would run forever, because there is always another keep-alive timer to jump
 /// to.
-pub(super) async fn or_give_up<F: Future>(what: String, future: F) -> F::Output {
+pub(super) async fn or_give_up<F: Future>(
+    what: &str,
+    at: &'static Location<'static>,
+    future: F,
+) -> F::Output {
     let mut future = pin!(future);
     let (started, clock) = (Instant::now(), Clock::now());
     let mut alarm = pin!(sleep(PATIENCE));
@@ -40,7 +46,7 @@ pub(super) async fn or_give_up<F: Future>(what: String, future: F) -> F::Output 
             assert!(
                 started.elapsed() < PATIENCE && steps < STEPS,
                 "timed out after {:?} ({:?} on tokio's clock) waiting for {what}: polled {polls} times. Trigger it \
-                 before it is awaited, or from another task",
+                 before it is awaited, or from another task (at {at})",
                 started.elapsed(),
                 clock.elapsed(),
             );

@@ -15,4 +15,5 @@ mod life;
 mod permanent;
 mod relay;
 mod response_headers;
+mod testing_kit;
 mod wire;
