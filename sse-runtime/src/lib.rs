@@ -80,9 +80,10 @@
 //!
 //! **Guides**
 //!
-//! - [Resuming](resuming), [How a stream ends](how_a_stream_ends), [Clients](clients), [Running it
-//!   in production](running_in_production), [What the compiler checks](what_the_compiler_checks),
-//!   [Compared with axum's `Sse`](comparison), [Limitations](limitations)
+//! - [Resuming](resuming), [How a stream ends](how_a_stream_ends), [Clients](clients),
+//!   [Recipes](recipes), [Running it in production](running_in_production), [What the compiler
+//!   checks](what_the_compiler_checks), [Compared with axum's `Sse`](comparison),
+//!   [Limitations](limitations)
 //!
 //! # What happens when
 //!
@@ -173,6 +174,10 @@ pub mod how_a_stream_ends {}
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/limitations.md")]
 pub mod limitations {}
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/recipes.md")]
+pub mod recipes {}
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/resuming.md")]

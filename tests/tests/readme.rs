@@ -188,6 +188,20 @@ fn readme_shows_the_comparison() {
     );
 }
 
+/// The README shows two lines of a recipe, which is compiled and run as a doc test.
+#[test]
+fn readme_shows_lines_of_a_recipe() {
+    let (readme, recipes) = (read("README.md"), read("sse-runtime/docs/recipes.md"));
+    let (_, lines) = readme
+        .split_once("response's status:\n\n```rust,ignore\n")
+        .unwrap();
+    let (lines, _) = lines.split_once("```").unwrap();
+    assert!(lines.contains("first_ok"), "{lines}");
+    for line in lines.lines() {
+        assert!(recipes.contains(&format!("    {line}\n")), "{line}");
+    }
+}
+
 #[test]
 fn readme_links_to_files_that_exist() {
     const REPOSITORY: &str = "https://github.com/sse-endpoint/sse-endpoint/blob/main/";

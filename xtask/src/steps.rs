@@ -190,6 +190,7 @@ pub(crate) fn tests() -> Vec<Step> {
             ],
         )
         .needs("curl", "curl")
+        .needs("redis-server", "redis-server")
         .needs("openssl", "openssl")
         .needs("chromium", "chromium")
         .needs("ip", "iproute2"),

@@ -1,0 +1,14 @@
+//! Tests the recipes from the "Recipes" page (`sse-runtime/docs/recipes.md`) with real servers.
+#![allow(
+    clippy::unwrap_used,
+    reason = "in tests, `unwrap` doubles as an assertion"
+)]
+
+mod abandoned;
+mod cors;
+mod listener;
+mod normalize_path;
+mod open_telemetry;
+mod replicas;
+mod task_local;
+mod values;
