@@ -9,6 +9,7 @@ mod cors;
 mod listener;
 mod normalize_path;
 mod open_telemetry;
+mod platforms;
 mod replicas;
 mod task_local;
 mod values;
