@@ -12,12 +12,15 @@ mod explorer;
 mod failover;
 mod hypermedia;
 mod install;
+mod languages;
 mod pages;
 mod property;
 mod proxies;
+mod recipes;
 mod restarts;
 mod sdk;
 mod server;
+mod snippets;
 mod table;
 mod versions;
 
@@ -88,6 +91,19 @@ async fn run(only: &[String]) -> Result<bool, String> {
         println!("{explorer}");
         right &= explorer.is_right();
     }
+    let languages = if is_selected(only, "languages") {
+        let languages = languages::test(&programs, &server).await?;
+        println!("{languages}");
+        right &= languages.is_right();
+        Some(languages)
+    } else {
+        None
+    };
+    if is_selected(only, "recipes") {
+        let recipes = recipes::test(&programs, &server, &trials).await?;
+        println!("{recipes}");
+        right &= recipes.is_right();
+    }
     if is_selected(only, "restarts") {
         let restarts = restarts::test().await?;
         println!("{restarts}");
@@ -98,9 +114,11 @@ async fn run(only: &[String]) -> Result<bool, String> {
         println!("{failover}");
         right &= failover.is_right();
     }
-    match proxies {
+    match (proxies, languages) {
         // Only a complete run can be compared with the docs.
-        Some(proxies) if only.is_empty() && right => documented(&tables, &proxies),
+        (Some(proxies), Some(languages)) if only.is_empty() && right => {
+            documented(&tables, &proxies, &languages)
+        }
         _ => Ok(right),
     }
 }
@@ -187,7 +205,7 @@ fn images() -> PathBuf {
 }
 
 /// Compares the tables with the docs, or overwrites the tables in the docs.
-fn documented(tables: &Tables, proxies: &Table) -> Result<bool, String> {
+fn documented(tables: &Tables, proxies: &Table, languages: &Table) -> Result<bool, String> {
     const CLIENTS: &str = "sse-runtime/docs/clients.md";
     const PRODUCTION: &str = "sse-runtime/docs/running_in_production.md";
 
@@ -206,6 +224,7 @@ fn documented(tables: &Tables, proxies: &Table) -> Result<bool, String> {
         (CLIENTS, "openai", tables.openai.to_string()),
         (CLIENTS, "protocols", tables.protocols.to_string()),
         (CLIENTS, "hypermedia", tables.hypermedia.to_string()),
+        (CLIENTS, "languages", languages.to_string()),
         (PRODUCTION, "proxies", proxies.to_string()),
     ] {
         agree &= docs::agree(file, name, &text)?;

@@ -318,6 +318,8 @@ pub(crate) fn app(trials: Trials, js: &Path) -> Router {
         .sse(leaving)
         .sse(refused().layer(StreamLimit::new(0)))
         .merge(crate::hypermedia::routes())
+        .merge(crate::languages::routes())
+        .merge(crate::recipes::routes())
         .layer(from_fn_with_state(trials.clone(), record))
         .route("/", get(Html("<!doctype html><title>interop</title>")))
         .route("/page.js", file.clone())

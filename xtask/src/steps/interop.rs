@@ -31,4 +31,6 @@ pub(crate) fn interop(only: &[&str]) -> Step {
         .needs("apache2", "apache2-bin")
         .needs("varnishd", "varnish")
         .needs("redis-server", "redis-server")
+        .needs("go", "golang-go")
+        .needs("javac", "default-jdk-headless")
 }
