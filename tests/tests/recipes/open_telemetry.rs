@@ -20,6 +20,10 @@ async fn lines(State(count): State<usize>) -> impl Stream<Item = usize> {
 }
 
 /// The filter on the page.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the page shows the closure, which is easier to extend"
+)]
 fn spans_only<S>(exporter: impl Layer<S> + Send + Sync) -> impl Layer<S> + Send + Sync
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
