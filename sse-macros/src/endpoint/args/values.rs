@@ -39,6 +39,9 @@ impl Value for Method {
                     Some(method) => format!(
                         "write the method in uppercase and without quotes, as in `method = {method}`"
                     ),
+                    None if given == "QUERY" => {
+                        "axum 0.8 cannot route `QUERY` requests; use `method = POST`".to_owned()
+                    }
                     None => one_of(METHODS),
                 };
                 Err(syn::Error::new_spanned(value, message))
