@@ -337,7 +337,11 @@ impl Library {
 const QUIET_PERIOD: Duration = Duration::from_secs(3);
 
 /// Waits until the expression has this value in the page.
-async fn eventually(browser: &Browser, expression: &str, expected: &str) -> Result<(), String> {
+pub(crate) async fn eventually(
+    browser: &Browser,
+    expression: &str,
+    expected: &str,
+) -> Result<(), String> {
     let script = format!("try {{ return {expression} }} catch {{ return null }}");
     let mut seen = Value::Null;
     let found = timeout(PATIENCE, async {

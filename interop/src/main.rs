@@ -15,6 +15,7 @@ mod install;
 mod languages;
 mod pages;
 mod property;
+mod protocols;
 mod proxies;
 mod recipes;
 mod restarts;
@@ -37,6 +38,7 @@ use column::{Column, Known};
 use examples::{Chat, OpenAi};
 use hypermedia::{Library, Trait};
 use property::{Property, judge};
+use protocols::conformance;
 use sdk::Sdk;
 use server::Trials;
 use table::{Cell, Table};
@@ -185,11 +187,19 @@ async fn tables(
     });
     let libraries: Vec<_> = libraries.collect();
 
+    // All of the page's clients have a common name as well.
+    let is_on_page = |name: &str| is_selected(only, name) || is_selected(only, protocols::NAME);
     Ok(Tables {
         clients: table(Property::ALL.map(Property::title), clients).await?,
         openai: table(Chat::ALL.map(Chat::title), sdks).await?,
         protocols: table(Case::ALL.map(Case::title), protocols).await?,
         hypermedia: table(Trait::ALL.map(Trait::title), libraries).await?,
+        page: protocols::test(is_on_page, programs, server).await?,
+        conformance: if is_selected(only, conformance::NAME) {
+            conformance::test(programs).await?
+        } else {
+            Table::new(Vec::new())
+        },
     })
 }
 
@@ -207,6 +217,7 @@ fn images() -> PathBuf {
 /// Compares the tables with the docs, or overwrites the tables in the docs.
 fn documented(tables: &Tables, proxies: &Table, languages: &Table) -> Result<bool, String> {
     const CLIENTS: &str = "sse-runtime/docs/clients.md";
+    const PROTOCOLS: &str = "sse-runtime/docs/protocols.md";
     const PRODUCTION: &str = "sse-runtime/docs/running_in_production.md";
 
     let row = |property: &Property| Property::ALL.iter().position(|one| one == property);
@@ -225,6 +236,8 @@ fn documented(tables: &Tables, proxies: &Table, languages: &Table) -> Result<boo
         (CLIENTS, "protocols", tables.protocols.to_string()),
         (CLIENTS, "hypermedia", tables.hypermedia.to_string()),
         (CLIENTS, "languages", languages.to_string()),
+        (PROTOCOLS, "protocols page", tables.page.to_string()),
+        (PROTOCOLS, "conformance", tables.conformance.to_string()),
         (PRODUCTION, "proxies", proxies.to_string()),
     ] {
         agree &= docs::agree(file, name, &text)?;
@@ -234,26 +247,32 @@ fn documented(tables: &Tables, proxies: &Table, languages: &Table) -> Result<boo
     if docs::is_overwriting() {
         docs::agree(CLIENTS, "versions", &versions::of_clients())?;
         docs::agree(CLIENTS, "protocol versions", &versions::of_protocols())?;
+        docs::agree(PROTOCOLS, "versions", &versions::of_protocols_page())?;
         docs::agree(PRODUCTION, "versions", &versions::of_proxies())?;
     }
     Ok(agree)
 }
 
-/// The tables in `clients.md`.
+/// The tables in `clients.md` and `protocols.md`.
 struct Tables {
     clients: Table,
     openai: Table,
     protocols: Table,
     hypermedia: Table,
+    /// The endpoints of `protocols.md`.
+    page: Table,
+    conformance: Table,
 }
 
 impl Tables {
-    fn all(&self) -> [&Table; 4] {
+    fn all(&self) -> [&Table; 6] {
         [
             &self.clients,
             &self.openai,
             &self.protocols,
             &self.hypermedia,
+            &self.page,
+            &self.conformance,
         ]
     }
 

@@ -25,6 +25,14 @@ const PROTOCOLS_NPM: [&str; 10] = [
     "htmx4",
     "openai",
 ];
+/// The clients of the "Protocols" page that are not among the previous ones.
+const PAGE_NPM: [&str; 4] = [
+    "@modelcontextprotocol/client",
+    "@modelcontextprotocol/conformance",
+    "@starfederation/datastar-sdk",
+    "conformance-2026",
+];
+const PAGE_PYPI: [&str; 1] = ["datastar-py"];
 const PROTOCOLS_PYPI: [&str; 4] = ["a2a-sdk", "anthropic", "mcp", "openai"];
 
 /// Returns the date and the versions of the clients.
@@ -52,6 +60,13 @@ pub(crate) fn of_protocols() -> String {
     let mut all = vec![version_of("chromium", "--version"), node()];
     all.extend(npm(&PROTOCOLS_NPM));
     all.extend(pypi(&PROTOCOLS_PYPI));
+    format!("On {}, with {}.", today(), all.join(", "))
+}
+
+pub(crate) fn of_protocols_page() -> String {
+    let mut all = vec![version_of("chromium", "--version"), node()];
+    all.extend(npm(&[PROTOCOLS_NPM.as_slice(), &PAGE_NPM].concat()));
+    all.extend(pypi(&[PROTOCOLS_PYPI.as_slice(), &PAGE_PYPI].concat()));
     format!("On {}, with {}.", today(), all.join(", "))
 }
 
@@ -104,7 +119,10 @@ fn npm(names: &[&str]) -> Vec<String> {
         .filter(|(name, _)| names.contains(&name.as_str()))
         .map(|(name, version)| match version.strip_prefix("npm:") {
             // An alias for another version of a package.
-            Some(package) => format!("npm {}", package.replace('@', " ")),
+            Some(package) => match package.rsplit_once('@') {
+                Some((package, version)) => format!("npm {package} {version}"),
+                None => format!("npm {package}"),
+            },
             None => format!("npm {name} {version}"),
         })
         .collect()

@@ -81,7 +81,8 @@
 //! **Guides**
 //!
 //! - [Resuming](resuming), [How a stream ends](how_a_stream_ends), [Clients](clients),
-//!   [Recipes](recipes), [Running it in production](running_in_production), [What the compiler
+//!   [Protocols](protocols), [Recipes](recipes), [Running it in production](running_in_production),
+//!   [What the compiler
 //!   checks](what_the_compiler_checks), [Compared with axum's `Sse`](comparison),
 //!   [Limitations](limitations)
 //!
@@ -174,6 +175,131 @@ pub mod how_a_stream_ends {}
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/limitations.md")]
 pub mod limitations {}
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/protocols.md")]
+///
+/// # The files
+///
+/// ## model.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model {
+#[doc = include_str!("../docs/protocols/model.rs")]
+/// # }
+/// ```
+///
+/// ## openai_chat.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod openai_chat {
+#[doc = include_str!("../docs/protocols/openai_chat.rs")]
+/// # }
+/// ```
+///
+/// ## openai_responses.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod openai_responses {
+#[doc = include_str!("../docs/protocols/openai_responses.rs")]
+/// # }
+/// ```
+///
+/// ## anthropic.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod anthropic {
+#[doc = include_str!("../docs/protocols/anthropic.rs")]
+/// # }
+/// ```
+///
+/// ## ai_sdk.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod ai_sdk {
+#[doc = include_str!("../docs/protocols/ai_sdk.rs")]
+/// # }
+/// ```
+///
+/// ## ag_ui.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod ag_ui {
+#[doc = include_str!("../docs/protocols/ag_ui.rs")]
+/// # }
+/// ```
+///
+/// ## mcp_2025_11_25.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod mcp_2025_11_25 {
+#[doc = include_str!("../docs/protocols/mcp_2025_11_25.rs")]
+/// # }
+/// ```
+///
+/// ## mcp_2026_07_28.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod mcp_2026_07_28 {
+#[doc = include_str!("../docs/protocols/mcp_2026_07_28.rs")]
+/// # }
+/// ```
+///
+/// ## a2a.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod a2a {
+#[doc = include_str!("../docs/protocols/a2a.rs")]
+/// # }
+/// ```
+///
+/// ## datastar.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod datastar {
+#[doc = include_str!("../docs/protocols/datastar.rs")]
+/// # }
+/// ```
+///
+/// ## htmx.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod htmx {
+#[doc = include_str!("../docs/protocols/htmx.rs")]
+/// # }
+/// ```
+///
+/// ## turbo.rs
+///
+/// ```
+/// # fn main() {}
+/// # mod model { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocols/model.rs")); }
+/// # mod turbo {
+#[doc = include_str!("../docs/protocols/turbo.rs")]
+/// # }
+/// ```
+pub mod protocols {}
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/recipes.md")]

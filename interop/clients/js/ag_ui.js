@@ -6,11 +6,12 @@ process.on('unhandledRejection', () => {});
 // The client also logs the errors that it reports.
 console.error = () => {};
 
-await each(async (url, receive) => {
+await each(async (url, receive, signal) => {
   const agent = new HttpAgent({
     url: `${url}/agent`,
     initialMessages: [{ id: 'message-0', role: 'user', content: 'What is SSE?' }],
   });
+  signal.addEventListener('abort', () => agent.abortRun());
   let failure = null;
   await agent.runAgent({}, {
     onTextMessageContentEvent: ({ event }) => receive(event.delta),

@@ -1,5 +1,5 @@
 from a2a.client import ClientFactory
-from a2a.types import Message, Part, Role, SendMessageRequest
+from a2a.types import Message, Part, Role, SendMessageRequest, TaskState
 
 import answers
 
@@ -10,6 +10,9 @@ async def ask(url, receive):
     async for event in client.send_message(SendMessageRequest(message=message)):
         for part in event.artifact_update.artifact.parts:
             receive(part.text)
+        status = event.status_update.status
+        if status.state == TaskState.TASK_STATE_FAILED:
+            raise RuntimeError(status.message.parts[0].text)
 
 
 answers.each(ask)

@@ -8,7 +8,10 @@ async def ask(url, receive):
         receive(message)
 
     async with Client(f"{url}/mcp", read_timeout_seconds=10) as client:
-        await client.call_tool("speak", {}, progress_callback=on_progress)
+        question = {"question": "What is SSE?"}
+        result = await client.call_tool("ask", question, progress_callback=on_progress)
+        if result.is_error:
+            raise RuntimeError(result.content[0].text)
 
 
 answers.each(ask)

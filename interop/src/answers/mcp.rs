@@ -91,7 +91,7 @@ pub(super) async fn mcp(
     match message.method.as_str() {
         "tools/call" => {}
         "tools/list" => {
-            let tool = json!({ "name": "speak", "inputSchema": { "type": "object" } });
+            let tool = json!({ "name": "ask", "inputSchema": { "type": "object" } });
             return Err(Answer::Json(result(&id, &json!({ "tools": [tool] }))));
         }
         "initialize" => {

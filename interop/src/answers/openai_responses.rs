@@ -11,16 +11,19 @@ use super::{FAILURE, Failed, PIECES, Script, finished_topic};
 #[serde(tag = "type")]
 pub(super) enum Part {
     #[serde(rename = "response.created")]
+    #[sse(event = "response.created")]
     Created {
         sequence_number: usize,
         response: Value,
     },
     #[serde(rename = "response.in_progress")]
+    #[sse(event = "response.in_progress")]
     InProgress {
         sequence_number: usize,
         response: Value,
     },
     #[serde(rename = "response.output_text.delta")]
+    #[sse(event = "response.output_text.delta")]
     OutputTextDelta {
         sequence_number: usize,
         item_id: &'static str,
@@ -29,6 +32,7 @@ pub(super) enum Part {
         delta: &'static str,
     },
     #[serde(rename = "response.completed")]
+    #[sse(event = "response.completed")]
     Completed {
         sequence_number: usize,
         response: Value,
