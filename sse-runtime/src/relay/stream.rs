@@ -37,7 +37,7 @@ const MAX_EVENT_SIZE: usize = 8 * 1024 * 1024;
 /// Relays an event stream from another server. `upstream` is a stream of the response's bytes, such
 /// as reqwest's `bytes_stream` or the `into_data_stream` of an axum body.
 ///
-/// Dropping the relay drops the upstream's stream. See the [module docs](crate::relay) for what is
+/// Dropping the relay drops the upstream's stream. See the [module docs](mod@crate::relay) for what is
 /// relayed, and for the ways to handle an upstream that breaks off.
 ///
 /// ```

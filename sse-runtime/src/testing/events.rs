@@ -85,6 +85,10 @@ impl Events {
     /// # Cancel safety
     ///
     /// This method is cancel safe. Data that has already been received is kept for the next call.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator's `next` is not asynchronous"
+    )]
     #[track_caller]
     pub fn next(
         &mut self,

@@ -1,0 +1,234 @@
+//! Measures the CPU time that a gateway needs to relay an event, compared with passing the bytes on
+//! unread and with parsing and encoding every event. The upstream and the client run in other
+//! processes, so only the gateway is measured. Linux only.
+//!
+//! `cargo bench -p benches --bench relay`
+
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints its results and panics if it cannot run"
+)]
+
+use std::{
+    convert::Infallible,
+    env, fs,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::header,
+    response::{
+        IntoResponse,
+        sse::{self, Sse},
+    },
+    routing::get,
+};
+use eventsource_stream::Eventsource as _;
+use serde_json::Value;
+use sse_runtime::{Server, SseRouterExt as _, Stream, relay, sse_endpoint};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_stream::StreamExt as _;
+
+/// The number of events in a stream.
+const EVENTS: usize = 100_000;
+
+/// An event as a language model sends it.
+const EVENT: &str = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\
+    \"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"},\"finish_reason\":null}]}\n\n";
+
+/// The most CPU time that relaying may take, as a multiple of passing the bytes on unread.
+const BAR_OF_PASSING: f64 = 1.3;
+
+/// The most CPU time that relaying may take, as a multiple of parsing and encoding.
+const BAR_OF_PARSING: f64 = 0.5;
+
+#[derive(Clone)]
+struct Upstream(SocketAddr);
+
+impl Upstream {
+    /// Returns the bytes of the upstream's stream. There is no HTTP client, because it would add
+    /// the same CPU time to every gateway.
+    fn bytes(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        async_stream::try_stream! {
+            let mut socket = tokio::net::TcpStream::connect(self.0).await?;
+            socket.write_all(b"go").await?;
+            let mut buffer = bytes_mut(16 * 1024);
+            while socket.read_buf(&mut buffer).await? > 0 {
+                yield buffer.split().freeze();
+                buffer.reserve(16 * 1024);
+            }
+        }
+    }
+}
+
+fn bytes_mut(capacity: usize) -> bytes::BytesMut {
+    bytes::BytesMut::with_capacity(capacity)
+}
+
+#[sse_endpoint("/relay")]
+async fn relays(State(upstream): State<Upstream>) -> impl Stream<Item = Value> {
+    yield_all!(relay(upstream.bytes()).abort_on_error());
+}
+
+async fn passes(State(upstream): State<Upstream>) -> impl IntoResponse {
+    let headers = [(header::CONTENT_TYPE, "text/event-stream")];
+    (headers, Body::from_stream(upstream.bytes()))
+}
+
+async fn parses(
+    State(upstream): State<Upstream>,
+) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+    let events = Box::pin(upstream.bytes()).eventsource();
+    Sse::new(events.map(|event| {
+        let event = event.expect("a valid stream");
+        Ok(sse::Event::default().data(event.data))
+    }))
+}
+
+/// Serves the gateway and prints its address.
+fn gateway(upstream: SocketAddr) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let app = Router::new()
+            .sse(relays)
+            .route("/pass", get(passes))
+            .route("/parse", get(parses))
+            .with_state(Upstream(upstream));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?);
+        Server::new(app).serve(listener).await
+    })
+}
+
+/// Sends the events to every client, `batch` of them in a write.
+fn upstream(batch: usize) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.expect("a connection");
+            socket.set_nodelay(true).expect("a socket");
+            socket.read_exact(&mut [0; 2]).expect("the request");
+            let events = EVENT.repeat(batch);
+            for _ in 0..EVENTS / batch {
+                socket.write_all(events.as_bytes()).expect("a reader");
+                if batch == 1 {
+                    // Lets the gateway read the events one by one.
+                    std::thread::yield_now();
+                }
+            }
+        }
+    });
+    Ok(address)
+}
+
+struct Gateway {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    fn start(upstream: SocketAddr) -> io::Result<Self> {
+        let mut process = Command::new(env::current_exe()?)
+            .env("UPSTREAM", upstream.to_string())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        let stdout = process.stdout.as_mut().expect("a pipe");
+        io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line)?;
+        let address = line.trim().parse().expect("an address");
+        Ok(Self { process, address })
+    }
+
+    /// Returns the CPU time used so far, in clock ticks.
+    fn cpu(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        let stat = stat.expect("a Linux system");
+        let (_, fields) = stat.rsplit_once(") ").expect("the name");
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
+        ticks(11) + ticks(12)
+    }
+
+    /// Reads a whole stream and returns the CPU time that the gateway used for it.
+    fn read(&self, path: &str) -> io::Result<u64> {
+        let before = self.cpu();
+        let mut socket = TcpStream::connect(self.address)?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        // Over HTTP/1.0, the body is not split into chunks.
+        write!(socket, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut received = Vec::new();
+        socket.read_to_end(&mut received)?;
+        let events = received
+            .windows(8)
+            .filter(|window| *window == b"\"id\":\"ch")
+            .count();
+        assert_eq!(events, EVENTS, "{path}");
+        Ok(self.cpu() - before)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // The process may have ended already.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn main() -> io::Result<()> {
+    if let Ok(upstream) = env::var("UPSTREAM") {
+        return gateway(upstream.parse().expect("an address"));
+    }
+    // `cargo test` runs benchmarks too.
+    if !env::args().any(|arg| arg == "--bench") {
+        return Ok(());
+    }
+    let mut is_met = true;
+    for batch in [1, 50] {
+        let gateway = Gateway::start(upstream(batch)?)?;
+        let mut samples = [
+            ("/relay", Vec::new()),
+            ("/pass", Vec::new()),
+            ("/parse", Vec::new()),
+        ];
+        for _ in 0..7 {
+            for (path, ticks) in &mut samples {
+                ticks.push(gateway.read(path)?);
+            }
+        }
+        let [relays, passes, parses] = samples.map(|(path, mut ticks)| {
+            ticks.sort_unstable();
+            let median = ticks[ticks.len() / 2] as f64;
+            println!(
+                "{path}, {batch} events per write: {median} ticks of 10 ms, samples {ticks:?}"
+            );
+            median
+        });
+        for (peer, ratio, bar) in [
+            ("Body::from_stream", relays / passes, BAR_OF_PASSING),
+            (
+                "eventsource-stream and axum's Sse",
+                relays / parses,
+                BAR_OF_PARSING,
+            ),
+        ] {
+            let verdict = if ratio <= bar { "met" } else { "missed" };
+            println!(
+                "relay / {peer}, {batch} events per write: {ratio:.2} (at most {bar}: {verdict})"
+            );
+            is_met &= ratio <= bar;
+        }
+    }
+    println!("all bars met: {is_met}");
+    Ok(())
+}
