@@ -35,11 +35,30 @@ impl Example {
         port: &str,
         file: Option<&Path>,
     ) -> Result<Self, String> {
+        let mut command = Self::command(name, port);
+        command.args(file.map(|_| "--store")).args(file);
+        Self::spawn(name, &mut command).await
+    }
+
+    /// Starts the example on a free port with these environment variables.
+    pub(crate) async fn start_with_env(
+        name: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let mut command = Self::command(name, "0");
+        command.envs(variables.iter().copied());
+        Self::spawn(name, &mut command).await
+    }
+
+    fn command(name: &str, port: &str) -> Command {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/examples");
-        let mut child = Command::new(path.join(name))
-            .env("PORT", port)
-            .args(file.map(|_| "--store"))
-            .args(file)
+        let mut command = Command::new(path.join(name));
+        command.env("PORT", port);
+        command
+    }
+
+    async fn spawn(name: &str, command: &mut Command) -> Result<Self, String> {
+        let mut child = command
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -67,7 +86,8 @@ impl Example {
         Ok(port)
     }
 
-    async fn line(&mut self) -> Result<String, String> {
+    /// Reads the next line that the example prints.
+    pub(crate) async fn line(&mut self) -> Result<String, String> {
         match timeout(PATIENCE, self.stdout.next_line()).await {
             Ok(Ok(Some(line))) => Ok(line),
             other => Err(format!("{other:?} instead of a line of output")),

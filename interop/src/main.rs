@@ -10,6 +10,7 @@ mod docs;
 mod examples;
 mod explorer;
 mod failover;
+mod gateway;
 mod hypermedia;
 mod install;
 mod languages;
@@ -115,6 +116,11 @@ async fn run(only: &[String]) -> Result<bool, String> {
         let failover = failover::test(&programs, &server).await?;
         println!("{failover}");
         right &= failover.is_right();
+    }
+    if is_selected(only, "gateway") {
+        let gateway = gateway::test(&programs).await;
+        println!("{gateway}");
+        right &= gateway.is_right();
     }
     match (proxies, languages) {
         // Only a complete run can be compared with the docs.

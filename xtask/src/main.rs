@@ -38,7 +38,7 @@ cargo xtask cluster-test [SECONDS] test several nodes on Redis and Valkey while 
 cargo xtask contract        test the TypeScript client in Node.js, Deno, Bun and browsers
 cargo xtask contract NAME…  run only the checks whose names contain one of these, such as `types` or `firefox`
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
-cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `explorer`, `restarts`, `failover`
+cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `explorer`, `restarts`, `failover`, `gateway`
 cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)
 cargo xtask guard [--bless] compare the instruction counts of the hot paths with benches/guard.json
 cargo xtask peers [NAME]    kill nodes and Redis servers under this project and its peers (5 minutes)
