@@ -101,13 +101,11 @@ struct Request {
 }
 
 impl Request {
-    /// Returns the response of the model `busy`.
-    fn busy(&self, error: Value) -> Result<(), Response> {
-        if self.model != "busy" {
-            return Ok(());
-        }
+    /// Returns the response of the model `busy`, or `None` if the request is for another model.
+    fn busy(&self, error: Value) -> Option<Response> {
         let retry_after = [(RETRY_AFTER, BUSY_FOR.to_string())];
-        Err((StatusCode::TOO_MANY_REQUESTS, retry_after, Json(error)).into_response())
+        let busy = (StatusCode::TOO_MANY_REQUESTS, retry_after, Json(error));
+        (self.model == "busy").then(|| busy.into_response())
     }
 
     fn is_flaky(&self) -> bool {
@@ -126,7 +124,9 @@ async fn chat_completions(
     Json(request): Json<Request>,
 ) -> Result<impl Stream<Item = Value>, Response> {
     let error = json!({ "message": "the model is busy", "type": "requests", "code": "busy" });
-    request.busy(json!({ "error": error }))?;
+    if let Some(busy) = request.busy(json!({ "error": error })) {
+        return Err(busy);
+    }
     let mut words = model.answer(&request);
     if !request.stream {
         let message = json!({ "role": "assistant", "content": ANSWER });
@@ -183,7 +183,9 @@ async fn messages(
     Json(request): Json<Request>,
 ) -> Result<impl Stream<Item = Part>, Response> {
     let error = json!({ "type": "rate_limit_error", "message": "the model is busy" });
-    request.busy(json!({ "type": "error", "error": error }))?;
+    if let Some(busy) = request.busy(json!({ "type": "error", "error": error })) {
+        return Err(busy);
+    }
     let mut words = model.answer(&request);
     let message = |content: Value, tokens: usize| {
         json!({

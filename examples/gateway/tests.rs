@@ -1,7 +1,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 use sse_runtime::testing::{Client, Events, ReceivedEvent, Request, Response};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 
 use super::*;
 use model::{ANSWER, BUSY_FOR, FLAKY};
@@ -12,6 +12,9 @@ const ANTHROPIC: &str = "/v1/messages";
 /// A delay after which no test is still running. A model with this pace begins its answer and then
 /// writes no word.
 const NEVER: Duration = Duration::from_secs(3600);
+
+/// The time after which a test fails instead of waiting any longer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The gateway, in front of a model that listens on a socket.
 struct Setup {
@@ -36,7 +39,10 @@ impl Setup {
     /// Waits until the number of answers that the model is writing has changed to `expected`.
     async fn model_is_writing(&self, expected: usize) {
         let mut writing = self.model.writing.subscribe();
-        writing.wait_for(|now| *now == expected).await.unwrap();
+        let changed = timeout(PATIENCE, writing.wait_for(|now| *now == expected)).await;
+        changed
+            .expect("the model has not started or stopped")
+            .unwrap();
     }
 }
 
