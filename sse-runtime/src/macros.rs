@@ -44,7 +44,7 @@
 /// | `keep_alive_event` | an event name | none | sends the keep-alive as an event with this name and the data `null` so that scripts see it |
 /// | `retry` | a duration | none | the reconnection time, sent together with the head |
 /// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events yielded without waiting in between share a write of up to 32 KiB |
-/// | `head_after` | a duration | none | sends the head if the statements before the response take longer than this, so that no proxy gives up (nginx after 60 seconds); an error returned after that is sent as an `error_event` with the error's JSON body, or aborts the response with `events = "own"` (only if the function returns a `Result`) |
+/// | `head_after` | a duration | none | sends the head if the statements before the response take longer than this, so that no proxy responds with an error first (nginx does so after 60 seconds); an error returned after that is sent as an `error_event` with the error's JSON body, or aborts the response with `events = "own"` (only if the function returns a `Result`) |
 /// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20% at random so that clients do not all reconnect at the same time |
 /// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what happens if a client reconnects after the generator has finished: `reconnect` starts a new run; `stop` responds with a `204`, which stops the client, and also ends the stream with a `done` event whose id requests the `204` |
 /// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |

@@ -258,8 +258,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// held, followed by new events as they are published. If events after the id are no longer
     /// held, or if the id does not belong to this topic, the subscription starts with a
     /// [`Gap`](super::Gap) and continues with the oldest event still held, or at the position set by
-    /// [`Cursor::after_gap`]. A client can send any id, so every event that the topic holds can be
-    /// read by whoever may subscribe, even if `cursor` is [`Start::Now`](super::Start::Now) for
+    /// [`Cursor::after_gap`]. A client can send any id, so every client that may subscribe can
+    /// read every event that the topic holds, even if `cursor` is [`Start::Now`](super::Start::Now) for
     /// clients without an id.
     pub fn subscribe(&self, cursor: impl Into<Cursor>) -> Subscription<T> {
         let name = self.backend.name_in_ids();

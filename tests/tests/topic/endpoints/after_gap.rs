@@ -71,7 +71,7 @@ type Policy = fn(TopicBuilder<u64>) -> TopicBuilder<u64>;
 
 /// In the end, the topic holds the numbers 9 to 12. The readers have read the numbers 1 and 2.
 #[test_case(|topic| topic; "oldest")]
-#[test_case(|topic| topic.latest(); "newest")]
+#[test_case(TopicBuilder::latest; "newest")]
 #[test_case(|topic| topic.latest_by(|number| number % 2); "newest per key")]
 #[tokio::test]
 async fn position_takes_precedence_over_the_topic(policy: Policy) {
@@ -155,7 +155,7 @@ async fn position_applies_to_runs_and_several_topics() {
     assert_eq!(seen, expected);
 }
 
-/// Whoever may subscribe to a topic may read everything that it holds.
+/// Every client that may subscribe to a topic can read everything that the topic holds.
 #[test_case(Store::Memory; "memory")]
 #[test_case(Store::log(); "log")]
 #[tokio::test]
@@ -227,10 +227,9 @@ impl Reader {
             }
             // The gap does not name its topic, so it may concern either of them.
             Err(_) => {
-                for topic in 0..2 {
-                    let last = published[topic];
+                for (last, after_gap) in published.iter().zip(&mut self.may_continue_after) {
                     let newest = last.saturating_sub(count).max(last.saturating_sub(kept));
-                    self.may_continue_after[topic].push(newest);
+                    after_gap.push(newest);
                 }
             }
         }

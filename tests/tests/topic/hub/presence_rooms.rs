@@ -63,7 +63,7 @@ async fn each_room_has_its_own_members() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn room_is_dropped_when_nobody_uses_it() {
+async fn unused_room_is_dropped() {
     let rooms = PresenceRooms::new(GRACE);
     let ada = rooms.room("a").join("ada");
     let position = rooms.room("a").changes(Start::Now).position();
@@ -77,7 +77,7 @@ async fn room_is_dropped_when_nobody_uses_it() {
     drop((ada, back));
     pass(GRACE * 2).await;
     assert!(rooms.is_empty());
-    // A reader keeps a room, because somebody else may join it.
+    // A reader keeps a room, because another member may join it.
     let mut waiting = rooms.room("a").changes(Start::Now);
     assert_eq!(rooms.names(), ["a"]);
     let _bob = rooms.room("a").join("bob");
@@ -106,8 +106,8 @@ fn members_of_many_rooms_are_released() {
     assert_eq!(Arc::strong_count(&who), 1);
 }
 
-/// The last member may leave a room while another one joins it. Whoever has joined is in the room
-/// that everyone else sees.
+/// The last member may leave a room while another one joins it. The new member is in
+/// the room that everyone else sees.
 #[test]
 fn member_never_joins_a_room_that_is_being_dropped() {
     const THREADS: usize = 4;
