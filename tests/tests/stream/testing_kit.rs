@@ -117,11 +117,11 @@ async fn message_quotes_the_json_body() {
         .post("/refused")
         .json(&serde_json::json!({ "q": 1 }))
         .await;
-    response.events();
+    drop(response.events());
 }
 
 #[tokio::test]
 #[should_panic(expected = "and the body \"\\\"not today\\\"\"")]
 async fn message_quotes_the_response() {
-    client().post("/refused").await.events();
+    drop(client().post("/refused").await.events());
 }
