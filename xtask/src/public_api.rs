@@ -15,11 +15,13 @@ use std::{
 use crate::steps::{root, succeed};
 
 /// The crates whose types may appear in the public API.
-const EXTERNAL: [&str; 11] = [
+const EXTERNAL: [&str; 13] = [
     "axum",
     "axum_core",
+    "bytes",
     "futures_core",
     "http",
+    "schemars",
     "serde_core",
     "serde_json",
     "tokio",
