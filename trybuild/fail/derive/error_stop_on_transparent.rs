@@ -7,8 +7,6 @@ struct Inner;
 enum Outer {
     #[sse(transparent, stop)]
     Inner(Inner),
-    #[sse(stop = true)]
-    Gone,
 }
 
 fn main() {}
