@@ -27,8 +27,8 @@ pub(crate) enum Failure {
     BudgetSpent,
     #[error("the upstream has not responded")]
     Unreachable(#[source] reqwest::Error),
-    #[error("the upstream broke off its answer")]
-    BrokeOff(#[from] RelayError),
+    #[error("the upstream's answer was cut off")]
+    CutOff(#[from] RelayError),
     #[error("a response header cannot be set")]
     Header(#[from] ResponseHeaderError),
 }
@@ -40,7 +40,7 @@ pub(crate) trait Protocol: Send + Sync + 'static {
             Failure::UnknownKey => StatusCode::UNAUTHORIZED,
             Failure::TooManyStreams { .. } => StatusCode::TOO_MANY_REQUESTS,
             Failure::BudgetSpent => StatusCode::PAYMENT_REQUIRED,
-            Failure::Unreachable(_) | Failure::BrokeOff(_) => StatusCode::BAD_GATEWAY,
+            Failure::Unreachable(_) | Failure::CutOff(_) => StatusCode::BAD_GATEWAY,
             Failure::Header(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -66,7 +66,7 @@ impl Protocol for OpenAi {
             Failure::UnknownKey => ("invalid_request_error", "invalid_api_key"),
             Failure::TooManyStreams { .. } => ("requests", "rate_limit_exceeded"),
             Failure::BudgetSpent => ("insufficient_quota", "insufficient_quota"),
-            Failure::Unreachable(_) | Failure::BrokeOff(_) => ("server_error", "bad_gateway"),
+            Failure::Unreachable(_) | Failure::CutOff(_) => ("server_error", "bad_gateway"),
             Failure::Header(_) => ("server_error", "internal_error"),
         };
         let message = failure.to_string();
@@ -84,7 +84,7 @@ impl Protocol for Anthropic {
             Failure::UnknownKey => "authentication_error",
             Failure::TooManyStreams { .. } => "rate_limit_error",
             Failure::BudgetSpent => "billing_error",
-            Failure::Unreachable(_) | Failure::BrokeOff(_) | Failure::Header(_) => "api_error",
+            Failure::Unreachable(_) | Failure::CutOff(_) | Failure::Header(_) => "api_error",
         };
         let message = failure.to_string();
         json!({ "type": "error", "error": { "type": r#type, "message": message } })

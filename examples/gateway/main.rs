@@ -10,9 +10,9 @@
 //!   --json '{"model": "parrot-1", "max_tokens": 100, "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
 //! ```
 //!
-//! The model of its own, in the `model` module, also fails on request: `busy` responds with a `429`,
-//! and `flaky` breaks off in the middle of its answer. To use an upstream whose URL starts with
-//! `https://`, enable one of reqwest's TLS features.
+//! The gateway's own model, in the `model` module, also fails on request: the model `busy` responds
+//! with a `429`, and `flaky` stops in the middle of its answer. To use an upstream whose URL
+//! starts with `https://`, enable one of reqwest's TLS features.
 #![allow(
     clippy::print_stdout,
     reason = "an example prints its address and what it is doing"
@@ -65,7 +65,7 @@ async fn chat_completions(
     let answer = upstream.post("/v1/chat/completions", &headers, request);
     let answer = upstream::streamed(answer.await?, &meter).await?;
     upstream::pass_on_request_id(&answer, &response_headers)?;
-    // If the upstream breaks off before its first event, the response is a 502.
+    // If the upstream is cut off before its first event, the response is a 502.
     let mut events = first_ok(relay(answer.bytes_stream())).await?;
     while let Some(event) = events.next().await {
         let event = event?;

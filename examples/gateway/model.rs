@@ -17,7 +17,7 @@ use tokio::{net::TcpListener, sync::watch, time::sleep};
 pub(crate) const ANSWER: &str = "A gateway passes on every event as soon as it is complete, \
     counts what it passes on, and hangs up on the model when its own client hangs up.";
 
-/// The number of words after which the model `flaky` breaks off.
+/// The number of words after which the model `flaky` stops.
 pub(crate) const FLAKY: usize = 3;
 
 /// The value of the `retry-after` header with which the model `busy` responds, in seconds.

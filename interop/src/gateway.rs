@@ -42,7 +42,7 @@ impl Case {
             Self::Limit => "a `429` with `retry-after` if the client has too many streams",
             Self::Busy => "the upstream's `429` with its `retry-after`",
             Self::Budget => "an error in the middle of the answer once the budget is spent",
-            Self::Flaky => "an error if the upstream breaks off",
+            Self::Flaky => "an error if the upstream is cut off",
             Self::Cancel => "the model stops when the client aborts",
         }
     }
@@ -157,7 +157,7 @@ impl Sdk {
             Case::Flaky => {
                 let words = report.received.split_inclusive(' ').count();
                 same("words", &words, &3)?;
-                contains(error, "the upstream broke off its answer")
+                contains(error, "the upstream's answer was cut off")
             }
             Case::Cancel => {
                 let line = line(&mut gateway, "the model").await?;

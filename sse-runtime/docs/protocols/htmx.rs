@@ -28,7 +28,7 @@ struct Question {
     question: String,
 }
 
-/// Streams an answer as fragments of HTML. The page chooses a new id for each question.
+/// Streams an answer as fragments of HTML. The page's server chooses a random id for each question.
 #[sse_endpoint("/answers/{id}", retry = "1s")]
 async fn answer(
     State(page): State<Page>,

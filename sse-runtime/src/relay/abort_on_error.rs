@@ -1,4 +1,4 @@
-//! [`AbortOnError`]: aborts the response if an upstream breaks off.
+//! [`AbortOnError`]: aborts the response if an upstream is cut off.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// A relay that aborts the response if the upstream breaks off. See [`Relay::abort_on_error`].
+/// A relay that aborts the response if the upstream is cut off. See [`Relay::abort_on_error`].
 #[must_use = "streams do nothing unless polled"]
 pub struct AbortOnError<S> {
     stream: S,
@@ -89,7 +89,7 @@ impl<S> FirstOk<Relay<S>>
 where
     Relay<S>: Stream,
 {
-    /// Aborts the response if the upstream breaks off after its first event. See
+    /// Aborts the response if the upstream is cut off after its first event. See
     /// [`Relay::abort_on_error`].
     pub fn abort_on_error(self) -> AbortOnError<Self> {
         AbortOnError::new(self)

@@ -8,9 +8,9 @@ use std::error::Error;
 pub enum RelayError {
     /// The upstream's stream returned an error, for example because its connection was closed in the
     /// middle of the response.
-    #[error("the upstream's event stream broke off")]
+    #[error("the upstream's event stream was cut off")]
     #[non_exhaustive]
-    BrokeOff {
+    CutOff {
         /// The error returned by the upstream's stream.
         source: Box<dyn Error + Send + Sync>,
     },

@@ -1,4 +1,4 @@
-//! Relays an event stream from another server, such as a language model's.
+//! Relays an event stream from another server, such as an inference server.
 //!
 //! [`relay`] takes the bytes of the upstream's response and returns a stream for `yield_all!` and
 //! [`first_ok`](crate::first_ok).
@@ -26,7 +26,7 @@
 //!     let upstream = ask_upstream().await.map_err(|_| BadGateway)?.into_body().into_data_stream();
 //!     // An upstream that fails before its first event becomes a `502`.
 //!     let events = first_ok(relay(upstream)).await?;
-//!     // If the upstream breaks off later, so does this response.
+//!     // If the upstream is cut off later, so is this response.
 //!     yield_all!(events.abort_on_error());
 //! }
 //! ```
@@ -34,9 +34,9 @@
 //! # What is relayed
 //!
 //! Events are relayed byte for byte, with their names, ids, reconnection times and comments. They
-//! are not parsed. Only complete events are relayed: a client never receives a part of an event,
-//! and an event that the upstream has not completed is discarded when the upstream ends, as an
-//! `EventSource` would discard it. Line breaks other than LF are replaced by LF, because some
+//! are not parsed. Only complete events are relayed: a client never receives part of an event, and
+//! an event that is incomplete when the upstream ends is discarded, as it would be by an
+//! `EventSource`. Line breaks other than LF are replaced by LF, because some
 //! clients do not recognize them. A byte order mark at the start of the stream is removed.
 //!
 //! All events in one chunk from the upstream are sent in a single write. If the client disconnects,
@@ -45,16 +45,16 @@
 //!
 //! Since ids are relayed too, a client that reconnects sends the upstream's id. Pass this id on in
 //! the `Last-Event-ID` header of the request to the upstream. If the upstream is an endpoint of this
-//! crate and has finished, its `done` event is relayed, and a client that reconnects receives a
-//! `204`. To replace the ids, see [`Relay::reissue_ids`].
+//! crate that ends with a `done` event, this event is relayed too, and a client that reconnects
+//! receives a `204`. To replace the ids, see [`Relay::reissue_ids`].
 //!
 //! # Errors
 //!
-//! If the upstream breaks off, the relay yields a [`RelayError`]. There are three ways to handle it:
+//! If the upstream is cut off, the relay yields a [`RelayError`]. There are three ways to handle it:
 //!
 //! | endpoint's item | code | the client receives |
 //! | --- | --- | --- |
-//! | `T` | `yield_all!(relay(upstream).abort_on_error())` | an aborted response, just as from the upstream |
+//! | `T` | `yield_all!(relay(upstream).abort_on_error())` | an aborted response, as it would from the upstream |
 //! | `Result<T, E>`, where `E: From<RelayError>` | `yield_all!(relay(upstream))` | `E` as an event |
 //! | any | `while let Some(event) = events.next().await` | whatever the function yields or returns |
 //!

@@ -1,5 +1,5 @@
-//! [`Rewrite`]: changes the lines of relayed events, if the relay has been asked to, or if a line does
-//! not end with an LF.
+//! [`Rewrite`]: changes the lines of relayed events if the relay is configured to do so, or if a
+//! line does not end with an LF.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -14,7 +14,7 @@ pub(super) struct Rewrite {
 }
 
 impl Rewrite {
-    /// Rewrites a piece, unless it can stay as it is. Returns the piece's last event ID.
+    /// Rewrites a piece if necessary. Returns the piece's last event ID.
     pub(super) fn apply(&mut self, piece: &mut Piece) -> Option<EventId> {
         let is_unchanged =
             !piece.has_cr && self.next_id.is_none() && !(self.skips_comments && piece.has_comment);

@@ -96,8 +96,8 @@ struct Lines {
 
 /// Splits a stream of bytes.
 ///
-/// All positions are relative to the start of the buffer. The bytes before `searched` contain no
-/// line break that has not been found yet, and `event <= line <= searched`.
+/// All positions are relative to the start of the buffer. All line breaks before `searched` have
+/// been found, and `event <= line <= searched`.
 #[derive(Debug)]
 pub(super) struct Splitter {
     buffer: Buffer,
@@ -144,7 +144,7 @@ impl Splitter {
         }
     }
 
-    /// Takes what is complete. Returns `None` if more bytes are needed.
+    /// Takes the next complete piece. Returns `None` if more bytes are needed.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl Splitter {
             has_cr: false,
             has_comment: false,
         };
-        // The end of what is complete.
+        // The end of the complete piece.
         let mut end = 0;
         loop {
             if self.after_cr {
@@ -191,7 +191,7 @@ impl Splitter {
         Ok(Some(piece))
     }
 
-    /// Skips an LF that follows a CR. If the CR ended what is complete, the LF belongs to it as well.
+    /// Skips an LF that follows a CR. If the piece ends with the CR, the LF belongs to it too.
     #[cold]
     fn finish_crlf(&mut self, end: &mut usize) {
         let Some(&next) = self.buffer.as_slice().get(self.searched) else {

@@ -38,7 +38,7 @@ const MAX_EVENT_SIZE: usize = 8 * 1024 * 1024;
 /// as reqwest's `bytes_stream` or the `into_data_stream` of an axum body.
 ///
 /// Dropping the relay drops the upstream's stream. See the [module docs](mod@crate::relay) for what is
-/// relayed, and for the ways to handle an upstream that breaks off.
+/// relayed, and for the ways to handle an upstream that is cut off.
 ///
 /// ```
 /// # use axum::body::Body;
@@ -68,7 +68,8 @@ where
 /// The stream returned by [`relay`]. It yields the upstream's events one by one, while `yield_all!`
 /// sends all events in a chunk of bytes at once.
 ///
-/// Comments and reconnection times between events are relayed only by `yield_all!`.
+/// Comments and reconnection times between events are always relayed if the relay is passed to
+/// `yield_all!` without a [`map`](Self::map). Otherwise, they may be discarded.
 #[must_use = "streams do nothing unless polled"]
 pub struct Relay<S> {
     /// `None` once the upstream has ended.
@@ -84,8 +85,8 @@ impl<S> Relay<S> {
     /// Replaces the upstream's ids. Events are numbered, starting at 1. Without this method, the
     /// upstream's ids are kept.
     ///
-    /// Use this method if a client that reconnects must not be sent to the upstream with the
-    /// upstream's id, for example because it may reach another upstream.
+    /// Use this method if the upstream's id has no meaning in the next request, for example because
+    /// a client that reconnects may reach another upstream.
     pub fn reissue_ids(mut self) -> Self {
         self.rewrite.next_id = Some(1);
         self
@@ -99,16 +100,17 @@ impl<S> Relay<S> {
     }
 
     /// Sets the maximum size of an event in bytes, including its field names and line breaks. The
-    /// default is 8 MiB. The relay buffers an event until it is complete, so this is also the amount
-    /// of memory that a stream can occupy. A larger event ends the relay with
+    /// default is 8 MiB. The relay buffers an event until it is complete, so this also limits the
+    /// memory that a stream occupies. A larger event ends the relay with
     /// [`RelayError::TooLarge`].
     pub fn max_event_size(mut self, bytes: usize) -> Self {
         self.splitter.max_event_size = bytes;
         self
     }
 
-    /// Aborts the response if the upstream breaks off. The client then sees what it would see if it
-    /// read from the upstream itself, and never mistakes a partial response for a complete one.
+    /// Aborts the response if the upstream is cut off, or if it sends an event that is too large. The
+    /// client then sees what it would see if it read from the upstream itself, and never mistakes a
+    /// partial response for a complete one.
     pub fn abort_on_error(self) -> AbortOnError<Self> {
         AbortOnError::new(self)
     }
@@ -124,7 +126,7 @@ where
     ///
     /// # Errors
     ///
-    /// Returns an error if the upstream breaks off or an event is too large. The next call then
+    /// Returns an error if the upstream is cut off or an event is too large. The next call then
     /// returns `None`.
     ///
     /// # Cancel safety
@@ -214,7 +216,7 @@ where
                 Some(Ok(chunk)) => self.splitter.add(chunk.into()),
                 Some(Err(error)) => {
                     let source = error.into();
-                    return self.fail(RelayError::BrokeOff { source });
+                    return self.fail(RelayError::CutOff { source });
                 }
                 // An event that has not been completed is discarded.
                 None => self.upstream = None,
@@ -329,7 +331,7 @@ pub struct Map<S, F> {
 }
 
 impl<S, F> Map<S, F> {
-    /// Aborts the response if the upstream breaks off. See [`Relay::abort_on_error`].
+    /// Aborts the response if the upstream is cut off. See [`Relay::abort_on_error`].
     pub fn abort_on_error(self) -> AbortOnError<Self> {
         AbortOnError::new(self)
     }

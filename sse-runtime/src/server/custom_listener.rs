@@ -69,7 +69,7 @@ impl Server {
     /// # }
     /// ```
     ///
-    /// # The listener's duties
+    /// # Requirements for listeners
     ///
     /// The server waits for one `accept` at a time. A listener that reads from a connection before
     /// it returns the connection must therefore do so in separate tasks, with a time limit.
@@ -80,11 +80,11 @@ impl Server {
     /// # Types of connections
     ///
     /// If the listener's `Io` is tokio's `TcpStream` or `UnixStream`, the connections are treated
-    /// exactly as those of [`serve`](Self::serve). The server sets the socket options of a
+    /// exactly like those of [`serve`](Self::serve). The server sets the socket options of a
     /// `TcpStream` itself.
     ///
     /// For any other type, streams, backpressure, disconnects and all timeouts of the server work
-    /// in the same way, except for the points that require access to the socket:
+    /// in the same way, except where the server would need access to the socket:
     ///
     /// - The listener sets the socket's options, such as `TCP_NODELAY`. The
     ///   [`tcp_user_timeout`](Self::tcp_user_timeout) applies only to HTTP/2, as the limit for

@@ -138,7 +138,7 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// that Kubernetes allows by default. If the platform allows a different time, pass it to
 /// [`grace`](Self::grace). After SIGINT, which usually comes from a terminal, the server skips the
 /// delay and drains within a second. A second signal closes all open connections, but their close
-/// hooks still get 2 seconds.
+/// hooks still run, for up to 2 seconds by default.
 ///
 /// ```no_run
 /// # use {axum::Router, sse_runtime::Server, std::time::Duration};

@@ -41,8 +41,8 @@ impl Default for ShutdownTimes {
 }
 
 impl ShutdownTimes {
-    /// Divides `total` so that the steps take exactly this long together. For 30 seconds, the
-    /// result is the default.
+    /// Divides `total` among the steps, so that the limits add up to it. For 30 seconds, the result
+    /// is the default.
     ///
     /// The drain delay gets a fifth of the time that it shares with the drain. The other steps
     /// handle only the exceptions, such as clients that do not read, so a short total leaves them

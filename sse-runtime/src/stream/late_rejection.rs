@@ -22,8 +22,8 @@ use crate::{
 /// Returns the event for an error response. Its data is the response's body if the body is JSON, and
 /// otherwise an RFC 9457 problem with the response's status.
 ///
-/// An `EventSource` never reconnects after an error status. After this event, it does not reconnect
-/// either if the status says that the same request would fail again.
+/// An `EventSource` never reconnects after an error status. After this event, it reconnects unless
+/// the status means that the same request would fail again.
 pub(super) fn event(response: Response, endpoint: &Endpoint) -> Event<Value> {
     let status = response.status();
     let retry = match TryLater::of(&response) {
@@ -46,7 +46,7 @@ pub(super) fn event(response: Response, endpoint: &Endpoint) -> Event<Value> {
     }
 }
 
-/// Returns the delay in whole seconds (RFC 9110, section 10.2.3). A date is ignored.
+/// Returns the delay in the `Retry-After` header (RFC 9110, section 10.2.3). A date is ignored.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     seconds.parse().ok().map(Duration::from_secs)

@@ -173,8 +173,8 @@ impl Events {
     /// that the generator has subscribed to its sources before the test publishes something.
     ///
     /// The statements up to the first wait have already run when the response arrives, so a
-    /// generator that begins by subscribing needs no call to this method. A generator that never
-    /// waits, such as one that yields in an endless loop, never completes this call.
+    /// generator that begins by subscribing needs no call to this method. If the generator never
+    /// waits, for example because it yields in an endless loop, this method never returns.
     ///
     /// # Cancel safety
     ///
@@ -296,7 +296,8 @@ impl Events {
     ///
     /// # Panics
     ///
-    /// Panics if an event arrives or the stream ends cleanly instead.
+    /// Panics if an event arrives or the stream ends cleanly instead, or under the same conditions
+    /// as [`next`](Self::next).
     #[track_caller]
     pub fn expect_cut(&mut self) -> impl Future<Output = ()> + Send {
         let at = Location::caller();

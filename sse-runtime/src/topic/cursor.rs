@@ -39,11 +39,11 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Sets the position at which the subscription continues after a [`Gap`](crate::topic::Gap). By default, it
-    /// continues with the oldest event that the topic holds, or, for a reader that is overtaken, as
-    /// configured by the topic's [builder](crate::topic::TopicBuilder).
+    /// Sets the position at which the subscription continues after a [`Gap`](crate::topic::Gap). By
+    /// default, it continues with the oldest event that the topic holds or, if the reader has been
+    /// overtaken, as configured by the topic's [builder](crate::topic::TopicBuilder).
     ///
-    /// After a gap, a client usually has to fetch the current state anyway. It then does not need the
+    /// After a gap, a client usually has to fetch the current state anyway, so it does not need the
     /// old events that the topic still holds.
     ///
     /// ```

@@ -192,7 +192,8 @@ async fn event_over_the_limit_is_an_error() {
 
 #[tokio::test]
 async fn upstream_that_breaks_off_is_an_error_event() {
-    let problem = "event: error\ndata: {\"message\":\"the upstream's event stream broke off\"}\n\n";
+    let problem =
+        "event: error\ndata: {\"message\":\"the upstream's event stream was cut off\"}\n\n";
     for how in [How::All, How::OneByOne] {
         let response = ask("/relay", how, broken(&["data: 1\n\ndata: 2"])).await;
         assert_eq!(response.text().await, format!("data: 1\n\n{problem}"));
@@ -222,7 +223,7 @@ async fn early_failure_is_a_status() {
     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
     assert_eq!(
         response.text().await,
-        "the upstream's event stream broke off"
+        "the upstream's event stream was cut off"
     );
 }
 

@@ -38,7 +38,8 @@ impl Default for Pending {
 ///
 /// The head is sent at the first `yield_!`, or earlier if the function awaits something that is not
 /// ready. If the function returns a `Result`, the head is not sent before the first statement that
-/// yields, so the function can wait for other futures before it sets a header.
+/// yields, so the function can wait for other futures before it sets a header, unless the
+/// `head_after` key limits this time.
 ///
 /// The headers are added to the response that the function determines, whether it is a stream, a
 /// `204` or an error. A header of the error's own response takes precedence. If an argument of the

@@ -78,7 +78,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// This method never starts a run and never creates a topic, so made-up names do not take up
     /// memory. If a run does not exist, or if the hub has already dropped it, the client receives a
     /// [`Gap`](crate::topic::Gap), as from [`spawn`](Self::spawn). If none of the runs exist, the
-    /// stream then ends, and the client does not reconnect.
+    /// stream then ends, and the client does not reconnect. With `events = "own"`, which sends no
+    /// gaps, the response is aborted instead.
     ///
     /// # Errors
     ///

@@ -117,7 +117,7 @@ where
 }
 
 impl<K> PresenceRooms<K> {
-    /// Returns the names of the rooms in use, in alphabetical order.
+    /// Returns the names of the rooms in use, sorted by their bytes.
     pub fn names(&self) -> Vec<String> {
         let state = self.0.state();
         state.rooms.keys().map(|name| (**name).to_owned()).collect()

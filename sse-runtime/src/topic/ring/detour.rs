@@ -1,4 +1,4 @@
-//! [`Detour`] and [`Jump`]: the position at which a reader continues after a gap.
+//! [`AfterGap`], [`Detour`] and [`Jump`]: the position at which a reader continues after a gap.
 
 use std::sync::Arc;
 
