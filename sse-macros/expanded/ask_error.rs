@@ -9,7 +9,11 @@ const _: () = {
         ) -> ::core::result::Result<__S::Ok, __S::Error> {
             __sse::with_head(
                 __serializer,
-                || __sse::Head::new().retry(::sse_runtime::SseError::retry_after(self)),
+                || {
+                    __sse::Head::new()
+                        .retry(::sse_runtime::SseError::retry_after(self))
+                        .stop(::sse_runtime::SseError::problem(self).stop)
+                },
                 |__serializer| {
                     use __sse::{HideMember as _, ShowMember as _};
                     let mut __members = __sse::serde::Serializer::serialize_map(
@@ -50,6 +54,7 @@ const _: () = {
                         title: ::core::option::Option::None,
                         detail: ::core::option::Option::None,
                         code: "no_room",
+                        stop: false,
                     }
                 }
                 Self::Busy { .. } => {
@@ -59,6 +64,7 @@ const _: () = {
                         title: ::core::option::Option::Some("Slow down"),
                         detail: ::core::option::Option::None,
                         code: "busy",
+                        stop: false,
                     }
                 }
                 Self::Database { .. } => {
@@ -68,6 +74,7 @@ const _: () = {
                         title: ::core::option::Option::None,
                         detail: ::core::option::Option::None,
                         code: "database",
+                        stop: false,
                     }
                 }
             }
@@ -84,14 +91,14 @@ const _: () = {
         __sse::problems! {
             { __sse::Problem { status : 404u16, kind : ::core::option::Option::None,
             title : ::core::option::Option::None, detail : ::core::option::Option::None,
-            code : "no_room", }, "", [], [{ "room", false, u64 }] } { __sse::Problem {
-            status : 429u16, kind : ::core::option::Option::None, title :
-            ::core::option::Option::Some("Slow down"), detail :
-            ::core::option::Option::None, code : "busy", }, "", [Duration,
+            code : "no_room", stop : false, }, "", [], [{ "room", false, u64 }] } {
+            __sse::Problem { status : 429u16, kind : ::core::option::Option::None, title
+            : ::core::option::Option::Some("Slow down"), detail :
+            ::core::option::Option::None, code : "busy", stop : false, }, "", [Duration,
             ::core::option::Option::Some("after")], [] } { __sse::Problem { status :
             500u16, kind : ::core::option::Option::None, title :
             ::core::option::Option::None, detail : ::core::option::Option::None, code :
-            "database", }, "", [], [] }
+            "database", stop : false, }, "", [], [] }
         }
     }
     #[automatically_derived]
