@@ -148,6 +148,10 @@ impl Serialize for Bare {
     }
 }
 
+/// The extension of the response to an error after which a client must not reconnect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Permanent;
+
 /// Converts an error into a response. The error's description is logged but not sent to the client.
 pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
     let status = error.status();
@@ -177,6 +181,10 @@ pub fn respond<E: SseError>(error: &E, describe: Describe<E>) -> Response {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
+    if error.problem().stop {
+        response.extensions_mut().insert(Permanent);
+    }
+    let headers = response.headers_mut();
     if let Some(after) = error.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(after)));
     }

@@ -101,10 +101,10 @@ impl FrameBuffer {
         self.buffer.is_empty() && self.lone.is_none() && self.ahead.is_none()
     }
 
-    /// Returns whether no frame has been written since `buffer` contained `before` bytes.
+    /// Returns whether no frame has been written since there were `before` bytes.
     #[inline]
     pub(crate) fn is_unchanged_since(&self, before: usize) -> bool {
-        self.buffer.len() == before && self.lone.is_none()
+        self.len() == before
     }
 
     #[inline]

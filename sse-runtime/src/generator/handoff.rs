@@ -29,7 +29,7 @@ pub(crate) struct Handoff(Arc<Mutex<Outgoing>>);
 /// read a topic. The current handoff is hidden during the write so that a topic read there does not
 /// count as read by this stream.
 struct Writing<'a> {
-    /// The length of the buffer before the frame was written.
+    /// The number of bytes before the frame was written.
     before: usize,
     outgoing: MutexGuard<'a, Outgoing>,
     _hidden: Entered,
@@ -115,7 +115,7 @@ impl Handoff {
         let hidden = Entered(CURRENT.take());
         let mut outgoing = self.lock();
         outgoing.begin_frame().then(|| Writing {
-            before: outgoing.frames.buffer.len(),
+            before: outgoing.frames.len(),
             outgoing,
             _hidden: hidden,
         })

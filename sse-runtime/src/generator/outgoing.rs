@@ -283,6 +283,8 @@ impl Outgoing {
                 self.turn = Turn::Stops;
                 Stop::UntilTaken
             }
+            // The body finds the failure when it takes the frames, and drops the generator.
+            Ok(()) if self.failure.is_some() => Stop::UntilTaken,
             // The body never takes an empty frame. A generator that waited for the body to take one
             // would never be woken.
             Ok(()) if self.frames.is_unchanged_since(before) => Stop::Yields,

@@ -17,7 +17,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 pub(super) enum Take {
     /// All complete events, along with the comments and fields around them.
     All,
-    /// A single event, along with the comments and fields before it.
+    /// The lines up to the next blank line.
     One,
 }
 
@@ -69,7 +69,12 @@ impl Buffer {
         if self.joined.is_empty() {
             self.chunk.split_to(at)
         } else {
-            self.joined.split_to(at).freeze()
+            let taken = self.joined.split_to(at).freeze();
+            // Releases the memory of a large event once it has been sent.
+            if self.joined.is_empty() {
+                self.joined = BytesMut::new();
+            }
+            taken
         }
     }
 
@@ -112,6 +117,8 @@ pub(super) struct Splitter {
     after_cr: bool,
     /// Whether the start of the stream has been checked for a byte order mark.
     has_started: bool,
+    /// Whether an event larger than the limit follows what has been taken.
+    is_too_large: bool,
     pub(super) max_event_size: usize,
 }
 
@@ -125,6 +132,7 @@ impl Splitter {
             lines: Lines::default(),
             after_cr: false,
             has_started: false,
+            is_too_large: false,
             max_event_size,
         }
     }
@@ -153,6 +161,7 @@ impl Splitter {
         if !self.has_started {
             return Ok(None);
         }
+        self.check_limit()?;
         let mut piece = Piece {
             bytes: Bytes::new(),
             events: 0,
@@ -169,19 +178,22 @@ impl Splitter {
             let Some(line) = self.next_line() else {
                 break;
             };
-            let has_data = self.lines.has_data;
-            let is_blank = self.read_line(line);
+            let is_blank = self.read_line(line, take);
             if is_blank || !self.lines.has_fields {
-                self.check_size(self.line)?;
+                self.is_too_large = self.exceeds_limit(self.line);
+                if self.is_too_large {
+                    break;
+                }
                 self.commit(&mut piece, is_blank);
                 end = self.line;
-                if is_blank && has_data && take == Take::One {
+                if is_blank && take == Take::One {
                     break;
                 }
             }
         }
-        self.check_size(self.searched)?;
+        self.is_too_large |= self.exceeds_limit(self.searched);
         if end == 0 {
+            self.check_limit()?;
             return Ok(None);
         }
         piece.bytes = self.buffer.split_to(end);
@@ -231,18 +243,21 @@ impl Splitter {
     }
 
     /// Records a line and returns whether it is blank.
-    fn read_line(&mut self, line: Range<usize>) -> bool {
+    fn read_line(&mut self, line: Range<usize>, take: Take) -> bool {
         let line = &self.buffer.as_slice()[line];
         if line.is_empty() {
             return true;
         }
         match field(line) {
             b"" => self.lines.has_comment = true,
-            b"retry" => {}
+            // A single event is returned along with the `retry` field that precedes it.
+            b"retry" if take == Take::All => {}
             b"data" => {
                 self.lines.has_data = true;
                 self.lines.has_fields = true;
             }
+            // Clients ignore such an id.
+            b"id" if value(line).contains(&0) => self.lines.has_fields = true,
             b"id" => {
                 self.lines.id = Some(Bytes::copy_from_slice(value(line)));
                 self.lines.has_fields = true;
@@ -262,8 +277,12 @@ impl Splitter {
         self.event = self.line;
     }
 
-    fn check_size(&self, end: usize) -> Result<(), RelayError> {
-        if end - self.event > self.max_event_size {
+    fn exceeds_limit(&self, end: usize) -> bool {
+        end - self.event > self.max_event_size
+    }
+
+    fn check_limit(&self) -> Result<(), RelayError> {
+        if self.is_too_large {
             return Err(RelayError::TooLarge {
                 limit: self.max_event_size,
             });

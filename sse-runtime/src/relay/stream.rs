@@ -256,7 +256,13 @@ where
     ) -> Poll<Option<Result<bool, RelayError>>> {
         let taken = ready!(self.poll_taken(Take::All, cx));
         Poll::Ready(taken.map(|taken| {
-            let (piece, id) = taken?;
+            let (mut piece, mut id) = taken?;
+            if piece.events > 0
+                && let Some((bytes, held)) = self.held_id.take()
+            {
+                piece.bytes = [b"id: ", &bytes[..], b"\n", &piece.bytes].concat().into();
+                id = id.or(held);
+            }
             let stop = yielder.handoff.write(|outgoing| {
                 outgoing.frames.share(&piece.bytes);
                 outgoing.wrote_together(piece.events, id);

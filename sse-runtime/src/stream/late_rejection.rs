@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config::Endpoint,
-    event::{event::Event, try_later::TryLater},
+    event::{event::Event, problem::Permanent, try_later::TryLater},
 };
 
 /// Returns the event for an error response. Its data is the response's body if the body is JSON, and
@@ -30,18 +30,19 @@ pub(super) fn event(response: Response, endpoint: &Endpoint) -> Event<Value> {
         Some(later) => Some(later.after),
         None => retry_after(response.headers()),
     };
-    let is_permanent = retry.is_none()
-        && status.is_client_error()
+    let would_fail_again = status.is_client_error()
         && !matches!(
             status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
         );
+    let is_marked = response.extensions().get::<Permanent>().is_some();
+    let is_permanent = is_marked || would_fail_again && retry.is_none();
     let problem = || json!({ "title": status.canonical_reason(), "status": status.as_u16() });
     let data = json_body(response).unwrap_or_else(problem);
     let event = Event::json(data).event(endpoint.error_event);
     match retry {
+        _ if is_permanent => event.stops(),
         Some(retry) => event.retry(retry),
-        None if is_permanent => event.stops(),
         None => event,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    future::{Future as _, pending, poll_fn},
+    future::{pending, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     task::{Context, Poll, ready},
@@ -18,6 +18,7 @@ use crate::{
         outgoing::Returning,
     },
     lifecycle::{close_guard::CloseGuard, close_reason::CloseReason},
+    poll::poll_unconstrained,
     stream::drain::BodyDrain,
 };
 
@@ -74,20 +75,23 @@ impl<'a> Prelude<'a> {
     pub(super) async fn run(mut self, endpoint: &Endpoint) -> Before {
         let connection = self.guard.connection();
         let mut until_end = pin!(connection.until_end(endpoint.when_shut_down()));
+        // The response to a client that has received the end of a stream may be a `204`.
+        let head_after = endpoint.head_after.filter(|_| !self.waits_for_topic);
         let mut until_late = pin!(async {
-            match endpoint.head_after {
+            match head_after {
                 Some(limit) => sleep(limit).await,
                 None => pending().await,
             }
         });
+        // The timers must work even if the generator has used up the task's budget.
         poll_fn(|cx| {
             if let Poll::Ready(before) = self.poll(cx) {
                 return Poll::Ready(before);
             }
-            if let Poll::Ready(reason) = until_end.as_mut().poll(cx) {
+            if let Poll::Ready(reason) = poll_unconstrained(until_end.as_mut(), cx) {
                 return Poll::Ready(Before::Closed(reason));
             }
-            ready!(until_late.as_mut().poll(cx));
+            ready!(poll_unconstrained(until_late.as_mut(), cx));
             self.generator.handoff.begin();
             Poll::Ready(Before::Begun)
         })

@@ -182,11 +182,10 @@ impl Events {
     pub async fn until_waiting(&mut self) {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
-        let mut cx = Context::from_waker(&waker);
         loop {
             woken.0.store(false, Ordering::Relaxed);
             loop {
-                match self.poll_body(&mut cx) {
+                match self.poll_body(&mut Context::from_waker(&waker)) {
                     Poll::Ready(Some(Ok(()))) => {}
                     Poll::Ready(Some(Err(error))) => {
                         self.failed = Some(error);

@@ -199,3 +199,68 @@ async fn last_event_id_is_optional() {
     let error = request.await.events().expect_event().await.json::<String>();
     assert!(error.contains("does not belong to this stream"), "{error}");
 }
+
+#[derive(Debug, thiserror::Error, SseError)]
+#[error("the index is broken")]
+#[sse(status = 500, stop)]
+struct BrokenIndex;
+
+#[sse_endpoint("/broken", head_after = "50ms")]
+async fn broken(State(gate): State<Gate>) -> Result<impl Stream<Item = u64>, BrokenIndex> {
+    gate.0.notified().await;
+    Err(BrokenIndex)?;
+    yield_!(1);
+}
+
+/// Waits for a value that is always ready.
+#[sse_endpoint("/busy", head_after = "50ms")]
+async fn busy() -> Result<impl Stream<Item = u64>, StatusCode> {
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    loop {
+        sender.send(1).unwrap();
+        if receiver.recv().await != Some(1) {
+            break;
+        }
+    }
+    yield_!(1);
+}
+
+#[sse_endpoint("/finished", head_after = "50ms", end = "stop")]
+async fn finished(
+    State(gate): State<Gate>,
+    last: LastEventId,
+) -> Result<impl Stream<Item = u64>, StatusCode> {
+    drop(last);
+    gate.0.notified().await;
+    yield_!(Event::json(1).id(1_u64));
+}
+
+#[tokio::test]
+async fn late_permanent_error_stops_a_client() {
+    let gate = Gate(Arc::new(Notify::new()));
+    let app = Router::new().sse(broken).with_state(gate.clone());
+    let mut events = Client::new(app).get("/broken").await.events();
+    gate.0.notify_one();
+    assert_eq!(events.expect_event().await.event, "error");
+    assert_eq!(events.last_event_id(), "~done");
+}
+
+#[tokio::test]
+async fn head_is_sent_while_the_statements_before_it_are_busy() {
+    let addr = serve(Router::new().sse(busy)).await;
+    let mut client = support::Client::get(addr, "/busy").await;
+    assert_eq!(client.head().await.status_line, "HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn finished_client_gets_no_head_early() {
+    let gate = Gate(Arc::new(Notify::new()));
+    let app = Router::new().sse(finished).with_state(gate.clone());
+    let client = Client::new(app);
+    let release = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        gate.0.notify_one();
+    };
+    let (response, ()) = tokio::join!(client.get("/finished").last_event_id("1~done"), release);
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+}

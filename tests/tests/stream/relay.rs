@@ -5,7 +5,10 @@ use std::{
     future::pending,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -451,5 +454,85 @@ async fn leaving_drops_an_idle_upstream() {
         assert_eq!(generators.count().alive, 1);
         drop(client);
         generators.until_alive(0).await;
+    }
+}
+
+/// Counts the bytes that the relay takes from an upstream that always has more.
+#[sse_endpoint("/firehose/{size}", flush = "ready")]
+async fn firehose(
+    State(taken): State<Arc<AtomicUsize>>,
+    Path(size): Path<usize>,
+) -> impl Stream<Item = Value> {
+    let chunk = Bytes::from(format!("data: {}\n\n", "1".repeat(size)));
+    let upstream = tokio_stream::iter(std::iter::repeat(chunk)).map(move |chunk| {
+        taken.fetch_add(chunk.len(), Ordering::Relaxed);
+        Ok::<_, Infallible>(chunk)
+    });
+    yield_all!(relay(upstream).abort_on_error());
+}
+
+#[tokio::test]
+async fn upstream_is_not_read_ahead_of_the_client() {
+    for size in [1_000, 4_000, 5_000, 30_000] {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let app = Router::new().sse(firehose).with_state(Arc::clone(&taken));
+        let response = testing::Client::new(app)
+            .get(&format!("/firehose/{size}"))
+            .await;
+        let taken = taken.load(Ordering::Relaxed);
+        assert!(
+            taken < 128 * 1024,
+            "{taken} bytes of events of {size} bytes"
+        );
+        drop(response);
+    }
+}
+
+#[tokio::test]
+async fn events_before_one_that_is_too_large_are_relayed() {
+    let upstream = "data: 1\n\ndata: 2\n\ndata: 0123456789\n\n";
+    let text = text(How::SmallEvents, &[upstream]).await;
+    assert!(
+        text.starts_with("data: 1\n\ndata: 2\n\nevent: error\n"),
+        "{text}"
+    );
+}
+
+#[sse_endpoint("/after", method = POST)]
+async fn continues(State(continued): State<Arc<AtomicUsize>>) -> impl Stream<Item = Value> {
+    let upstream = tokio_stream::iter(broken(&["data: 1\n\n"]));
+    yield_all!(relay(upstream).map(|event| event).abort_on_error());
+    continued.fetch_add(1, Ordering::Relaxed);
+}
+
+#[tokio::test]
+async fn function_ends_where_its_response_is_aborted() {
+    let continued = Arc::new(AtomicUsize::new(0));
+    let app = Router::new()
+        .sse(continues)
+        .with_state(Arc::clone(&continued));
+    let mut events = testing::Client::new(app).post("/after").await.events();
+    events.expect_event().await;
+    events.expect_cut().await;
+    events.disconnect().await;
+    assert_eq!(continued.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn event_has_only_its_own_fields() {
+    for upstream in [
+        vec!["event: ping\n\nretry: 5000\ndata: hello\n\n"],
+        vec!["event: ping\n\n", "retry: 5000\n", "data: hello\n\n"],
+        vec!["event: ping\n\nretry: 5000\r", "\ndata: hello\n\n"],
+    ] {
+        let mut events = relay(tokio_stream::iter(chunks(&upstream)));
+        let event = events.next().await.unwrap().unwrap();
+        assert_eq!(event.name(), "message", "{upstream:?}");
+        assert_eq!(
+            event.retry(),
+            Some(std::time::Duration::from_secs(5)),
+            "{upstream:?}"
+        );
+        assert!(events.next().await.is_none());
     }
 }

@@ -88,7 +88,7 @@ pub enum ResponseHeaderError {
 
 /// The headers that a function cannot set. Without its content type, the response would not be an
 /// event stream. The others describe the message or the connection (RFC 9110, section 7.6.1).
-const RESERVED: [HeaderName; 9] = [
+const RESERVED: [HeaderName; 10] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
@@ -98,6 +98,7 @@ const RESERVED: [HeaderName; 9] = [
     header::TE,
     header::TRAILER,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
 ];
 
 impl ResponseHeaders {
