@@ -246,7 +246,7 @@ async fn late_permanent_error_stops_a_client() {
 }
 
 #[tokio::test]
-async fn head_is_sent_while_the_statements_before_it_are_busy() {
+async fn head_is_sent_while_the_function_is_busy() {
     let addr = serve(Router::new().sse(busy)).await;
     let mut client = support::Client::get(addr, "/busy").await;
     assert_eq!(client.head().await.status_line, "HTTP/1.1 200 OK");
