@@ -112,8 +112,13 @@ pub(crate) enum WriteFailure {
     /// frame.
     Run(Arc<Failure>),
     /// An upstream that the stream relays has broken off.
-    Upstream(Box<dyn Error + Send + Sync>),
+    // Boxed twice, because a fat pointer would enlarge every stream.
+    Upstream(Box<UpstreamError>),
 }
+
+/// The error of an upstream that a stream relays.
+#[derive(Debug)]
+pub(crate) struct UpstreamError(pub(crate) Box<dyn Error + Send + Sync>);
 
 impl WriteFailure {
     /// Returns the stream's close reason.
@@ -332,6 +337,7 @@ impl Outgoing {
     #[cold]
     pub(crate) fn upstream_failed(&mut self, error: impl Error + Send + Sync + 'static) {
         if self.failure.is_none() {
+            let error = UpstreamError(Box::new(error));
             self.failure = Some(WriteFailure::Upstream(Box::new(error)));
         }
         self.turn = Turn::Stops;

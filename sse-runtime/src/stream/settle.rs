@@ -248,7 +248,8 @@ pub(super) fn write_failed(
                 source,
             }
         }
-        WriteFailure::Upstream(source) => {
+        WriteFailure::Upstream(error) => {
+            let source = error.0;
             tracing::warn!(
                 endpoint = name,
                 path,

@@ -28,7 +28,6 @@ use crate::{
         shutdown::Shutdown, stop_signal::signal_stop,
     },
 };
-use response_headers::Pending;
 use tasks::Started;
 
 /// A marker held until all parts of the stream have been dropped. The test client waits for it to
@@ -95,14 +94,15 @@ struct State {
     close_requested: Option<CloseReason>,
     /// The reason why the stream ended, or `None` if it has not ended yet.
     ended: Option<CloseReason>,
-    /// Boxed because few streams start a task or a hook.
+    /// Whether the response has a head. If so, it is too late to set headers.
+    has_head: bool,
+    /// Boxed because few streams start a task or a hook, or set a header.
     started: Option<Box<Started>>,
     /// Cancelled when the stream has ended. Created when a task first waits for the stream to end.
     over: Option<CancellationToken>,
     /// Created during a shutdown, when the stream starts to wait for its scheduled end. Cancelled
     /// if [`Connection::close`] is called before the stream ends.
     close_requested_in_shutdown: Option<CancellationToken>,
-    response_headers: Pending,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);

@@ -9,20 +9,6 @@ use axum::{
 
 use super::{Connection, MissingConnection};
 
-/// The headers that the function has set, until the head is sent.
-#[derive(Debug)]
-pub(super) enum Pending {
-    /// The head has not been sent. Boxed because few functions set headers.
-    Open(Option<Box<HeaderMap>>),
-    Sent,
-}
-
-impl Default for Pending {
-    fn default() -> Self {
-        Self::Open(None)
-    }
-}
-
 /// Sets headers of the response, such as a session id or a rate limit. This extractor works only in
 /// event endpoints.
 ///
@@ -155,22 +141,24 @@ impl ResponseHeaders {
         let Ok(value) = value.try_into() else {
             return Err(ResponseHeaderError::InvalidValue { name });
         };
-        match &mut self.0.state().response_headers {
-            Pending::Open(headers) => {
-                set(headers.get_or_insert_default(), name, value);
-                Ok(())
-            }
-            Pending::Sent => Err(ResponseHeaderError::TooLate { name }),
+        let mut state = self.0.state();
+        if state.has_head {
+            return Err(ResponseHeaderError::TooLate { name });
         }
+        let headers = &mut state.started.get_or_insert_default().response_headers;
+        set(headers, name, value);
+        Ok(())
     }
 }
 
 impl Connection {
     /// Takes the headers that the function has set. From now on, it is too late to set headers.
     pub(crate) fn take_response_headers(&self) -> HeaderMap {
-        match mem::replace(&mut self.state().response_headers, Pending::Sent) {
-            Pending::Open(Some(headers)) => *headers,
-            Pending::Open(None) | Pending::Sent => HeaderMap::new(),
+        let mut state = self.state();
+        state.has_head = true;
+        match &mut state.started {
+            Some(started) => mem::take(&mut started.response_headers),
+            None => HeaderMap::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::HeaderMap;
 use pin_project_lite::pin_project;
 use tokio::{
     task::{JoinError, JoinHandle},
@@ -19,9 +20,11 @@ use tracing::{Instrument as _, Span};
 use super::{Alive, Connection, Inner};
 use crate::lifecycle::{close_reason::CloseReason, shutdown::Shutdown};
 
-/// The tasks and hooks that end with a stream.
+/// The tasks and hooks that end with a stream, and the headers that its function has set.
 #[derive(Default)]
 pub(super) struct Started {
+    /// Empty once the head has been sent.
+    pub(super) response_headers: HeaderMap,
     tasks: Vec<JoinHandle<()>>,
     /// The number of tasks being polled.
     polling: usize,
