@@ -151,6 +151,15 @@ pub(super) fn operation(
     let contents = contract.contents;
     let mut events = reader.events(&contract.item);
     events.extend(reader.other_events(&contract, has_framework_events));
+    if endpoint.head_after.is_some() && has_framework_events {
+        reader.untyped("the errors that are returned after `head_after`");
+        events.push(Event {
+            name: Name::Known(endpoint.error_event),
+            data: Data::Json(json!({})),
+            description: Some(json!("The error that was returned instead of a stream.")),
+            is_deprecated: false,
+        });
+    }
     let error = match contract.error {
         // These errors are events with names of their own.
         Some(error) if error.events.is_some() => {

@@ -48,6 +48,10 @@
 //! crate that ends with a `done` event, this event is relayed too, and a client that reconnects
 //! receives a `204`. To replace the ids, see [`Relay::reissue_ids`].
 //!
+//! Relayed events need not have the endpoint's item type. If the endpoint is described by an
+//! [`Api`](crate::openapi::Api), choose the type of the upstream's events, because the document
+//! describes the item type.
+//!
 //! # Errors
 //!
 //! If the upstream is cut off, the relay yields a [`RelayError`]. There are three ways to handle it:

@@ -22,14 +22,15 @@ use eventsource_stream::Eventsource as _;
 use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
+// The recorder does not validate these streams, because the upstreams send events that do not have the
+// endpoint's item type.
 use sse_runtime::{
-    Event, LastEventId, Server, Stream, first_ok, relay, relay::RelayError, sse_endpoint, testing,
+    Event, LastEventId, Server, SseRouterExt as _, Stream, first_ok, relay, relay::RelayError,
+    sse_endpoint, testing,
 };
 use tokio_stream::StreamExt as _;
 
-use support::{
-    Client, CutOff, Generators, SseRouterExt as _, log::Log, serve, serve_plain, within,
-};
+use support::{Client, CutOff, Generators, log::Log, serve, serve_plain, within};
 
 /// The chunks that an upstream sends. An error breaks the upstream off.
 type Chunks = Vec<Result<Bytes, io::Error>>;
