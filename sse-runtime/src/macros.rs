@@ -316,7 +316,7 @@ pub use sse_macros::SseEvent;
 /// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem (none by default) |
 /// | `code = "…"` | variant, struct | the error's code; the default is the name of the variant or the struct in `snake_case` |
 /// | `rename_all = "kebab-case"` | enum | the case of codes that are not set explicitly, with serde's rules |
-/// | `stop` | variant, struct | the error is permanent: if it occurs in a stream, its event has an id that stops a browser from reconnecting (its next request receives a `204`; no id is sent with `events = "own"` on other methods than `GET`); without this key, a browser reconnects and runs the function again |
+/// | `stop` | variant, struct | the error is permanent: if it occurs in a stream, its event has an id that stops a browser from reconnecting (its next request receives a `204`; no id is sent with `events = "own"` on methods other than `GET`); without this key, a browser reconnects and runs the function again |
 /// | `transparent` | variant | the only field, an `SseError`, determines the whole error, including its status, members and `Retry-After` |
 /// | `retry_after` | field | how long to wait before reconnecting: a `Duration`, a number of whole seconds, or an `Option` of either (sent as whole seconds) |
 /// | `crate = ::my_sse` | type | for a renamed dependency |

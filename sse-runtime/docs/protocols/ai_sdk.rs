@@ -116,8 +116,8 @@ async fn write(mut answer: Answer, chunks: Topic<Chunk>) -> Result<(), Chunk> {
     Ok(())
 }
 
-/// Streams the answer that is being written in a chat, from its beginning. If there is none, the
-/// response is a `204`.
+/// Streams a chat's current answer from the beginning. If no answer is being written, the response
+/// is a `204`.
 #[sse_endpoint(
     "/api/chat/{id}/stream",
     events = "own",

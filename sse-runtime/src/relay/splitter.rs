@@ -21,8 +21,8 @@ pub(super) enum Take {
     One,
 }
 
-/// One or more complete events, or only comments and `retry` fields. A piece ends with a line break,
-/// so any other line may follow it.
+/// Complete events, or fields and comments that take effect without an event. A piece ends with a
+/// line break, so any other line may follow it.
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) bytes: Bytes,
