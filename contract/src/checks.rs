@@ -19,7 +19,7 @@ pub(crate) struct Context {
     pub(crate) server: String,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
     Types,
     Examples,

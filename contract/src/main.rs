@@ -29,8 +29,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the checks whose names contain one of `only`, or all checks if `only` is empty. Returns
-/// whether all of them passed.
+/// Runs the checks whose names contain one of `only`, or all checks except for `speed` if `only` is
+/// empty. Returns whether all of them passed.
 async fn run(only: &[String]) -> Result<bool, String> {
     let api = Api::new("Contract", env!("CARGO_PKG_VERSION"));
     let endpoints = server::endpoints(&api);
@@ -45,12 +45,15 @@ async fn run(only: &[String]) -> Result<bool, String> {
         server: format!("http://{addr}"),
     };
 
-    let is_selected =
-        |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part.as_str()));
+    let is_selected = |check: Check| match only {
+        // On a machine with other load, the speed would fail for no reason.
+        [] => check != Check::Speed,
+        only => only.iter().any(|part| check.name().contains(part.as_str())),
+    };
     let (mut passed, mut failed) = (0, 0);
     for check in Check::ALL {
         let name = check.name();
-        if !is_selected(name) {
+        if !is_selected(check) {
             continue;
         }
         println!("== {name}");
@@ -66,5 +69,8 @@ async fn run(only: &[String]) -> Result<bool, String> {
         }
     }
     println!("{passed} passed, {failed} failed");
+    if only.is_empty() {
+        println!("`speed` is a benchmark and runs only if it is named");
+    }
     Ok(failed == 0 && passed > 0)
 }

@@ -36,7 +36,7 @@ cargo xtask model [SECONDS] test stored topics on a simulated engine with faults
 cargo xtask cluster         run two servers of `ticker` and `chat` on Redis, to kill them and watch
 cargo xtask cluster-test [SECONDS] test several nodes on Redis and Valkey while they fail (1200 seconds)
 cargo xtask contract        test the TypeScript client in Node.js, Deno, Bun and browsers
-cargo xtask contract NAME…  run only the checks whose names contain one of these, such as `types` or `firefox`
+cargo xtask contract NAME…  run only the checks whose names contain one of these, such as `types` or `firefox`; `speed` runs only this way
 cargo xtask interop         test real clients and proxies, and check the tables in the docs
 cargo xtask interop NAME…   test only clients whose names contain one of these; also `proxies`, `pages`, `explorer`, `restarts`, `failover`, `gateway`
 cargo xtask ide             check rust-analyzer on the examples (not in CI; builds it first: 10 minutes)

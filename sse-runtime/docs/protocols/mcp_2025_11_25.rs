@@ -11,10 +11,9 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sse_runtime::{
-    Event, EventId, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
-    topic::{PublishError, Subscription},
+    Event, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
+    topic::{PublishError, ResumeError},
 };
-use tokio_stream::StreamExt;
 use uuid::Uuid;
 
 use super::model::{Answer, Model};
@@ -130,47 +129,25 @@ async fn post(
     let messages = messages.map_err(IntoResponse::into_response)?;
 
     // The priming event. From now on, the client can resume.
-    yield_!(identify(Event::text(""), &call, &messages.position()));
-    yield_all!(identified(call, messages));
+    yield_!(Event::text("").id(messages.position()));
+    yield_all!(messages);
 }
 
-/// Resumes the stream of a call.
+/// Resumes the stream of the call that the client's last event ID names.
 #[sse_endpoint("/mcp", events = "own", retry = "1s", max_duration = "10s")]
 async fn get(
     State(server): State<Server>,
     session: Session,
-    last: LastEventId<String>,
+    last: LastEventId,
 ) -> Result<impl Stream<Item = Message>, Response> {
-    // Without an id, the client asks for messages that do not belong to a call. There are none.
-    let last = last
-        .ok()
-        .ok_or_else(|| StatusCode::METHOD_NOT_ALLOWED.into_response())?;
-    let not_found = || StatusCode::NOT_FOUND.into_response();
-    let (call, position) = last.rsplit_once('#').ok_or_else(not_found)?;
-    let position = position.parse::<EventId>().map_err(|_| not_found())?;
-    if !session.contains(call) {
-        return Err(not_found());
-    }
-    let messages = server.calls.resume(call, position).await;
-    let messages = messages.map_err(IntoResponse::into_response)?;
-    let messages = messages.ok_or_else(not_found)?;
-    yield_all!(identified(call.to_owned(), messages));
-}
-
-/// Returns the messages of a call as events whose ids name the call.
-fn identified(call: String, messages: Subscription<Message>) -> impl Stream<Item = Event<Message>> {
-    StreamExt::map(messages, move |message| {
-        let event = Event::json(Message::clone(&message));
-        identify(event, &call, message.id())
-    })
-}
-
-fn identify<T>(event: Event<T>, call: &str, position: &EventId) -> Event<T> {
-    match EventId::new(format!("{call}#{position}")) {
-        Ok(id) => event.id(id),
-        // The call's id is not ASCII, so a client could not send it in a header.
-        Err(_) => event,
-    }
+    let is_own = |call: &str| session.contains(call);
+    let messages = server.calls.resume_by_id(last, is_own).await;
+    let messages = messages.map_err(|error| match error {
+        // The client asks for messages that do not belong to a call. There are none.
+        ResumeError::NoId => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+        error => error.into_response(),
+    })?;
+    yield_all!(messages);
 }
 
 /// Publishes the progress and the result of a call.
@@ -241,7 +218,9 @@ fn respond(method: &str, id: Value) -> Response {
 pub(crate) fn app(model: Model) -> Router {
     let calls = Hub::builder(|| Topic::builder().keep(10_000))
         // How long a call continues without a reader.
-        .abandon_after(Duration::from_secs(60));
+        .abandon_after(Duration::from_secs(60))
+        // Each id contains the name of its call, which `get` needs.
+        .named_ids();
     let calls = calls.build();
     Router::new()
         .sse(post)

@@ -61,9 +61,9 @@ pin_project! {
 }
 
 impl<S: Stream> FirstOk<S> {
-    /// Takes the first item, if it has not been taken yet.
-    pub(crate) fn take_first(&mut self) -> Option<S::Item> {
-        self.first.take()
+    /// Returns whether the first item has yet to be read.
+    pub(crate) fn has_first(&self) -> bool {
+        self.first.is_some()
     }
 
     /// Returns the stream without its first item.

@@ -122,6 +122,7 @@ impl<T> Yielder<T> {
             yielder: self,
             stream,
             push_next,
+            push_ready: None,
         }
     }
 
@@ -144,6 +145,7 @@ impl<T> Yielder<T> {
             yielder: self,
             stream,
             push_next,
+            push_ready: None,
         }
     }
 
@@ -161,15 +163,16 @@ pin_project! {
     ///
     /// The future is implemented by hand, because an `async` block would store the stream twice:
     /// once as a captured variable and once as a pinned value.
-    // `Part` needs no bounds, because it pushes items through a function pointer. The compiler
-    // therefore reports an unmet bound only at the call that creates the future, not again at the
-    // await.
+    // `Part` needs no bounds, because it pushes items through function pointers. The compiler
+    // therefore reports an unmet bound only at the call that creates the future, not again at
+    // `push_all` or at the await.
     #[must_use = "futures do nothing unless polled"]
     pub struct Part<'a, T, S, E> {
         yielder: &'a Yielder<T>,
         #[pin]
         stream: S,
-        pub(crate) push_next: PushNext<T, S, E>,
+        push_next: PushNext<T, S, E>,
+        pub(crate) push_ready: Option<PushReady<T, S>>,
     }
 }
 
@@ -177,6 +180,11 @@ pin_project! {
 /// item.
 type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
+
+/// Polls the stream and writes all items that are ready. Returns whether the generator must stop
+/// after them, or `None` if only [`PushNext`] can handle what comes next: an error or the end.
+pub(crate) type PushReady<T, S> =
+    fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<bool>>;
 
 /// Selects how `yield_all!` writes a stream. If the stream's `Part` has an inherent `push_all`
 /// method, that method takes precedence over the one in this trait. Otherwise, the stream is
@@ -201,7 +209,14 @@ impl<T, S, E> Future for Part<'_, T, S, E> {
         loop {
             // A cancellation point. See `guard`.
             let turn = ready!(coop::poll_proceed(cx));
-            let next = ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx));
+            let pushed = match this.push_ready {
+                Some(push) => ready!(push(this.yielder, this.stream.as_mut(), cx)),
+                None => None,
+            };
+            let next = match pushed {
+                Some(stop) => Some(Ok(stop)),
+                None => ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx)),
+            };
             turn.made_progress();
             // No waker is needed here. See `Handover`. If the stream returned `Pending` above, it
             // has registered the waker.
@@ -270,7 +285,7 @@ impl Future for Handover<'_> {
     message = "this stream cannot yield `{Self}`; its item is `{T}`",
     label = "this stream's item is `{T}`",
     note = "`yield_!` accepts a `T`, a `&T`, an `Event<T>` or a topic's `Update<T>`, where `T` is the item in the signature; use `yield_all!` for a stream",
-    note = "take the value out of an `Option` first, as in `while let Some(value) = stream.next().await {{ yield_!(value) }}`, and out of a `Result` with `?` or `match`"
+    note = "take the value out of an `Option` first, as in `while let Some(value) = stream.next().await {{ yield_!(value) }}`, and out of a `Result` with `?` or `match`; for a relay, call `.abort_on_error()`"
 )]
 pub trait Yield<T, Kind> {
     #[doc(hidden)]

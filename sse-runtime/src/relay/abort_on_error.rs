@@ -72,15 +72,7 @@ impl<T, R: Pieces, E> Part<'_, T, AbortOnError<R>, E> {
     /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
     /// all events that have been received in one step.
     pub fn push_all(mut self) -> Self {
-        self.push_next = |yielder, relay, cx| {
-            let pushed = ready!(relay.get_mut().stream.poll_push(yielder, cx));
-            Poll::Ready(pushed.map(|pushed| {
-                Ok(pushed.unwrap_or_else(|error| {
-                    yielder.handoff.lock().upstream_failed(error);
-                    true
-                }))
-            }))
-        };
+        self.push_ready = Some(|yielder, relay, cx| relay.get_mut().stream.poll_push(yielder, cx));
         self
     }
 }

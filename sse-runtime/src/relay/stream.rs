@@ -62,6 +62,7 @@ where
         splitter: Splitter::new(MAX_EVENT_SIZE),
         rewrite: Rewrite::default(),
         held_id: None,
+        unread_error: None,
     }
 }
 
@@ -79,6 +80,8 @@ pub struct Relay<S> {
     /// An id that the upstream has sent without an event. It is added to the next event, because
     /// clients apply it to that event too.
     held_id: Option<(Bytes, Option<EventId>)>,
+    /// The upstream's error, if it has not been read from the stream yet.
+    unread_error: Option<RelayError>,
 }
 
 impl<S> Relay<S> {
@@ -196,6 +199,9 @@ where
     }
 
     fn poll_taken(&mut self, take: Take, cx: &mut Context<'_>) -> Poll<Taken> {
+        if let Some(error) = self.unread_error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
             match self.splitter.take(take) {
                 Ok(Some(mut piece)) => {
@@ -232,15 +238,12 @@ where
     }
 }
 
-/// Relays that hand out everything they have received in one piece.
+/// Relays that write all events they have received in one step.
 pub trait Pieces {
-    /// Writes the next piece. Returns whether the generator must stop after it.
+    /// Writes the events. Returns whether the generator must stop after them, or `None` if the next
+    /// item must be read from the stream.
     #[doc(hidden)]
-    fn poll_push<T>(
-        &mut self,
-        yielder: &Yielder<T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<bool, RelayError>>>;
+    fn poll_push<T>(&mut self, yielder: &Yielder<T>, cx: &mut Context<'_>) -> Poll<Option<bool>>;
 }
 
 impl<S, B, E> Pieces for Relay<S>
@@ -249,27 +252,27 @@ where
     B: Into<Bytes>,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    fn poll_push<T>(
-        &mut self,
-        yielder: &Yielder<T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<bool, RelayError>>> {
-        let taken = ready!(self.poll_taken(Take::All, cx));
-        Poll::Ready(taken.map(|taken| {
-            let (mut piece, mut id) = taken?;
-            if piece.events > 0
-                && let Some((bytes, held)) = self.held_id.take()
-            {
-                piece.bytes = [b"id: ", &bytes[..], b"\n", &piece.bytes].concat().into();
-                id = id.or(held);
+    fn poll_push<T>(&mut self, yielder: &Yielder<T>, cx: &mut Context<'_>) -> Poll<Option<bool>> {
+        let (mut piece, mut id) = match ready!(self.poll_taken(Take::All, cx)) {
+            Some(Ok(taken)) => taken,
+            Some(Err(error)) => {
+                self.unread_error = Some(error);
+                return Poll::Ready(None);
             }
-            let stop = yielder.handoff.write(|outgoing| {
-                outgoing.frames.share(&piece.bytes);
-                outgoing.wrote_together(piece.events, id);
-                Ok(())
-            });
-            Ok(stop == Stop::UntilTaken)
-        }))
+            None => return Poll::Ready(None),
+        };
+        if piece.events > 0
+            && let Some((bytes, held)) = self.held_id.take()
+        {
+            piece.bytes = [b"id: ", &bytes[..], b"\n", &piece.bytes].concat().into();
+            id = id.or(held);
+        }
+        let stop = yielder.handoff.write(|outgoing| {
+            outgoing.frames.share(&piece.bytes);
+            outgoing.wrote_together(piece.events, id);
+            Ok(())
+        });
+        Poll::Ready(Some(stop == Stop::UntilTaken))
     }
 }
 
@@ -279,33 +282,19 @@ where
     B: Into<Bytes>,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    fn poll_push<T>(
-        &mut self,
-        yielder: &Yielder<T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<bool, RelayError>>> {
-        match self.take_first() {
-            Some(Ok(event)) => {
-                let stop = yielder.handoff.write(|outgoing| {
-                    event.push_to(outgoing);
-                    Ok(())
-                });
-                Poll::Ready(Some(Ok(stop == Stop::UntilTaken)))
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None => self.rest().poll_push(yielder, cx),
+    fn poll_push<T>(&mut self, yielder: &Yielder<T>, cx: &mut Context<'_>) -> Poll<Option<bool>> {
+        match self.has_first() {
+            true => Poll::Ready(None),
+            false => self.rest().poll_push(yielder, cx),
         }
     }
 }
 
-impl<T, R: Pieces + Unpin, E: From<RelayError>> Part<'_, T, R, E> {
+impl<T, R: Pieces + Unpin, E> Part<'_, T, R, E> {
     /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
     /// all events that have been received in one step.
     pub fn push_all(mut self) -> Self {
-        self.push_next = |yielder, relay, cx| {
-            let pushed = relay.get_mut().poll_push(yielder, cx);
-            pushed.map(|pushed| pushed.map(|pushed| pushed.map_err(E::from)))
-        };
+        self.push_ready = Some(|yielder, relay, cx| relay.get_mut().poll_push(yielder, cx));
         self
     }
 }

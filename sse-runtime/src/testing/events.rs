@@ -235,6 +235,10 @@ impl Events {
     ///
     /// Panics if the stream ends or is cut off earlier, or under the same conditions as
     /// [`next`](Self::next).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the events that it has read are lost.
     #[track_caller]
     pub fn take(&mut self, count: usize) -> impl Future<Output = Vec<ReceivedEvent>> + Send {
         let at = Location::caller();

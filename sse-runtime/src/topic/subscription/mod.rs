@@ -362,10 +362,8 @@ impl<T, E> Part<'_, T, Subscription<T>, E> {
     /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
     /// updates from the same read in one step.
     pub fn push_all(mut self) -> Self {
-        self.push_next = |yielder, updates, cx| {
-            let pushed = updates.get_mut().poll_push(&yielder.handoff, cx);
-            pushed.map(|pushed| pushed.map(Ok))
-        };
+        self.push_ready =
+            Some(|yielder, updates, cx| updates.get_mut().poll_push(&yielder.handoff, cx));
         self
     }
 }
