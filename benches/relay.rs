@@ -36,8 +36,9 @@ use sse_runtime::{Server, SseRouterExt as _, Stream, relay, sse_endpoint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_stream::StreamExt as _;
 
-/// The number of events in a stream.
-const EVENTS: usize = 100_000;
+/// The number of events in a stream, for a number of events per write. The streams take about the
+/// same time.
+const STREAMS: [(usize, usize); 2] = [(1, 100_000), (50, 1_000_000)];
 
 /// An event as a language model sends it.
 const EVENT: &str = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\
@@ -109,8 +110,8 @@ fn gateway(upstream: SocketAddr) -> io::Result<()> {
     })
 }
 
-/// Sends the events to every client, `batch` of them in a write.
-fn upstream(batch: usize) -> io::Result<SocketAddr> {
+/// Sends `count` events to every client, `batch` of them in a write.
+fn upstream(batch: usize, count: usize) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     std::thread::spawn(move || {
@@ -119,7 +120,7 @@ fn upstream(batch: usize) -> io::Result<SocketAddr> {
             socket.set_nodelay(true).expect("a socket");
             socket.read_exact(&mut [0; 2]).expect("the request");
             let events = EVENT.repeat(batch);
-            for _ in 0..EVENTS / batch {
+            for _ in 0..count / batch {
                 socket.write_all(events.as_bytes()).expect("a reader");
                 if batch == 1 {
                     // Lets the gateway read the events one by one.
@@ -129,6 +130,24 @@ fn upstream(batch: usize) -> io::Result<SocketAddr> {
         }
     });
     Ok(address)
+}
+
+/// CPU time in seconds. Its resolution is 10 ms.
+#[derive(Clone, Copy)]
+struct CpuTime {
+    user: f64,
+    system: f64,
+}
+
+impl CpuTime {
+    fn total(self) -> f64 {
+        self.user + self.system
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 struct Gateway {
@@ -149,18 +168,21 @@ impl Gateway {
         Ok(Self { process, address })
     }
 
-    /// Returns the CPU time used so far, in clock ticks.
-    fn cpu(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
-        let stat = stat.expect("a Linux system");
+    /// Returns the CPU time used so far.
+    fn cpu(&self) -> CpuTime {
+        let file = |name| fs::read_to_string(format!("/proc/{}/{name}", self.process.id()));
+        let stat = file("stat").expect("a Linux system");
         let (_, fields) = stat.rsplit_once(") ").expect("the name");
         let fields: Vec<&str> = fields.split(' ').collect();
-        let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
-        ticks(11) + ticks(12)
+        let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+        CpuTime {
+            user: ticks(11) / 100.0,
+            system: ticks(12) / 100.0,
+        }
     }
 
-    /// Reads a whole stream and returns the CPU time that the gateway used for it.
-    fn read(&self, path: &str) -> io::Result<u64> {
+    /// Reads a whole stream of `count` events and returns the CPU time that the gateway used for it.
+    fn read(&self, path: &str, count: usize) -> io::Result<CpuTime> {
         let before = self.cpu();
         let mut socket = TcpStream::connect(self.address)?;
         socket.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -172,8 +194,12 @@ impl Gateway {
             .windows(8)
             .filter(|window| *window == b"\"id\":\"ch")
             .count();
-        assert_eq!(events, EVENTS, "{path}");
-        Ok(self.cpu() - before)
+        assert_eq!(events, count, "{path}");
+        let after = self.cpu();
+        Ok(CpuTime {
+            user: after.user - before.user,
+            system: after.system - before.system,
+        })
     }
 }
 
@@ -194,25 +220,27 @@ fn main() -> io::Result<()> {
         return Ok(());
     }
     let mut is_met = true;
-    for batch in [1, 50] {
-        let gateway = Gateway::start(upstream(batch)?)?;
+    for (batch, count) in STREAMS {
+        let gateway = Gateway::start(upstream(batch, count)?)?;
         let mut samples = [
             ("/relay", Vec::new()),
             ("/pass", Vec::new()),
             ("/parse", Vec::new()),
         ];
         for _ in 0..7 {
-            for (path, ticks) in &mut samples {
-                ticks.push(gateway.read(path)?);
+            for (path, times) in &mut samples {
+                times.push(gateway.read(path, count)?);
             }
         }
-        let [relays, passes, parses] = samples.map(|(path, mut ticks)| {
-            ticks.sort_unstable();
-            let median = ticks[ticks.len() / 2] as f64;
+        let [relays, passes, parses] = samples.map(|(path, times)| {
+            let per_event = |time: fn(&CpuTime) -> f64| {
+                median(times.iter().map(time).collect()) / count as f64 * 1e9
+            };
+            let (user, total) = (per_event(|time| time.user), per_event(|time| time.total()));
             println!(
-                "{path}, {batch} events per write: {median} ticks of 10 ms, samples {ticks:?}"
+                "{path}, {batch} events per write: {total:.0} ns per event, {user:.0} of them in user mode"
             );
-            median
+            total
         });
         for (peer, ratio, bar) in [
             ("Body::from_stream", relays / passes, BAR_OF_PASSING),
