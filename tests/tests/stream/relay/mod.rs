@@ -1,10 +1,10 @@
 //! `relay`: an event stream from an upstream, passed on unchanged.
 
+mod random;
+mod sockets;
+
 use std::{
-    convert::Infallible,
-    future::pending,
     io,
-    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -14,23 +14,19 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use eventsource_stream::Eventsource as _;
-use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 // The recorder does not validate these streams, because the upstreams send events that do not have the
 // endpoint's item type.
 use sse_runtime::{
-    Event, LastEventId, Server, SseRouterExt as _, Stream, first_ok, relay, relay::RelayError,
-    sse_endpoint, testing,
+    SseRouterExt as _, Stream, first_ok, relay, relay::RelayError, sse_endpoint, testing,
 };
-use tokio_stream::StreamExt as _;
 
-use support::{Client, CutOff, Generators, log::Log, serve, serve_plain, within};
+use support::log::Log;
 
 /// The chunks that an upstream sends. An error breaks the upstream off.
 type Chunks = Vec<Result<Bytes, io::Error>>;
@@ -231,180 +227,6 @@ async fn early_failure_is_a_status() {
     );
 }
 
-/// An upstream that is an endpoint of its own.
-#[sse_endpoint("/numbers", retry = "3s", end = "stop")]
-async fn numbers(
-    State(generators): State<Generators>,
-    last: LastEventId<u64>,
-) -> impl Stream<Item = u64> {
-    let _running = generators.enter();
-    for number in last.ok().unwrap_or(0) + 1..=5 {
-        yield_!(Event::json(number).id(number));
-    }
-}
-
-/// An upstream that waits after its first event.
-#[sse_endpoint("/endless")]
-async fn endless(State(generators): State<Generators>) -> impl Stream<Item = u64> {
-    let _running = generators.enter();
-    yield_!(1);
-    pending::<()>().await;
-}
-
-#[derive(Clone)]
-struct Upstream(SocketAddr);
-
-/// Relays an endpoint of the upstream with reqwest, and passes the client's id on.
-#[sse_endpoint("/relay/{endpoint}")]
-async fn relay_endpoint(
-    State(Upstream(addr)): State<Upstream>,
-    Path(endpoint): Path<String>,
-    last: LastEventId,
-) -> Result<impl Stream<Item = u64>, StatusCode> {
-    let mut request = reqwest::Client::new().get(format!("http://{addr}/{endpoint}"));
-    if let Some(id) = last.ok() {
-        request = request.header("last-event-id", id.to_string());
-    }
-    let response = request.send().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
-    let status = response.status();
-    if status != StatusCode::OK {
-        return Err(status);
-    }
-    yield_all!(relay(response.bytes_stream()).abort_on_error());
-}
-
-#[tokio::test]
-async fn endpoint_can_relay_another_endpoint() {
-    let generators = Generators::new();
-    let upstream = Router::new().sse(numbers).sse(endless);
-    let upstream = serve(upstream.with_state(generators.clone())).await;
-    let app = Router::new()
-        .sse(relay_endpoint)
-        .with_state(Upstream(upstream));
-    for addr in [serve(app.clone()).await, serve_plain(app).await] {
-        let get = |id: &str| {
-            format!("GET /relay/numbers HTTP/1.1\r\nhost: test\r\nlast-event-id: {id}\r\n\r\n")
-        };
-        let mut client = Client::connect(addr).await;
-        client.send(get("3").as_bytes()).await;
-        client.head().await;
-        let mut received = String::new();
-        while let Some(chunk) = client.chunk().await.unwrap() {
-            received.push_str(&chunk);
-        }
-        assert_eq!(
-            received,
-            "retry: 3000\nid: 4\ndata: 4\n\nid: 5\ndata: 5\n\nevent: done\nid: 5~done\ndata: null\n\n"
-        );
-        // The upstream's `done` is the relay's. A client that has received it gets a `204`.
-        let mut client = Client::connect(addr).await;
-        client.send(get("5~done").as_bytes()).await;
-        assert_eq!(client.head().await.status_line, "HTTP/1.1 204 No Content");
-        // An error status of the upstream can be passed on, because the response has not begun.
-        let mut client = Client::get(addr, "/relay/nowhere").await;
-        assert_eq!(client.head().await.status_line, "HTTP/1.1 404 Not Found");
-        // A client that leaves cancels the request to the upstream.
-        let mut client = Client::get(addr, "/relay/endless").await;
-        client.head().await;
-        client.read_to("data: 1\n\n").await;
-        assert_eq!(generators.count().alive, 1);
-        drop(client);
-        generators.until_alive(0).await;
-    }
-}
-
-#[tokio::test]
-async fn upstream_that_dies_aborts_the_response() {
-    let generators = Generators::new();
-    let (abort, aborted) = tokio::sync::oneshot::channel::<()>();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = listener.local_addr().unwrap();
-    let app = Router::new().sse(endless).with_state(generators.clone());
-    tokio::spawn(async move {
-        tokio::select! {
-            served = Server::new(app).serve(listener) => served.unwrap(),
-            // Dropping the server resets its connections.
-            _ = aborted => {}
-        }
-    });
-    let app = Router::new()
-        .sse(relay_endpoint)
-        .with_state(Upstream(upstream));
-    let addr = serve(app).await;
-    let mut client = Client::get(addr, "/relay/endless").await;
-    client.head().await;
-    assert_eq!(client.expect_chunk().await, "data: 1\n\n");
-    abort.send(()).unwrap();
-    assert_eq!(within("the end", client.chunk()).await, Err(CutOff));
-}
-
-/// Decodes a stream with an independent parser.
-async fn decoded(bytes: &[u8]) -> Vec<(String, String, String)> {
-    let mut bytes = bytes.to_vec();
-    // `eventsource-stream` takes a CR for the end of a line only once it has seen the next byte.
-    // An LF after the last CR changes nothing, because CRLF is one end of a line as well.
-    if bytes.ends_with(b"\r") {
-        bytes.push(b'\n');
-    }
-    let chunks = tokio_stream::iter([Ok::<_, Infallible>(bytes)]);
-    let events = chunks.eventsource().map(|event| {
-        let event = event.unwrap();
-        (event.event, event.data, event.id)
-    });
-    events.collect().await
-}
-
-/// Text made of the pieces that matter to a parser, except for the byte order mark, at which
-/// `eventsource-stream` panics.
-fn stream() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        Just("\n"),
-        Just("\r"),
-        Just("\r\n"),
-        Just("\n\n"),
-        Just("data"),
-        Just(":"),
-        Just(" "),
-        Just("data: x"),
-        Just("id: 1"),
-        Just("id: ☃"),
-        Just("event: a"),
-        Just("retry: 1"),
-        Just(": c"),
-        Just("é"),
-        Just("\u{2028}"),
-    ];
-    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
-}
-
-proptest! {
-    #[test]
-    fn relayed_stream_has_the_same_events(text in stream(), cuts in prop::collection::vec(0_usize..200, 0..6)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
-            cuts.sort_unstable();
-            let bytes = Bytes::from(text.clone());
-            let mut upstream = Vec::new();
-            let mut from = 0;
-            for cut in cuts.into_iter().chain([text.len()]) {
-                upstream.push(Ok(bytes.slice(from..cut)));
-                from = cut;
-            }
-            let again = |upstream: &Chunks| -> Chunks {
-                upstream.iter().map(|chunk| Ok(chunk.as_ref().unwrap().clone())).collect()
-            };
-            let whole = ask("/relay", How::All, again(&upstream)).await.text().await;
-            prop_assert!(!whole.contains('\r'));
-            let events = decoded(text.as_bytes()).await;
-            prop_assert_eq!(&decoded(whole.as_bytes()).await, &events);
-            let each = ask("/relay", How::OneByOne, upstream).await.text().await;
-            prop_assert_eq!(&decoded(each.as_bytes()).await, &events);
-            Ok(())
-        })?;
-    }
-}
-
 #[sse_endpoint("/changed", method = POST)]
 async fn changed(body: Body) -> impl Stream<Item = Value> {
     yield_all!(
@@ -432,67 +254,6 @@ async fn map_changes_the_data_and_keeps_the_fields() {
         response.text().await,
         "id: 1\nevent: chunk\ndata: {\"model\":\"ours\"}\n\ndata: a\ndata: id: 9\ndata: b\n\n"
     );
-}
-
-#[sse_endpoint("/idle", method = POST, keep_alive = "50ms")]
-async fn idle(State(generators): State<Generators>) -> impl Stream<Item = Value> {
-    let running = generators.enter();
-    let mut first = Some(Ok::<_, io::Error>(Bytes::from_static(b"data: 1\n\nda")));
-    let upstream = support::body::poll_fn(move |_| {
-        let _running = &running;
-        match first.take() {
-            Some(Ok(first)) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(first)))),
-            _ => std::task::Poll::Pending,
-        }
-    });
-    yield_all!(relay(upstream.into_data_stream()).abort_on_error());
-}
-
-#[tokio::test]
-async fn leaving_drops_an_idle_upstream() {
-    let generators = Generators::new();
-    let app = Router::new().sse(idle).with_state(generators.clone());
-    for addr in [serve(app.clone()).await, serve_plain(app.clone()).await] {
-        let mut client = Client::post(addr, "/idle", 0, b"").await;
-        client.head().await;
-        client.read_to("data: 1\n\n").await;
-        // The endpoint's own keep-alive is sent between events, never within one.
-        client.read_to(":\n").await;
-        assert_eq!(generators.count().alive, 1);
-        drop(client);
-        generators.until_alive(0).await;
-    }
-}
-
-/// Counts the bytes that the relay takes from an upstream that always has more.
-#[sse_endpoint("/firehose/{size}", flush = "ready")]
-async fn firehose(
-    State(taken): State<Arc<AtomicUsize>>,
-    Path(size): Path<usize>,
-) -> impl Stream<Item = Value> {
-    let chunk = Bytes::from(format!("data: {}\n\n", "1".repeat(size)));
-    let upstream = tokio_stream::iter(std::iter::repeat(chunk)).map(move |chunk| {
-        taken.fetch_add(chunk.len(), Ordering::Relaxed);
-        Ok::<_, Infallible>(chunk)
-    });
-    yield_all!(relay(upstream).abort_on_error());
-}
-
-#[tokio::test]
-async fn upstream_is_not_read_ahead_of_the_client() {
-    for size in [1_000, 4_000, 5_000, 30_000] {
-        let taken = Arc::new(AtomicUsize::new(0));
-        let app = Router::new().sse(firehose).with_state(Arc::clone(&taken));
-        let response = testing::Client::new(app)
-            .get(&format!("/firehose/{size}"))
-            .await;
-        let taken = taken.load(Ordering::Relaxed);
-        assert!(
-            taken < 128 * 1024,
-            "{taken} bytes of events of {size} bytes"
-        );
-        drop(response);
-    }
 }
 
 #[tokio::test]
