@@ -32,7 +32,6 @@ use sse_runtime::{
     Connection, ResponseHeaders, Server, SseRouterExt, Stream, StreamLimit, first_ok, relay,
     sse_endpoint,
 };
-use tokio_stream::StreamExt as _;
 
 mod accounts;
 mod error;

@@ -14,6 +14,7 @@ use sse_runtime::{
     Event, Hub, LastEventId, SseRouterExt as _, Start, Stream, Topic, sse_endpoint,
     topic::{PublishError, ResumeError},
 };
+use tokio_stream::StreamExt as _;
 use uuid::Uuid;
 
 use super::model::{Answer, Model};

@@ -61,6 +61,15 @@ pin_project! {
 }
 
 impl<S: Stream> FirstOk<S> {
+    /// Returns the next item, or `None` if the stream has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// No item is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<S::Item> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
     /// Returns whether the first item has yet to be read.
     pub(crate) fn has_first(&self) -> bool {
         self.first.is_some()

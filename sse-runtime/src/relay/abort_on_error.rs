@@ -2,26 +2,28 @@
 
 use std::{
     fmt,
+    future::{pending, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use tokio_stream::Stream;
 
-use super::{
-    error::RelayError,
-    stream::{Pieces, Relay},
-};
+use super::{error::RelayError, stream::Pieces};
 use crate::{
     event::frame::EncodeError,
     generator::{
         first_ok::FirstOk,
+        handoff::Handoff,
         outgoing::Outgoing,
         yielder::{Item, Part, Yield, kind},
     },
 };
 
-/// A relay that aborts the response if the upstream is cut off. See [`Relay::abort_on_error`].
+/// A relay that aborts the response if the upstream is cut off. See
+/// [`Relay::abort_on_error`](super::Relay::abort_on_error).
+///
+/// Pass it to `yield_all!`, or read its events one by one with [`next`](Self::next).
 #[must_use = "streams do nothing unless polled"]
 pub struct AbortOnError<S> {
     stream: S,
@@ -31,6 +33,66 @@ impl<S> AbortOnError<S> {
     pub(super) fn new(stream: S) -> Self {
         Self { stream }
     }
+}
+
+impl<S, V> AbortOnError<S>
+where
+    S: Stream<Item = Result<V, RelayError>> + Unpin,
+{
+    /// Returns the next event, or `None` if the upstream has ended.
+    ///
+    /// If the upstream is cut off or an event is too large, the response is aborted, and the function
+    /// ends here: its variables are dropped, as if the client had disconnected.
+    ///
+    /// ```
+    /// # use axum::body::Body;
+    /// # use serde_json::Value;
+    /// # use sse_runtime::{Stream, relay, sse_endpoint};
+    /// #[sse_endpoint("/chat", method = POST)]
+    /// async fn chat() -> impl Stream<Item = Value> {
+    ///     # let upstream = Body::empty().into_data_stream();
+    ///     let mut events = relay(upstream).abort_on_error();
+    ///     let mut tokens = 0;
+    ///     while let Some(event) = events.next().await {
+    ///         if let Ok(chunk) = event.json::<Value>() {
+    ///             tokens += chunk["usage"]["total_tokens"].as_u64().unwrap_or(0);
+    ///         }
+    ///         yield_!(event);
+    ///     }
+    ///     tracing::info!(tokens, "answered");
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics after an error if the future is not polled by an endpoint's function, for example in a
+    /// spawned task, because there is no response to abort.
+    ///
+    /// # Cancel safety
+    ///
+    /// No event is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<V> {
+        let next = poll_fn(|cx| Pin::new(&mut self.stream).poll_next(cx)).await;
+        match next.transpose() {
+            Ok(event) => event,
+            Err(error) => abort(error).await,
+        }
+    }
+}
+
+/// Aborts the response of the endpoint whose function is being polled.
+async fn abort(error: RelayError) -> ! {
+    let aborted = Handoff::with_current(|handoff| {
+        // A response that has not begun cannot be aborted.
+        handoff.begin();
+        handoff.lock().upstream_failed(error);
+    });
+    assert!(
+        aborted.is_some(),
+        "`abort_on_error` works only in an event endpoint's function, which must poll it itself"
+    );
+    // The body drops the generator, because the response has failed.
+    pending().await
 }
 
 /// An item of an [`AbortOnError`]. Yielding an error aborts the response.
@@ -77,12 +139,12 @@ impl<T, R: Pieces, E> Part<'_, T, AbortOnError<R>, E> {
     }
 }
 
-impl<S> FirstOk<Relay<S>>
+impl<S, V> FirstOk<S>
 where
-    Relay<S>: Stream,
+    S: Stream<Item = Result<V, RelayError>>,
 {
-    /// Aborts the response if the upstream is cut off after its first event. See
-    /// [`Relay::abort_on_error`].
+    /// Aborts the response if the upstream of a [relay](crate::relay()) is cut off after its first
+    /// event. See [`Relay::abort_on_error`](crate::relay::Relay::abort_on_error).
     pub fn abort_on_error(self) -> AbortOnError<Self> {
         AbortOnError::new(self)
     }

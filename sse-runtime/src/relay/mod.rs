@@ -22,14 +22,21 @@
 //!
 //! #[sse_endpoint("/v1/chat/completions", method = POST)]
 //! async fn chat() -> Result<impl Stream<Item = Value>, BadGateway> {
-//!     // With reqwest, this is `client.post(url).send().await?.error_for_status()?.bytes_stream()`.
-//!     let upstream = ask_upstream().await.map_err(|_| BadGateway)?.into_body().into_data_stream();
-//!     // An upstream that fails before its first event becomes a `502`.
+//!     let response = ask_upstream().await.map_err(|_| BadGateway)?;
+//!     if response.status() != StatusCode::OK {
+//!         return Err(BadGateway);
+//!     }
+//!     // With reqwest, `into_body().into_data_stream()` is `bytes_stream()`.
+//!     let upstream = response.into_body().into_data_stream();
+//!     // An upstream that is cut off before its first event becomes a `502`.
 //!     let events = first_ok(relay(upstream)).await?;
 //!     // If the upstream is cut off later, so is this response.
 //!     yield_all!(events.abort_on_error());
 //! }
 //! ```
+//!
+//! The [recipe for a gateway](crate::recipes#a-gateway-in-front-of-a-language-model) also passes on
+//! a `429` with its `Retry-After`, counts tokens, and logs why each stream ended.
 //!
 //! # What is relayed
 //!
@@ -48,19 +55,31 @@
 //! crate that ends with a `done` event, this event is relayed too, and a client that reconnects
 //! receives a `204`. To replace the ids, see [`Relay::reissue_ids`].
 //!
-//! Relayed events need not have the endpoint's item type. If the endpoint is described by an
+//! Relayed events need not have the endpoint's item type, so it can be any type that the function
+//! yields itself, or `serde_json::Value`. If the endpoint is described by an
 //! [`Api`](crate::openapi::Api), choose the type of the upstream's events, because the document
 //! describes the item type.
 //!
 //! # Errors
 //!
-//! If the upstream is cut off, the relay yields a [`RelayError`]. There are three ways to handle it:
+//! If the upstream is cut off, the relay yields a [`RelayError`]. The endpoint's item determines what
+//! the client receives:
 //!
-//! | endpoint's item | code | the client receives |
-//! | --- | --- | --- |
-//! | `T` | `yield_all!(relay(upstream).abort_on_error())` | an aborted response, as it would from the upstream |
-//! | `Result<T, E>`, where `E: From<RelayError>` | `yield_all!(relay(upstream))` | `E` as an event |
-//! | any | `while let Some(event) = events.next().await` | whatever the function yields or returns |
+//! | endpoint's item | all events | one by one | the client receives |
+//! | --- | --- | --- | --- |
+//! | `T` | `yield_all!(relay(upstream).abort_on_error())` | `let mut events = relay(upstream).abort_on_error(); while let Some(event) = events.next().await { … }` | an aborted response, as it would from the upstream |
+//! | `Result<T, E>`, where `E: From<RelayError>` | `yield_all!(relay(upstream))` | `let mut events = relay(upstream); while let Some(event) = events.next().await { let event = event?; … }` | `E` as an event, and then the end of the stream |
+//!
+//! The client must recognize the event. OpenAI's clients, for example, expect an object with the
+//! member `error`, which a type that derives [`SseError`](crate::SseError) does not have. See
+//! [Protocols](crate::protocols).
+//!
+//! [`RelayError::CutOff`] contains the error of the upstream's stream as its source. Nothing else
+//! logs it, so log it where it is converted into `E`. `abort_on_error` logs it as a warning.
+//!
+//! An upstream that has vanished without closing its connection is not noticed, and the endpoint's
+//! keep-alives hide this from the client. Limit how long the HTTP client waits for the next bytes.
+//! With reqwest, set `read_timeout`, because `timeout` would also limit the length of the stream.
 //!
 //! # Changing events
 //!

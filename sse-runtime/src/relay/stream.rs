@@ -163,7 +163,7 @@ where
     ///     }));
     /// }
     /// ```
-    pub fn map<F, V>(self, map: F) -> Map<S, F>
+    pub fn map<F, V>(self, map: F) -> Map<Self, F>
     where
         F: FnMut(RelayedEvent) -> V,
     {
@@ -320,37 +320,49 @@ impl<S> fmt::Debug for Relay<S> {
 
 /// A relay whose events are mapped. See [`Relay::map`].
 #[must_use = "streams do nothing unless polled"]
-pub struct Map<S, F> {
-    relay: Relay<S>,
+pub struct Map<R, F> {
+    relay: R,
     map: F,
 }
 
-impl<S, F> Map<S, F> {
+impl<R, F> Map<R, F> {
     /// Aborts the response if the upstream is cut off. See [`Relay::abort_on_error`].
     pub fn abort_on_error(self) -> AbortOnError<Self> {
         AbortOnError::new(self)
     }
 }
 
-impl<S, B, E, F, V> Stream for Map<S, F>
+impl<S> FirstOk<Relay<S>>
 where
-    S: Stream<Item = Result<B, E>>,
-    B: Into<Bytes>,
-    E: Into<Box<dyn Error + Send + Sync>>,
+    Relay<S>: Stream,
+{
+    /// Maps every event of a [relay](crate::relay()). See
+    /// [`Relay::map`](crate::relay::Relay::map).
+    pub fn map<F, V>(self, map: F) -> Map<Self, F>
+    where
+        F: FnMut(RelayedEvent) -> V,
+    {
+        Map { relay: self, map }
+    }
+}
+
+impl<R, F, V> Stream for Map<R, F>
+where
+    R: Stream<Item = Result<RelayedEvent, RelayError>> + Unpin,
     F: FnMut(RelayedEvent) -> V,
 {
     type Item = Result<V, RelayError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let event = ready!(self.relay.poll_event(cx));
+        let event = ready!(Pin::new(&mut self.relay).poll_next(cx));
         Poll::Ready(event.map(|event| event.map(&mut self.map)))
     }
 }
 
-// No field is pinned structurally.
-impl<S, F> Unpin for Map<S, F> {}
+// The relay is polled only if it is `Unpin`.
+impl<R, F> Unpin for Map<R, F> {}
 
-impl<S, F> fmt::Debug for Map<S, F> {
+impl<R, F> fmt::Debug for Map<R, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map").finish_non_exhaustive()
     }

@@ -166,6 +166,10 @@ impl Connection {
     /// been dropped. If the stream has already ended, the hook runs immediately. Hooks run one
     /// after another in a separate task, and each may take up to 5 seconds. A panic in a hook is
     /// logged.
+    ///
+    /// Call this method before the function's first `.await`, so that the hook also runs if the
+    /// client disconnects during that `.await`. If the function returns an error instead of a
+    /// stream, the reason is [`CloseReason::Rejected`].
     pub fn on_close<F, Fut>(&self, hook: F)
     where
         F: FnOnce(CloseReason) -> Fut + Send + 'static,

@@ -266,24 +266,119 @@ async fn events_before_one_that_is_too_large_are_relayed() {
     );
 }
 
-#[sse_endpoint("/after", method = POST)]
-async fn continues(State(continued): State<Arc<AtomicUsize>>) -> impl Stream<Item = Value> {
-    let upstream = tokio_stream::iter(broken(&["data: 1\n\n"]));
-    yield_all!(relay(upstream).map(|event| event).abort_on_error());
-    continued.fetch_add(1, Ordering::Relaxed);
+/// Counts the functions that have continued after their relay.
+#[derive(Clone, Default)]
+struct Continued(Arc<AtomicUsize>);
+
+impl Continued {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn cut_off() -> impl Stream<Item = Result<Bytes, io::Error>> {
+    tokio_stream::iter(broken(&["data: 1\n\ndata: 2\n\n"]))
+}
+
+#[sse_endpoint("/mapped")]
+async fn mapped(State(continued): State<Continued>) -> impl Stream<Item = Value> {
+    yield_all!(relay(cut_off()).map(|event| event).abort_on_error());
+    continued.add();
+}
+
+#[sse_endpoint("/mapped_after_first")]
+async fn mapped_after_first(
+    State(continued): State<Continued>,
+) -> Result<impl Stream<Item = Value>, Broken> {
+    let events = first_ok(relay(cut_off())).await?;
+    yield_all!(events.map(|event| event).abort_on_error());
+    continued.add();
+}
+
+#[sse_endpoint("/first_of_mapped")]
+async fn first_of_mapped(
+    State(continued): State<Continued>,
+) -> Result<impl Stream<Item = Value>, Broken> {
+    let events = first_ok(relay(cut_off()).map(|event| event)).await?;
+    yield_all!(events.abort_on_error());
+    continued.add();
+}
+
+#[sse_endpoint("/one_by_one")]
+async fn one_by_one(State(continued): State<Continued>) -> impl Stream<Item = Value> {
+    let mut events = relay(cut_off()).abort_on_error();
+    while let Some(event) = events.next().await {
+        yield_!(event);
+    }
+    continued.add();
+}
+
+#[sse_endpoint("/one_by_one_after_first")]
+async fn one_by_one_after_first(
+    State(continued): State<Continued>,
+) -> Result<impl Stream<Item = Value>, Broken> {
+    let mut events = first_ok(relay(cut_off())).await?.abort_on_error();
+    while let Some(event) = events.next().await {
+        yield_!(event);
+    }
+    continued.add();
 }
 
 #[tokio::test]
 async fn function_ends_where_its_response_is_aborted() {
-    let continued = Arc::new(AtomicUsize::new(0));
+    let continued = Continued::default();
     let app = Router::new()
-        .sse(continues)
-        .with_state(Arc::clone(&continued));
-    let mut events = testing::Client::new(app).post("/after").await.events();
-    events.expect_event().await;
-    events.expect_cut().await;
-    events.disconnect().await;
-    assert_eq!(continued.load(Ordering::Relaxed), 0);
+        .sse(mapped)
+        .sse(mapped_after_first)
+        .sse(first_of_mapped)
+        .sse(one_by_one)
+        .sse(one_by_one_after_first)
+        .with_state(continued.clone());
+    let client = testing::Client::new(app);
+    for path in [
+        "/mapped",
+        "/mapped_after_first",
+        "/first_of_mapped",
+        "/one_by_one",
+        "/one_by_one_after_first",
+    ] {
+        let mut events = client.get(path).await.events();
+        let data: Vec<_> = events
+            .take(2)
+            .await
+            .into_iter()
+            .map(|event| event.data)
+            .collect();
+        assert_eq!(data, ["1", "2"], "{path}");
+        events.expect_cut().await;
+        events.disconnect().await;
+        assert_eq!(continued.0.load(Ordering::Relaxed), 0, "{path}");
+    }
+}
+
+#[sse_endpoint("/never_begun")]
+async fn never_begun() -> Result<impl Stream<Item = Value>, StatusCode> {
+    let upstream = tokio_stream::iter(broken(&[]));
+    let mut events = relay(upstream).abort_on_error();
+    if events.next().await.is_none() {
+        return Err(StatusCode::BAD_GATEWAY);
+    }
+    yield_!(json!(1));
+}
+
+#[tokio::test]
+async fn relay_can_fail_before_the_response_begins() {
+    let client = testing::Client::new(Router::new().sse(never_begun));
+    client.get("/never_begun").await.events().expect_cut().await;
+}
+
+#[tokio::test]
+#[should_panic = "`abort_on_error` works only in an event endpoint's function"]
+async fn relay_outside_of_an_endpoint_cannot_abort() {
+    relay(tokio_stream::iter(broken(&[])))
+        .abort_on_error()
+        .next()
+        .await;
 }
 
 #[tokio::test]
