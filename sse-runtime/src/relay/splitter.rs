@@ -229,7 +229,13 @@ impl Splitter {
     /// Finds the next complete line and returns its range, without the line break.
     fn next_line(&mut self) -> Option<Range<usize>> {
         let bytes = self.buffer.as_slice();
-        let Some(found) = memchr2(b'\n', b'\r', &bytes[self.searched..]) else {
+        let rest = &bytes[self.searched..];
+        let found = match rest.first() {
+            // A blank line, which ends every event.
+            Some(b'\n') => Some(0),
+            _ => memchr2(b'\n', b'\r', rest),
+        };
+        let Some(found) = found else {
             self.searched = bytes.len();
             return None;
         };
@@ -247,6 +253,12 @@ impl Splitter {
         let line = &self.buffer.as_slice()[line];
         if line.is_empty() {
             return true;
+        }
+        // Most lines are data.
+        if line.starts_with(b"data:") {
+            self.lines.has_data = true;
+            self.lines.has_fields = true;
+            return false;
         }
         match field(line) {
             b"" => self.lines.has_comment = true,
