@@ -24,8 +24,9 @@ pub use crate::{
             return_before_response, return_in_stream,
         },
         generator::{Generator, StreamError},
+        part::ItemByItem,
         signature::{Fallible, ItemOf, Items, Probe, Refusal, Rejection},
-        yielder::{Item, ItemByItem, Yielder, kind},
+        yielder::{Item, Yielder, kind},
     },
 };
 use crate::{endpoint::route::SseRoute, event::payload::ErrorPayload};

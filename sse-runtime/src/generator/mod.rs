@@ -8,6 +8,7 @@ pub(crate) mod frame_buffer;
 pub(crate) mod generator;
 pub(crate) mod handoff;
 pub(crate) mod outgoing;
+pub(crate) mod part;
 pub(crate) mod reading;
 pub(crate) mod run_failure;
 pub(crate) mod signature;

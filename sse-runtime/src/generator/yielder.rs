@@ -7,11 +7,9 @@ use std::{
     future::Future,
     pin::Pin,
     sync::atomic::{AtomicU8, Ordering},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use pin_project_lite::pin_project;
-use tokio::task::coop;
 use tokio_stream::Stream;
 
 use crate::{
@@ -23,6 +21,7 @@ use crate::{
     generator::{
         handoff::Handoff,
         outgoing::{Outgoing, Stop},
+        part::{OneByOne, Part},
     },
 };
 
@@ -104,7 +103,7 @@ impl<T> Yielder<T> {
     }
 
     /// Returns a future that yields every item of another stream.
-    pub fn part<S, Kind>(&self, stream: S) -> Part<'_, T, S, Infallible>
+    pub fn part<S, Kind>(&self, stream: S) -> Part<'_, T, S, Infallible, OneByOne>
     where
         S: Whole,
         S::Item: Yield<T, Kind>,
@@ -118,16 +117,11 @@ impl<T> Yielder<T> {
                 })
             })
         };
-        Part {
-            yielder: self,
-            stream,
-            push_next,
-            push_ready: None,
-        }
+        Part::new(self, stream, push_next)
     }
 
     /// Returns a future that yields every item of another stream. The items may be errors.
-    pub fn try_part<S, E, Kind>(&self, stream: S) -> Part<'_, T, S, E>
+    pub fn try_part<S, E, Kind>(&self, stream: S) -> Part<'_, T, S, E, OneByOne>
     where
         S: Whole,
         S::Item: TryYield<T, E, Kind>,
@@ -141,98 +135,13 @@ impl<T> Yielder<T> {
                 })
             })
         };
-        Part {
-            yielder: self,
-            stream,
-            push_next,
-            push_ready: None,
-        }
+        Part::new(self, stream, push_next)
     }
 
     /// Waits until the body has taken and flushed the pushed frames, if the generator must stop for
     /// them.
     pub fn flushed(&self) -> Handover<'_> {
         Handover::new(&self.handoff, self.stop.load(Ordering::Relaxed))
-    }
-}
-
-pin_project! {
-    /// The future that `yield_all!` awaits. The future writes each item's frame before polling for
-    /// the next item and stops at the first error. If several topic events are ready, it writes
-    /// them together. See [`ItemByItem`].
-    ///
-    /// The future is implemented by hand, because an `async` block would store the stream twice:
-    /// once as a captured variable and once as a pinned value.
-    // `Part` needs no bounds, because it pushes items through function pointers. The compiler
-    // therefore reports an unmet bound only at the call that creates the future, not again at
-    // `push_all` or at the await.
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Part<'a, T, S, E> {
-        yielder: &'a Yielder<T>,
-        #[pin]
-        stream: S,
-        push_next: PushNext<T, S, E>,
-        pub(crate) push_ready: Option<PushReady<T, S>>,
-    }
-}
-
-/// Polls the stream and writes its next item. Returns whether the generator must stop after that
-/// item.
-type PushNext<T, S, E> =
-    fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
-
-/// Polls the stream and writes all items that are ready. Returns whether the generator must stop
-/// after them, or `None` if only [`PushNext`] can handle what comes next: an error or the end.
-pub(crate) type PushReady<T, S> =
-    fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<bool>>;
-
-/// Selects how `yield_all!` writes a stream. If the stream's `Part` has an inherent `push_all`
-/// method, that method takes precedence over the one in this trait. Otherwise, the stream is
-/// written item by item.
-pub trait ItemByItem {
-    /// Returns the future that writes the whole stream.
-    #[must_use = "futures do nothing unless polled"]
-    fn push_all(self) -> Self;
-}
-
-impl<T, S, E> ItemByItem for Part<'_, T, S, E> {
-    fn push_all(self) -> Self {
-        self
-    }
-}
-
-impl<T, S, E> Future for Part<'_, T, S, E> {
-    type Output = Result<(), E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
-        let mut this = self.project();
-        loop {
-            // A cancellation point. See `guard`.
-            let turn = ready!(coop::poll_proceed(cx));
-            let pushed = match this.push_ready {
-                Some(push) => ready!(push(this.yielder, this.stream.as_mut(), cx)),
-                None => None,
-            };
-            let next = match pushed {
-                Some(stop) => Some(Ok(stop)),
-                None => ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx)),
-            };
-            turn.made_progress();
-            // No waker is needed here. See `Handover`. If the stream returned `Pending` above, it
-            // has registered the waker.
-            match next {
-                Some(Ok(false)) => {}
-                Some(Ok(true)) => return Poll::Pending,
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-    }
-}
-
-impl<T, S, E> fmt::Debug for Part<'_, T, S, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Part").finish_non_exhaustive()
     }
 }
 

@@ -9,14 +9,15 @@ use std::{
 
 use tokio_stream::Stream;
 
-use super::{error::RelayError, stream::Pieces};
+use super::error::RelayError;
 use crate::{
     event::frame::EncodeError,
     generator::{
         first_ok::FirstOk,
         handoff::Handoff,
         outgoing::Outgoing,
-        yielder::{Item, Part, Yield, kind},
+        part::{AllReady, OneByOne, Part, PushReady},
+        yielder::{Item, Yield, Yielder, kind},
     },
 };
 
@@ -130,12 +131,24 @@ where
 // The stream is polled only if it is `Unpin`.
 impl<S> Unpin for AbortOnError<S> {}
 
-impl<T, R: Pieces, E> Part<'_, T, AbortOnError<R>, E> {
-    /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
+impl<'a, T, R, E> Part<'a, T, AbortOnError<R>, E, OneByOne>
+where
+    R: PushReady<T> + Unpin,
+{
+    /// Like [`ItemByItem::push_all`](crate::generator::part::ItemByItem::push_all), but writes
     /// all events that have been received in one step.
-    pub fn push_all(mut self) -> Self {
-        self.push_ready = Some(|yielder, relay, cx| relay.get_mut().stream.poll_push(yielder, cx));
-        self
+    pub fn push_all(self) -> Part<'a, T, AbortOnError<R>, E, AllReady> {
+        self.all_ready()
+    }
+}
+
+impl<T, R: PushReady<T> + Unpin> PushReady<T> for AbortOnError<R> {
+    fn poll_push(
+        mut self: Pin<&mut Self>,
+        yielder: &Yielder<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<bool>> {
+        Pin::new(&mut self.stream).poll_push(yielder, cx)
     }
 }
 

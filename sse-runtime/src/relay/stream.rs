@@ -24,7 +24,8 @@ use crate::{
     generator::{
         first_ok::FirstOk,
         outgoing::Stop,
-        yielder::{Part, Yielder},
+        part::{AllReady, OneByOne, Part, PushReady},
+        yielder::Yielder,
     },
 };
 
@@ -238,21 +239,40 @@ where
     }
 }
 
-/// Relays that write all events they have received in one step.
-pub trait Pieces {
-    /// Writes the events. Returns whether the generator must stop after them, or `None` if the next
-    /// item must be read from the stream.
-    #[doc(hidden)]
-    fn poll_push<T>(&mut self, yielder: &Yielder<T>, cx: &mut Context<'_>) -> Poll<Option<bool>>;
+impl<'a, T, S, F> Part<'a, T, Relay<S>, F, OneByOne>
+where
+    Relay<S>: PushReady<T>,
+{
+    /// Like [`ItemByItem::push_all`](crate::generator::part::ItemByItem::push_all), but writes
+    /// all events that have been received in one step.
+    pub fn push_all(self) -> Part<'a, T, Relay<S>, F, AllReady> {
+        self.all_ready()
+    }
 }
 
-impl<S, B, E> Pieces for Relay<S>
+impl<'a, T, S, F> Part<'a, T, FirstOk<Relay<S>>, F, OneByOne>
+where
+    Relay<S>: Stream,
+    FirstOk<Relay<S>>: PushReady<T>,
+{
+    /// Like [`ItemByItem::push_all`](crate::generator::part::ItemByItem::push_all), but writes
+    /// all events that have been received in one step.
+    pub fn push_all(self) -> Part<'a, T, FirstOk<Relay<S>>, F, AllReady> {
+        self.all_ready()
+    }
+}
+
+impl<T, S, B, E> PushReady<T> for Relay<S>
 where
     S: Stream<Item = Result<B, E>>,
     B: Into<Bytes>,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    fn poll_push<T>(&mut self, yielder: &Yielder<T>, cx: &mut Context<'_>) -> Poll<Option<bool>> {
+    fn poll_push(
+        mut self: Pin<&mut Self>,
+        yielder: &Yielder<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<bool>> {
         let (mut piece, mut id) = match ready!(self.poll_taken(Take::All, cx)) {
             Some(Ok(taken)) => taken,
             Some(Err(error)) => {
@@ -276,26 +296,21 @@ where
     }
 }
 
-impl<S, B, E> Pieces for FirstOk<Relay<S>>
+impl<T, S, B, E> PushReady<T> for FirstOk<Relay<S>>
 where
     S: Stream<Item = Result<B, E>>,
     B: Into<Bytes>,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    fn poll_push<T>(&mut self, yielder: &Yielder<T>, cx: &mut Context<'_>) -> Poll<Option<bool>> {
+    fn poll_push(
+        mut self: Pin<&mut Self>,
+        yielder: &Yielder<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<bool>> {
         match self.has_first() {
             true => Poll::Ready(None),
             false => self.rest().poll_push(yielder, cx),
         }
-    }
-}
-
-impl<T, R: Pieces + Unpin, E> Part<'_, T, R, E> {
-    /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
-    /// all events that have been received in one step.
-    pub fn push_all(mut self) -> Self {
-        self.push_ready = Some(|yielder, relay, cx| relay.get_mut().poll_push(yielder, cx));
-        self
     }
 }
 

@@ -22,8 +22,9 @@ use crate::{
     generator::{
         handoff::Handoff,
         outgoing::{Next, Stop},
+        part::{AllReady, OneByOne, Part, PushReady},
         reading::{Reading, TopicEnd},
-        yielder::Part,
+        yielder::Yielder,
     },
 };
 pub use adapters::{Filter, Map};
@@ -358,13 +359,21 @@ impl<T> Subscription<T> {
     }
 }
 
-impl<T, E> Part<'_, T, Subscription<T>, E> {
-    /// Like [`ItemByItem::push_all`](crate::generator::yielder::ItemByItem::push_all), but writes
+impl<'a, T, E> Part<'a, T, Subscription<T>, E, OneByOne> {
+    /// Like [`ItemByItem::push_all`](crate::generator::part::ItemByItem::push_all), but writes
     /// updates from the same read in one step.
-    pub fn push_all(mut self) -> Self {
-        self.push_ready =
-            Some(|yielder, updates, cx| updates.get_mut().poll_push(&yielder.handoff, cx));
-        self
+    pub fn push_all(self) -> Part<'a, T, Subscription<T>, E, AllReady> {
+        self.all_ready()
+    }
+}
+
+impl<T> PushReady<T> for Subscription<T> {
+    fn poll_push(
+        self: Pin<&mut Self>,
+        yielder: &Yielder<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<bool>> {
+        self.get_mut().poll_push(&yielder.handoff, cx)
     }
 }
 
