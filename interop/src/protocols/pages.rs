@@ -1,11 +1,11 @@
-//! htmx and Turbo, which run in Chromium.
+//! Datastar, htmx and Turbo, which run in Chromium.
 
 use axum::{Router, middleware::from_fn_with_state, response::Html, routing::get};
 use sse_runtime::Server;
 use tokio::{net::TcpListener, time::timeout};
 
 use super::{
-    handlers::{htmx, model::Model, turbo},
+    handlers::{datastar, htmx, model::Model, turbo},
     relay::Relay,
     trial::{Signals, Trial},
 };
@@ -19,16 +19,18 @@ use crate::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Page {
+    Datastar,
     Htmx2,
     Htmx4,
     Turbo,
 }
 
 impl Page {
-    pub(crate) const ALL: [Self; 3] = [Self::Htmx2, Self::Htmx4, Self::Turbo];
+    pub(crate) const ALL: [Self; 4] = [Self::Datastar, Self::Htmx2, Self::Htmx4, Self::Turbo];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Datastar => "Datastar",
             Self::Htmx2 => "htmx 2",
             Self::Htmx4 => "htmx 4",
             Self::Turbo => "Turbo",
@@ -37,15 +39,24 @@ impl Page {
 
     fn app(self, model: Model) -> Router {
         match self {
+            Self::Datastar => datastar::app(model),
             Self::Htmx2 | Self::Htmx4 => htmx::app(model),
             Self::Turbo => turbo::app(model),
         }
     }
 
-    /// Returns a page that shows the answer from `url`, with scripts from the server at `scripts`.
-    fn html(self, scripts: &str, url: &str) -> String {
+    /// Returns a page that shows the answer, with scripts from the server at `scripts`.
+    fn html(self, scripts: &str) -> String {
         let npm = format!("{scripts}/npm");
+        let url = "/answers/1?question=What+is+SSE";
         match self {
+            Self::Datastar => format!(
+                "<!doctype html>
+                <script type='module' src='{scripts}/datastar/starhtml/static/js/datastar-core.js'></script>
+                <main data-signals=\"{{ question: 'What is SSE?', answer: '', error: '' }}\" data-init=\"@post('/answer')\">
+                    <p id='answer' data-text='$answer + $error'></p>
+                </main>"
+            ),
             Self::Htmx2 => format!(
                 "<!doctype html>
                 <script src='{npm}/htmx.org/dist/htmx.js'></script>
@@ -75,6 +86,10 @@ impl Page {
         };
         let mut cells = Vec::new();
         for trial in Trial::ALL {
+            if (self, trial) == (Self::Datastar, Trial::Resume) {
+                cells.push(Cell::NotApplicable("the client does not repeat a request"));
+                continue;
+            }
             let cell = Cell::of(self.judge(trial, &browser, scripts).await, None);
             if let Cell::Failed(error) = &cell {
                 println!("{}, {}: {error}", self.name(), trial.title());
@@ -101,7 +116,7 @@ impl Page {
         let driver = browser.driver();
         let home = format!("http://{}/", relay.addr);
         driver.goto(&home).await.map_err(driven)?;
-        let page = self.html(scripts, "/answers/1?question=What+is+SSE");
+        let page = self.html(scripts);
         let write = "document.open(); document.write(arguments[0]); document.close();";
         driver
             .execute(write, vec![page.into()])
