@@ -36,10 +36,11 @@ use sse_runtime::{Server, SseRouterExt as _, Stream, relay, sse_endpoint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_stream::StreamExt as _;
 
-/// The numbers of events per write.
+/// The numbers of events that the upstream sends per write.
 const BATCHES: [usize; 2] = [1, 50];
 
-/// Every stream takes about this many system calls, so that they take about the same time.
+/// The number of writes per stream, made by the upstream or, for `/parse`, by the gateway. All
+/// streams have the same number, so that they take about the same time.
 const WRITES: usize = 80_000;
 
 /// An event as a language model sends it.
@@ -112,7 +113,7 @@ fn gateway(upstream: SocketAddr) -> io::Result<()> {
     })
 }
 
-/// Sends `count` events to every client, `batch` of them in a write.
+/// Sends `count` events to every client, `batch` of them in each write.
 fn upstream(batch: usize, count: usize) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -227,7 +228,7 @@ fn main() -> io::Result<()> {
     }
     let mut is_met = true;
     for batch in BATCHES {
-        // `parses` sends every event in a write of its own.
+        // `parses` sends each event in a write of its own, so its streams have fewer events.
         let mut gateways = Vec::new();
         for (path, count) in [
             ("/relay", WRITES * batch),

@@ -34,7 +34,7 @@ pub fn answer() -> ::sse_runtime::SseRoute<
                     .closed() => return __sse::return_in_stream(Err(Interrupted)),
                 }
                 {
-                    use __sse::ItemByItem as _;
+                    use __sse::PushAll as _;
                     if let ::core::result::Result::Err(error) = __stream
                         .try_part(room.others())
                         .push_all()

@@ -10,7 +10,7 @@ pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::route::Generator> {
         "`keep_alive_event` sends keep-alive events, which `events = \"own\"` excludes\nhelp: `events = \"own\"` is the default for every method except `GET`; add `events = \"all\"` if clients expect this event"
     }] as ::events::__private::Fallible>::Ok {
         {
-            use ::events::__private::ItemByItem as _;
+            use ::events::__private::PushAll as _;
             let ::core::result::Result::Ok(()) = __stream
                 .part(tokio_stream::iter(Key::ALL))
                 .push_all()

@@ -17,8 +17,8 @@ fn room() -> ::sse_runtime::SseRoute<
         #[allow(unused_macros)]
         macro_rules! yield_all {
             ($($operand:tt)*) => {
-                { use __sse::ItemByItem as _; let ::core::result::Result::Ok(()) =
-                __stream.part($($operand)*).push_all(). await; }
+                { use __sse::PushAll as _; let ::core::result::Result::Ok(()) = __stream
+                .part($($operand)*).push_all(). await; }
             };
         }
         macro_rules! say {

@@ -24,7 +24,7 @@ pub use crate::{
             return_before_response, return_in_stream,
         },
         generator::{Generator, StreamError},
-        part::ItemByItem,
+        part::PushAll,
         signature::{Fallible, ItemOf, Items, Probe, Refusal, Rejection},
         yielder::{Item, Yielder, kind},
     },

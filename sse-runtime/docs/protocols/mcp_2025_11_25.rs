@@ -134,17 +134,17 @@ async fn post(
     yield_all!(messages);
 }
 
-/// Resumes the stream of the call that the client's last event ID names.
+/// Resumes the stream of the call named by the client's last event ID.
 #[sse_endpoint("/mcp", events = "own", retry = "1s", max_duration = "10s")]
 async fn get(
     State(server): State<Server>,
     session: Session,
     last: LastEventId,
 ) -> Result<impl Stream<Item = Message>, Response> {
-    let is_own = |call: &str| session.contains(call);
-    let messages = server.calls.resume_by_id(last, is_own).await;
+    let belongs_to_session = |call: &str| session.contains(call);
+    let messages = server.calls.resume_by_id(last, belongs_to_session).await;
     let messages = messages.map_err(|error| match error {
-        // The client asks for messages that do not belong to a call. There are none.
+        // Without an id, the client asks for messages that do not belong to a call. There are none.
         ResumeError::NoId => StatusCode::METHOD_NOT_ALLOWED.into_response(),
         error => error.into_response(),
     })?;
@@ -220,7 +220,7 @@ pub(crate) fn app(model: Model) -> Router {
     let calls = Hub::builder(|| Topic::builder().keep(10_000))
         // How long a call continues without a reader.
         .abandon_after(Duration::from_secs(60))
-        // Each id contains the name of its call, which `get` needs.
+        // Adds the call's name to each id, so that `get` can find the call.
         .named_ids();
     let calls = calls.build();
     Router::new()

@@ -61,7 +61,8 @@ pin_project! {
 }
 
 impl<S: Stream> FirstOk<S> {
-    /// Returns the next item, or `None` if the stream has ended.
+    /// Returns the next item, or `None` if the stream has ended. The first call returns the item
+    /// that [`first_ok`] waited for.
     ///
     /// # Cancel safety
     ///

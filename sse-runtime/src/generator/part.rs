@@ -15,14 +15,14 @@ use super::yielder::Yielder;
 
 pin_project! {
     /// The future that `yield_all!` awaits. The future writes each item's frame before polling for
-    /// the next item and stops at the first error. If several topic events are ready, it writes
-    /// them together. See [`ItemByItem`].
+    /// the next item and stops at the first error. If several events of a topic or a relay are
+    /// ready, it writes them together. See [`PushAll`].
     ///
     /// The future is implemented by hand, because an `async` block would store the stream twice:
     /// once as a captured variable and once as a pinned value.
-    // `Part` needs no bounds, because it pushes items through function pointers. The compiler
-    // therefore reports an unmet bound only at the call that creates the future, not again at
-    // `push_all` or at the await.
+    // `Part` needs no bounds on the items or the error, because `push_next` is a function pointer.
+    // The compiler therefore reports an unmet bound only at the call that creates the future, not
+    // again at `push_all` or at the await.
     #[must_use = "futures do nothing unless polled"]
     pub struct Part<'a, T, S, E, M> {
         yielder: &'a Yielder<T>,
@@ -38,34 +38,34 @@ pin_project! {
 pub(super) type PushNext<T, S, E> =
     fn(&Yielder<T>, Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<bool, E>>>;
 
-/// How a [`Part`] writes its stream.
+/// The way in which a [`Part`] writes its stream.
 pub trait Mode<T, S> {
-    /// Polls the stream and writes all items that are ready. Returns whether the generator must stop
-    /// after them, or `None` if the next item must be read by itself.
+    /// Polls the stream and writes the items that are ready. Returns whether the generator must
+    /// stop after them, or `None` if `push_next` must poll the stream instead.
     #[doc(hidden)]
-    fn poll_ready(
+    fn poll_batch(
         yielder: &Yielder<T>,
         stream: Pin<&mut S>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<bool>>;
 }
 
-/// Every item is read by itself.
+/// The mode in which items are read and written one by one.
 #[derive(Debug)]
-pub enum OneByOne {}
+pub enum ItemByItem {}
 
-impl<T, S> Mode<T, S> for OneByOne {
-    fn poll_ready(_: &Yielder<T>, _: Pin<&mut S>, _: &mut Context<'_>) -> Poll<Option<bool>> {
+impl<T, S> Mode<T, S> for ItemByItem {
+    fn poll_batch(_: &Yielder<T>, _: Pin<&mut S>, _: &mut Context<'_>) -> Poll<Option<bool>> {
         Poll::Ready(None)
     }
 }
 
-/// The stream writes all items that are ready.
+/// The mode in which the stream itself writes the items that are ready.
 #[derive(Debug)]
-pub enum AllReady {}
+pub enum Batched {}
 
-impl<T, S: PushReady<T>> Mode<T, S> for AllReady {
-    fn poll_ready(
+impl<T, S: PushBatch<T>> Mode<T, S> for Batched {
+    fn poll_batch(
         yielder: &Yielder<T>,
         stream: Pin<&mut S>,
         cx: &mut Context<'_>,
@@ -75,10 +75,10 @@ impl<T, S: PushReady<T>> Mode<T, S> for AllReady {
 }
 
 /// A stream that can write several items at once.
-pub trait PushReady<T> {
-    /// Writes all items that are ready. Returns whether the generator must stop after them, or
-    /// `None` if the next item must be read by itself, because it is an error or the stream has
-    /// ended.
+pub trait PushBatch<T> {
+    /// Writes the items that are ready. Returns whether the generator must stop after them, or
+    /// `None` if the caller must poll the stream instead, to read an error, the end of the stream,
+    /// or the first item of a `FirstOk`.
     #[doc(hidden)]
     fn poll_push(
         self: Pin<&mut Self>,
@@ -90,19 +90,19 @@ pub trait PushReady<T> {
 /// Selects how `yield_all!` writes a stream. If the stream's `Part` has an inherent `push_all`
 /// method, that method takes precedence over the one in this trait. Otherwise, the stream is
 /// written item by item.
-pub trait ItemByItem {
+pub trait PushAll {
     /// Returns the future that writes the whole stream.
     #[must_use = "futures do nothing unless polled"]
     fn push_all(self) -> Self;
 }
 
-impl<T, S, E> ItemByItem for Part<'_, T, S, E, OneByOne> {
+impl<T, S, E> PushAll for Part<'_, T, S, E, ItemByItem> {
     fn push_all(self) -> Self {
         self
     }
 }
 
-impl<'a, T, S, E> Part<'a, T, S, E, OneByOne> {
+impl<'a, T, S, E> Part<'a, T, S, E, ItemByItem> {
     pub(super) fn new(yielder: &'a Yielder<T>, stream: S, push_next: PushNext<T, S, E>) -> Self {
         Self {
             yielder,
@@ -112,8 +112,8 @@ impl<'a, T, S, E> Part<'a, T, S, E, OneByOne> {
         }
     }
 
-    /// Lets the stream write all items that are ready.
-    pub(crate) fn all_ready(self) -> Part<'a, T, S, E, AllReady> {
+    /// Lets the stream itself write the items that are ready.
+    pub(crate) fn batched(self) -> Part<'a, T, S, E, Batched> {
         Part {
             yielder: self.yielder,
             stream: self.stream,
@@ -131,7 +131,7 @@ impl<T, S, E, M: Mode<T, S>> Future for Part<'_, T, S, E, M> {
         loop {
             // A cancellation point. See `guard`.
             let turn = ready!(coop::poll_proceed(cx));
-            let next = match ready!(M::poll_ready(this.yielder, this.stream.as_mut(), cx)) {
+            let next = match ready!(M::poll_batch(this.yielder, this.stream.as_mut(), cx)) {
                 Some(stop) => Some(Ok(stop)),
                 None => ready!((this.push_next)(this.yielder, this.stream.as_mut(), cx)),
             };

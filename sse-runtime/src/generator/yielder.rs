@@ -21,7 +21,7 @@ use crate::{
     generator::{
         handoff::Handoff,
         outgoing::{Outgoing, Stop},
-        part::{OneByOne, Part},
+        part::{ItemByItem, Part},
     },
 };
 
@@ -103,7 +103,7 @@ impl<T> Yielder<T> {
     }
 
     /// Returns a future that yields every item of another stream.
-    pub fn part<S, Kind>(&self, stream: S) -> Part<'_, T, S, Infallible, OneByOne>
+    pub fn part<S, Kind>(&self, stream: S) -> Part<'_, T, S, Infallible, ItemByItem>
     where
         S: Whole,
         S::Item: Yield<T, Kind>,
@@ -121,7 +121,7 @@ impl<T> Yielder<T> {
     }
 
     /// Returns a future that yields every item of another stream. The items may be errors.
-    pub fn try_part<S, E, Kind>(&self, stream: S) -> Part<'_, T, S, E, OneByOne>
+    pub fn try_part<S, E, Kind>(&self, stream: S) -> Part<'_, T, S, E, ItemByItem>
     where
         S: Whole,
         S::Item: TryYield<T, E, Kind>,

@@ -16,7 +16,7 @@ use crate::{
         first_ok::FirstOk,
         handoff::Handoff,
         outgoing::Outgoing,
-        part::{AllReady, OneByOne, Part, PushReady},
+        part::{Batched, ItemByItem, Part, PushBatch},
         yielder::{Item, Yield, Yielder, kind},
     },
 };
@@ -42,8 +42,10 @@ where
 {
     /// Returns the next event, or `None` if the upstream has ended.
     ///
-    /// If the upstream is cut off or an event is too large, the response is aborted, and the function
-    /// ends here: its variables are dropped, as if the client had disconnected.
+    /// If the upstream is cut off or an event is too large, this method aborts the response and
+    /// never returns. The endpoint's function is dropped at this `.await`, as if the client had
+    /// disconnected. If the response has not begun, it begins and is then aborted. To respond with
+    /// an error status instead, use [`first_ok`](crate::first_ok).
     ///
     /// ```
     /// # use axum::body::Body;
@@ -66,8 +68,8 @@ where
     ///
     /// # Panics
     ///
-    /// Panics after an error if the future is not polled by an endpoint's function, for example in a
-    /// spawned task, because there is no response to abort.
+    /// Panics if the upstream is cut off or an event is too large while the future is not polled by
+    /// an endpoint's function. In a spawned task, for example, there is no response to abort.
     ///
     /// # Cancel safety
     ///
@@ -90,7 +92,7 @@ async fn abort(error: RelayError) -> ! {
     });
     assert!(
         aborted.is_some(),
-        "`abort_on_error` works only in an event endpoint's function, which must poll it itself"
+        "`abort_on_error` works only in an event endpoint's function, not in a task that it spawns"
     );
     // The body drops the generator, because the response has failed.
     pending().await
@@ -131,18 +133,18 @@ where
 // The stream is polled only if it is `Unpin`.
 impl<S> Unpin for AbortOnError<S> {}
 
-impl<'a, T, R, E> Part<'a, T, AbortOnError<R>, E, OneByOne>
+impl<'a, T, R, E> Part<'a, T, AbortOnError<R>, E, ItemByItem>
 where
-    R: PushReady<T> + Unpin,
+    R: PushBatch<T> + Unpin,
 {
-    /// Like [`ItemByItem::push_all`](crate::generator::part::ItemByItem::push_all), but writes
-    /// all events that have been received in one step.
-    pub fn push_all(self) -> Part<'a, T, AbortOnError<R>, E, AllReady> {
-        self.all_ready()
+    /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
+    /// all events received so far together.
+    pub fn push_all(self) -> Part<'a, T, AbortOnError<R>, E, Batched> {
+        self.batched()
     }
 }
 
-impl<T, R: PushReady<T> + Unpin> PushReady<T> for AbortOnError<R> {
+impl<T, R: PushBatch<T> + Unpin> PushBatch<T> for AbortOnError<R> {
     fn poll_push(
         mut self: Pin<&mut Self>,
         yielder: &Yielder<T>,
@@ -156,8 +158,8 @@ impl<S, V> FirstOk<S>
 where
     S: Stream<Item = Result<V, RelayError>>,
 {
-    /// Aborts the response if the upstream of a [relay](crate::relay()) is cut off after its first
-    /// event. See [`Relay::abort_on_error`](crate::relay::Relay::abort_on_error).
+    /// Aborts the response if a [relay](crate::relay()) fails after its first event. See
+    /// [`Relay::abort_on_error`](crate::relay::Relay::abort_on_error).
     pub fn abort_on_error(self) -> AbortOnError<Self> {
         AbortOnError::new(self)
     }

@@ -55,31 +55,34 @@
 //! crate that ends with a `done` event, this event is relayed too, and a client that reconnects
 //! receives a `204`. To replace the ids, see [`Relay::reissue_ids`].
 //!
-//! Relayed events need not have the endpoint's item type, so it can be any type that the function
-//! yields itself, or `serde_json::Value`. If the endpoint is described by an
-//! [`Api`](crate::openapi::Api), choose the type of the upstream's events, because the document
-//! describes the item type.
+//! Relayed events need not have the endpoint's item type. Choose the type of the items that the
+//! function yields itself, or `serde_json::Value` if it yields only relayed events. If the endpoint
+//! is described by an [`Api`](crate::openapi::Api), choose the type of the upstream's events,
+//! because the document describes the item type.
 //!
 //! # Errors
 //!
-//! If the upstream is cut off, the relay yields a [`RelayError`]. The endpoint's item determines what
-//! the client receives:
+//! If the upstream is cut off, the relay yields a [`RelayError`]. The endpoint's item type
+//! determines what the client receives:
 //!
 //! | endpoint's item | all events | one by one | the client receives |
 //! | --- | --- | --- | --- |
-//! | `T` | `yield_all!(relay(upstream).abort_on_error())` | `let mut events = relay(upstream).abort_on_error(); while let Some(event) = events.next().await { … }` | an aborted response, as it would from the upstream |
+//! | `T` | `yield_all!(relay(upstream).abort_on_error())` | `let mut events = relay(upstream).abort_on_error(); while let Some(event) = events.next().await { … }` | an aborted response, as from the upstream itself |
 //! | `Result<T, E>`, where `E: From<RelayError>` | `yield_all!(relay(upstream))` | `let mut events = relay(upstream); while let Some(event) = events.next().await { let event = event?; … }` | `E` as an event, and then the end of the stream |
 //!
-//! The client must recognize the event. OpenAI's clients, for example, expect an object with the
-//! member `error`, which a type that derives [`SseError`](crate::SseError) does not have. See
-//! [Protocols](crate::protocols).
+//! The client must recognize this event as an error. OpenAI's clients, for example, expect an
+//! object with the member `error`, which a type that derives [`SseError`](crate::SseError) does not
+//! have by default. See [Protocols](crate::protocols).
 //!
-//! [`RelayError::CutOff`] contains the error of the upstream's stream as its source. Nothing else
-//! logs it, so log it where it is converted into `E`. `abort_on_error` logs it as a warning.
+//! [`RelayError::CutOff`] contains the error of the upstream's stream as its source.
+//! `abort_on_error` logs both as a warning. An `E` that implements [`Error`](std::error::Error) is
+//! also logged, along with its sources. If `E` does not implement it, or does not have the
+//! [`RelayError`] as a source, log the [`RelayError`] where it is converted into `E`.
 //!
-//! An upstream that has vanished without closing its connection is not noticed, and the endpoint's
-//! keep-alives hide this from the client. Limit how long the HTTP client waits for the next bytes.
-//! With reqwest, set `read_timeout`, because `timeout` would also limit the length of the stream.
+//! The relay does not detect an upstream that has vanished without closing its connection, and the
+//! endpoint's keep-alives hide this from the client. Limit the time for which the HTTP client waits
+//! for the next bytes. With reqwest, set `read_timeout`, because `timeout` would also limit the
+//! total duration of the stream.
 //!
 //! # Changing events
 //!

@@ -231,7 +231,7 @@ impl Splitter {
         let bytes = self.buffer.as_slice();
         let rest = &bytes[self.searched..];
         let found = match rest.first() {
-            // A blank line, which ends every event.
+            // Usually the blank line that ends an event, so no search is needed.
             Some(b'\n') => Some(0),
             _ => memchr2(b'\n', b'\r', rest),
         };
@@ -254,7 +254,7 @@ impl Splitter {
         if line.is_empty() {
             return true;
         }
-        // Most lines are data.
+        // A shortcut, because most lines are `data` fields.
         if line.starts_with(b"data:") {
             self.lines.has_data = true;
             self.lines.has_fields = true;

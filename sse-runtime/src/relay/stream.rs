@@ -24,7 +24,7 @@ use crate::{
     generator::{
         first_ok::FirstOk,
         outgoing::Stop,
-        part::{AllReady, OneByOne, Part, PushReady},
+        part::{Batched, ItemByItem, Part, PushBatch},
         yielder::Yielder,
     },
 };
@@ -81,7 +81,7 @@ pub struct Relay<S> {
     /// An id that the upstream has sent without an event. It is added to the next event, because
     /// clients apply it to that event too.
     held_id: Option<(Bytes, Option<EventId>)>,
-    /// The upstream's error, if it has not been read from the stream yet.
+    /// An error that `poll_push` has found but not returned. The next poll returns it.
     unread_error: Option<RelayError>,
 }
 
@@ -239,30 +239,30 @@ where
     }
 }
 
-impl<'a, T, S, F> Part<'a, T, Relay<S>, F, OneByOne>
+impl<'a, T, S, F> Part<'a, T, Relay<S>, F, ItemByItem>
 where
-    Relay<S>: PushReady<T>,
+    Relay<S>: PushBatch<T>,
 {
-    /// Like [`ItemByItem::push_all`](crate::generator::part::ItemByItem::push_all), but writes
-    /// all events that have been received in one step.
-    pub fn push_all(self) -> Part<'a, T, Relay<S>, F, AllReady> {
-        self.all_ready()
+    /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
+    /// all events received so far together.
+    pub fn push_all(self) -> Part<'a, T, Relay<S>, F, Batched> {
+        self.batched()
     }
 }
 
-impl<'a, T, S, F> Part<'a, T, FirstOk<Relay<S>>, F, OneByOne>
+impl<'a, T, S, F> Part<'a, T, FirstOk<Relay<S>>, F, ItemByItem>
 where
     Relay<S>: Stream,
-    FirstOk<Relay<S>>: PushReady<T>,
+    FirstOk<Relay<S>>: PushBatch<T>,
 {
-    /// Like [`ItemByItem::push_all`](crate::generator::part::ItemByItem::push_all), but writes
-    /// all events that have been received in one step.
-    pub fn push_all(self) -> Part<'a, T, FirstOk<Relay<S>>, F, AllReady> {
-        self.all_ready()
+    /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
+    /// all events received so far together, except for the first one.
+    pub fn push_all(self) -> Part<'a, T, FirstOk<Relay<S>>, F, Batched> {
+        self.batched()
     }
 }
 
-impl<T, S, B, E> PushReady<T> for Relay<S>
+impl<T, S, B, E> PushBatch<T> for Relay<S>
 where
     S: Stream<Item = Result<B, E>>,
     B: Into<Bytes>,
@@ -296,7 +296,7 @@ where
     }
 }
 
-impl<T, S, B, E> PushReady<T> for FirstOk<Relay<S>>
+impl<T, S, B, E> PushBatch<T> for FirstOk<Relay<S>>
 where
     S: Stream<Item = Result<B, E>>,
     B: Into<Bytes>,
@@ -351,7 +351,7 @@ impl<S> FirstOk<Relay<S>>
 where
     Relay<S>: Stream,
 {
-    /// Maps every event of a [relay](crate::relay()). See
+    /// Maps every event of a [relay](crate::relay()), including the first one. See
     /// [`Relay::map`](crate::relay::Relay::map).
     pub fn map<F, V>(self, map: F) -> Map<Self, F>
     where

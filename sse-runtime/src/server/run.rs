@@ -45,8 +45,9 @@ impl Server {
                         drain_delay = ?times.drain_delay,
                         drain = ?times.drain,
                         close_hooks = ?times.hooks,
-                        "received SIGTERM: no longer ready, accepts connections for another {:?}, and \
-                         exits within {:?} at the latest; the platform must allow that long",
+                        "received SIGTERM: the server is no longer ready, accepts connections for \
+                         another {:?}, and exits within {:?} at the latest; the platform must \
+                         allow that long",
                         times.drain_delay,
                         times.total()
                     );

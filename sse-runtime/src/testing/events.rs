@@ -238,7 +238,7 @@ impl Events {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the events that it has read are lost.
+    /// If the future is dropped, the events that it has already read are lost.
     #[track_caller]
     pub fn take(&mut self, count: usize) -> impl Future<Output = Vec<ReceivedEvent>> + Send {
         let at = Location::caller();

@@ -58,7 +58,7 @@ impl Yield {
         );
         let try_all = |exit: TokenStream| {
             quote_spanned! {internal_span(at)=> {
-                use #private::ItemByItem as _;
+                use #private::PushAll as _;
                 if let ::core::result::Result::Err(error) = #stream.try_part #operand.push_all().await {
                     return ::core::result::Result::Err(#exit);
                 }
@@ -72,7 +72,7 @@ impl Yield {
                 #stream.flushed().await;
             }),
             (Self::All, Form::Stream | Form::Response) => quote_spanned!(internal_span(at)=> {
-                use #private::ItemByItem as _;
+                use #private::PushAll as _;
                 let ::core::result::Result::Ok(()) = #stream.part #operand.push_all().await;
             }),
             (Self::All, Form::TryStream) => try_all(quote_spanned!(internal_span(at)=> error)),

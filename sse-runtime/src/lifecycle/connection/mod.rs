@@ -169,7 +169,8 @@ impl Connection {
     ///
     /// Call this method before the function's first `.await`, so that the hook also runs if the
     /// client disconnects during that `.await`. If the function returns an error instead of a
-    /// stream, the reason is [`CloseReason::Rejected`].
+    /// stream, the reason is [`CloseReason::Rejected`], or [`CloseReason::Failed`] if the
+    /// endpoint's `head_after` has elapsed.
     pub fn on_close<F, Fut>(&self, hook: F)
     where
         F: FnOnce(CloseReason) -> Fut + Send + 'static,

@@ -110,7 +110,8 @@ fn rejections(contract: &Contract, endpoint: &Endpoint) -> Vec<StatusCode> {
     statuses
 }
 
-/// Reads the parts of a contract. The methods are in the modules `request`, `events` and `failures`.
+/// Reads the parts of a contract. Most of its methods are in the modules `request`, `events` and
+/// `failures`.
 pub(super) struct Reader<'a> {
     pub(super) schemas: &'a mut Schemas,
     untyped: &'a mut Vec<String>,

@@ -22,7 +22,7 @@ use crate::{
     generator::{
         handoff::Handoff,
         outgoing::{Next, Stop},
-        part::{AllReady, OneByOne, Part, PushReady},
+        part::{Batched, ItemByItem, Part, PushBatch},
         reading::{Reading, TopicEnd},
         yielder::Yielder,
     },
@@ -359,15 +359,15 @@ impl<T> Subscription<T> {
     }
 }
 
-impl<'a, T, E> Part<'a, T, Subscription<T>, E, OneByOne> {
-    /// Like [`ItemByItem::push_all`](crate::generator::part::ItemByItem::push_all), but writes
+impl<'a, T, E> Part<'a, T, Subscription<T>, E, ItemByItem> {
+    /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
     /// updates from the same read in one step.
-    pub fn push_all(self) -> Part<'a, T, Subscription<T>, E, AllReady> {
-        self.all_ready()
+    pub fn push_all(self) -> Part<'a, T, Subscription<T>, E, Batched> {
+        self.batched()
     }
 }
 
-impl<T> PushReady<T> for Subscription<T> {
+impl<T> PushBatch<T> for Subscription<T> {
     fn poll_push(
         self: Pin<&mut Self>,
         yielder: &Yielder<T>,

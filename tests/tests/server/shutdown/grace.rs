@@ -48,7 +48,7 @@ async fn exits_within(total: Duration) {
         log.push(line);
     }
     let is_expected = |line: &String| {
-        line.contains("received SIGTERM: no longer ready, accepts connections for another")
+        line.contains("the server is no longer ready, accepts connections for another")
             && line.contains(&expected)
     };
     assert!(log.iter().any(is_expected), "{log:#?}");

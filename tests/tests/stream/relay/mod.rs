@@ -266,7 +266,7 @@ async fn events_before_one_that_is_too_large_are_relayed() {
     );
 }
 
-/// Counts the functions that have continued after their relay.
+/// Counts the endpoint functions that continued after their relay had failed.
 #[derive(Clone, Default)]
 struct Continued(Arc<AtomicUsize>);
 
@@ -367,14 +367,14 @@ async fn never_begun() -> Result<impl Stream<Item = Value>, StatusCode> {
 }
 
 #[tokio::test]
-async fn relay_can_fail_before_the_response_begins() {
+async fn relay_failure_before_the_response_aborts_it() {
     let client = testing::Client::new(Router::new().sse(never_begun));
     client.get("/never_begun").await.events().expect_cut().await;
 }
 
 #[tokio::test]
 #[should_panic = "`abort_on_error` works only in an event endpoint's function"]
-async fn relay_outside_of_an_endpoint_cannot_abort() {
+async fn abort_outside_an_endpoint_panics() {
     relay(tokio_stream::iter(broken(&[])))
         .abort_on_error()
         .next()

@@ -1,4 +1,4 @@
-//! Random streams, before and after they are relayed, decoded by an independent parser.
+//! Random streams, decoded by an independent parser before and after they are relayed.
 
 use std::convert::Infallible;
 
@@ -12,8 +12,8 @@ use super::{Chunks, How, ask};
 /// Decodes a stream with an independent parser.
 async fn decoded(bytes: &[u8]) -> Vec<(String, String, String)> {
     let mut bytes = bytes.to_vec();
-    // `eventsource-stream` takes a CR for the end of a line only once it has seen the next byte.
-    // An LF after the last CR changes nothing, because CRLF is one end of a line as well.
+    // `eventsource-stream` recognizes a CR as a line break only once it has seen the next byte. The
+    // LF appended here does not add a line, because CRLF is a single line break.
     if bytes.ends_with(b"\r") {
         bytes.push(b'\n');
     }
