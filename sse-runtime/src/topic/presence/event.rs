@@ -16,7 +16,6 @@ use crate::SseEvent;
 /// # Ok::<(), sse_runtime::event::DecodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, SseEvent, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[sse(crate = crate)]
 #[non_exhaustive]
 pub enum PresenceEvent<K> {
@@ -52,6 +51,51 @@ impl<K> PresenceEvent<K> {
     }
 }
 
+// Written by hand, because deriving it would make every program with the `openapi` feature compile
+// `schemars_derive`. The document describes each event's data on its own.
+#[cfg(feature = "openapi")]
+impl<K: schemars::JsonSchema> schemars::JsonSchema for PresenceEvent<K> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PresenceEvent".into()
+    }
+
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        format!("{}::PresenceEvent<{}>", module_path!(), K::schema_id()).into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let described = |mut schema: schemars::Schema, description: &str| {
+            schema.insert("description".to_owned(), description.into());
+            schema
+        };
+        let who = described(generator.subschema_for::<K>(), "The member.");
+        let count = generator.subschema_for::<usize>();
+        let count = described(count, "The number of members present now.");
+        let event = |name: &str, description: &str| {
+            schemars::json_schema!({
+                "description": description,
+                "type": "object",
+                "properties": {
+                    (name): {
+                        "type": "object",
+                        "properties": { "who": who, "count": count },
+                        "required": ["who", "count"],
+                    },
+                },
+                "additionalProperties": false,
+                "required": [name],
+            })
+        };
+        schemars::json_schema!({
+            "description": "A change in presence.",
+            "oneOf": [
+                event("Joined", "A member that was not present has joined."),
+                event("Left", "A member left and did not return within the grace time."),
+            ],
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +115,7 @@ mod tests {
             let event = schema.pointer(&format!("/oneOf/{index}/properties/{name}"));
             let event = event.unwrap();
             assert_eq!(event["properties"]["who"]["type"], "string");
+            assert_eq!(event["properties"]["who"]["description"], "The member.");
             assert_eq!(event["properties"]["count"]["type"], "integer");
             assert_eq!(event["required"], serde_json::json!(["who", "count"]));
         }
