@@ -333,14 +333,23 @@ impl Outgoing {
         }
     }
 
-    /// Makes the stream fail because an upstream that it relays has broken off.
+    /// Makes the stream fail because an upstream that it relays has failed.
+    ///
+    /// If the stream has already failed, returns `error`, so that the caller can drop it once the
+    /// handoff is unlocked. Its destructor may use topics, which lock the handoff.
     #[cold]
-    pub(crate) fn upstream_failed(&mut self, error: impl Error + Send + Sync + 'static) {
-        if self.failure.is_none() {
-            let error = UpstreamError(Box::new(error));
-            self.failure = Some(WriteFailure::Upstream(Box::new(error)));
-        }
+    #[must_use]
+    pub(crate) fn upstream_failed<E>(&mut self, error: E) -> Option<E>
+    where
+        E: Error + Send + Sync + 'static,
+    {
         self.turn = Turn::Stops;
+        if self.failure.is_some() {
+            return Some(error);
+        }
+        let error = UpstreamError(Box::new(error));
+        self.failure = Some(WriteFailure::Upstream(Box::new(error)));
+        None
     }
 
     /// Takes the id of a topic position that the client has not received yet. The id is sent with

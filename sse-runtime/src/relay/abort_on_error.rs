@@ -9,7 +9,11 @@ use std::{
 
 use tokio_stream::Stream;
 
-use super::error::RelayError;
+use super::{
+    error::RelayError,
+    relayed_event::RelayedEvent,
+    stream::{Map, Relay},
+};
 use crate::{
     event::frame::EncodeError,
     generator::{
@@ -28,11 +32,37 @@ use crate::{
 #[must_use = "streams do nothing unless polled"]
 pub struct AbortOnError<S> {
     stream: S,
+    /// Whether the stream has returned an error. The end of the stream, which follows the error,
+    /// must not be mistaken for the end of a complete response.
+    has_failed: bool,
 }
 
 impl<S> AbortOnError<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream }
+        Self {
+            stream,
+            has_failed: false,
+        }
+    }
+}
+
+impl<S> AbortOnError<Relay<S>> {
+    /// Maps every event. See [`Relay::map`].
+    pub fn map<F, V>(self, map: F) -> AbortOnError<Map<Relay<S>, F>>
+    where
+        F: FnMut(RelayedEvent) -> V,
+    {
+        self.stream.map(map).abort_on_error()
+    }
+}
+
+impl<S> AbortOnError<FirstOk<Relay<S>>> {
+    /// Maps every event. See [`Relay::map`].
+    pub fn map<F, V>(self, map: F) -> AbortOnError<Map<FirstOk<Relay<S>>, F>>
+    where
+        F: FnMut(RelayedEvent) -> V,
+    {
+        self.stream.map(map).abort_on_error()
     }
 }
 
@@ -44,7 +74,8 @@ where
     ///
     /// If the upstream is cut off or an event is too large, this method aborts the response and
     /// never returns. The endpoint's function is dropped at this `.await`, as if the client had
-    /// disconnected. If the response has not begun, it begins and is then aborted. To respond with
+    /// disconnected. If the function awaits several futures together, as in `select!`, those that
+    /// are ready in the same poll still run. If the response has not begun, it begins and is then aborted. To respond with
     /// an error status instead, use [`first_ok`](crate::first_ok).
     ///
     /// ```
@@ -75,11 +106,23 @@ where
     ///
     /// No event is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<V> {
-        let next = poll_fn(|cx| Pin::new(&mut self.stream).poll_next(cx)).await;
-        match next.transpose() {
-            Ok(event) => event,
-            Err(error) => abort(error).await,
+        let next = poll_fn(|cx| self.poll_result(cx)).await;
+        let error = match next {
+            Some(Ok(event)) => return Some(event),
+            Some(Err(error)) => error,
+            None => return None,
+        };
+        abort(error).await
+    }
+
+    fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        if self.has_failed {
+            // The body drops the generator, because the response has failed.
+            return Poll::Pending;
         }
+        let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
+        self.has_failed = matches!(next, Some(Err(_)));
+        Poll::Ready(next)
     }
 }
 
@@ -88,7 +131,7 @@ async fn abort(error: RelayError) -> ! {
     let aborted = Handoff::with_current(|handoff| {
         // A response that has not begun cannot be aborted.
         handoff.begin();
-        handoff.lock().upstream_failed(error);
+        handoff.lock().upstream_failed(error)
     });
     assert!(
         aborted.is_some(),
@@ -111,7 +154,8 @@ where
         match self.0 {
             Ok(value) => value.write_to(outgoing, item),
             Err(error) => {
-                outgoing.upstream_failed(error);
+                let unused = outgoing.upstream_failed(error);
+                debug_assert!(unused.is_none(), "nothing is written after a failure");
                 Ok(())
             }
         }
@@ -125,7 +169,7 @@ where
     type Item = OrAbort<V>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<OrAbort<V>>> {
-        let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
+        let next = ready!(self.poll_result(cx));
         Poll::Ready(next.map(OrAbort))
     }
 }

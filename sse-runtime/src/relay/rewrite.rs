@@ -3,7 +3,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::splitter::{Piece, field, value};
+use super::splitter::{BOM, Piece, field, value};
 use crate::event::id::EventId;
 
 #[derive(Clone, Debug, Default)]
@@ -16,8 +16,9 @@ pub(super) struct Rewrite {
 impl Rewrite {
     /// Rewrites a piece if necessary. Returns the piece's last event ID.
     pub(super) fn apply(&mut self, piece: &mut Piece) -> Option<EventId> {
-        let is_unchanged =
-            !piece.has_cr && self.next_id.is_none() && !(self.skips_comments && piece.has_comment);
+        let is_unchanged = !piece.must_be_rewritten
+            && self.next_id.is_none()
+            && !(self.skips_comments && piece.has_comment);
         if is_unchanged {
             return piece.id.as_deref().and_then(EventId::received);
         }
@@ -56,6 +57,12 @@ impl Rewrite {
         for line in lines {
             match field(line) {
                 b"" if self.skips_comments => {
+                    skipped = true;
+                    continue;
+                }
+                // Clients ignore this line, unless the lines before it are not relayed. If it then
+                // became the start of the stream, they would remove the byte order mark.
+                name if name.starts_with(BOM) => {
                     skipped = true;
                     continue;
                 }

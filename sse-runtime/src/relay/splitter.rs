@@ -10,7 +10,9 @@ use memchr::memchr2;
 
 use super::error::RelayError;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+/// The byte order mark. At the start of a stream, clients remove it. Elsewhere, it makes a line
+/// unknown to them.
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// How much of the buffer one call takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +32,8 @@ pub(super) struct Piece {
     pub(super) events: u64,
     /// The value of the last `id` field, if there is one.
     pub(super) id: Option<Bytes>,
-    /// Whether any line ends with a CR.
-    pub(super) has_cr: bool,
+    /// Whether any line ends with a CR, or begins with a byte order mark.
+    pub(super) must_be_rewritten: bool,
     pub(super) has_comment: bool,
 }
 
@@ -95,7 +97,7 @@ struct Lines {
     /// without a blank line. The other fields belong to an event that has not ended yet.
     has_fields: bool,
     id: Option<Bytes>,
-    has_cr: bool,
+    must_be_rewritten: bool,
     has_comment: bool,
 }
 
@@ -166,7 +168,7 @@ impl Splitter {
             bytes: Bytes::new(),
             events: 0,
             id: None,
-            has_cr: false,
+            must_be_rewritten: false,
             has_comment: false,
         };
         // The end of the complete piece.
@@ -242,7 +244,7 @@ impl Splitter {
         let at = self.searched + found;
         let line = self.line..at;
         self.after_cr = bytes[at] == b'\r';
-        self.lines.has_cr |= self.after_cr;
+        self.lines.must_be_rewritten |= self.after_cr;
         self.searched = at + 1;
         self.line = at + 1;
         Some(line)
@@ -274,7 +276,10 @@ impl Splitter {
                 self.lines.id = Some(Bytes::copy_from_slice(value(line)));
                 self.lines.has_fields = true;
             }
-            _ => self.lines.has_fields = true,
+            name => {
+                self.lines.must_be_rewritten |= name.starts_with(BOM);
+                self.lines.has_fields = true;
+            }
         }
         false
     }
@@ -284,7 +289,7 @@ impl Splitter {
         let lines = std::mem::take(&mut self.lines);
         piece.events += u64::from(is_blank && lines.has_data);
         piece.id = lines.id.or(piece.id.take());
-        piece.has_cr |= lines.has_cr;
+        piece.must_be_rewritten |= lines.must_be_rewritten;
         piece.has_comment |= lines.has_comment;
         self.event = self.line;
     }

@@ -35,6 +35,10 @@ type Taken = Option<Result<(Piece, Option<EventId>), RelayError>>;
 /// The default value of [`Relay::max_event_size`].
 const MAX_EVENT_SIZE: usize = 8 * 1024 * 1024;
 
+/// Polls the upstream for its next chunk of bytes.
+type PollChunk<S> =
+    fn(Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn Error + Send + Sync>>>>;
+
 /// Relays an event stream from another server. `upstream` is a stream of the response's bytes, such
 /// as reqwest's `bytes_stream` or the `into_data_stream` of an axum body.
 ///
@@ -60,6 +64,10 @@ where
 {
     Relay {
         upstream: Some(Box::pin(upstream)),
+        poll_chunk: |upstream, cx| {
+            let chunk = upstream.poll_next(cx);
+            chunk.map(|chunk| chunk.map(|chunk| chunk.map(B::into).map_err(E::into)))
+        },
         splitter: Splitter::new(MAX_EVENT_SIZE),
         rewrite: Rewrite::default(),
         held_id: None,
@@ -76,6 +84,9 @@ where
 pub struct Relay<S> {
     /// `None` once the upstream has ended.
     upstream: Option<Pin<Box<S>>>,
+    /// Polls the upstream. `S` is unbounded everywhere else, so the compiler reports an upstream of
+    /// the wrong type once, at the call of [`relay`].
+    poll_chunk: PollChunk<S>,
     splitter: Splitter,
     rewrite: Rewrite,
     /// An id that the upstream has sent without an event. It is added to the next event, because
@@ -118,14 +129,7 @@ impl<S> Relay<S> {
     pub fn abort_on_error(self) -> AbortOnError<Self> {
         AbortOnError::new(self)
     }
-}
 
-impl<S, B, E> Relay<S>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Into<Bytes>,
-    E: Into<Box<dyn Error + Send + Sync>>,
-{
     /// Returns the next event, or `None` if the upstream has ended.
     ///
     /// # Errors
@@ -196,6 +200,8 @@ where
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
+            // A chunk may contain many pieces without an event.
+            ready!(coop::poll_proceed(cx)).made_progress();
         }
     }
 
@@ -207,10 +213,12 @@ where
             match self.splitter.take(take) {
                 Ok(Some(mut piece)) => {
                     let id = self.rewrite.apply(&mut piece);
-                    // Without its comments, a piece may be empty.
                     if !piece.bytes.is_empty() {
                         return Poll::Ready(Some(Ok((piece, id))));
                     }
+                    // Without its comments, the piece is empty. Others may follow in the buffer.
+                    ready!(coop::poll_proceed(cx)).made_progress();
+                    continue;
                 }
                 Ok(None) => {}
                 Err(error) => return self.fail(error),
@@ -219,12 +227,9 @@ where
                 return Poll::Ready(None);
             };
             let turn = ready!(coop::poll_proceed(cx));
-            match ready!(upstream.as_mut().poll_next(cx)) {
-                Some(Ok(chunk)) => self.splitter.add(chunk.into()),
-                Some(Err(error)) => {
-                    let source = error.into();
-                    return self.fail(RelayError::CutOff { source });
-                }
+            match ready!((self.poll_chunk)(upstream.as_mut(), cx)) {
+                Some(Ok(chunk)) => self.splitter.add(chunk),
+                Some(Err(source)) => return self.fail(RelayError::CutOff { source }),
                 // An event that has not been completed is discarded.
                 None => self.upstream = None,
             }
@@ -239,10 +244,7 @@ where
     }
 }
 
-impl<'a, T, S, F> Part<'a, T, Relay<S>, F, ItemByItem>
-where
-    Relay<S>: PushBatch<T>,
-{
+impl<'a, T, S, F> Part<'a, T, Relay<S>, F, ItemByItem> {
     /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
     /// all events received so far together.
     pub fn push_all(self) -> Part<'a, T, Relay<S>, F, Batched> {
@@ -250,11 +252,7 @@ where
     }
 }
 
-impl<'a, T, S, F> Part<'a, T, FirstOk<Relay<S>>, F, ItemByItem>
-where
-    Relay<S>: Stream,
-    FirstOk<Relay<S>>: PushBatch<T>,
-{
+impl<'a, T, S, F> Part<'a, T, FirstOk<Relay<S>>, F, ItemByItem> {
     /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
     /// all events received so far together, except for the first one.
     pub fn push_all(self) -> Part<'a, T, FirstOk<Relay<S>>, F, Batched> {
@@ -262,12 +260,7 @@ where
     }
 }
 
-impl<T, S, B, E> PushBatch<T> for Relay<S>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Into<Bytes>,
-    E: Into<Box<dyn Error + Send + Sync>>,
-{
+impl<T, S> PushBatch<T> for Relay<S> {
     fn poll_push(
         mut self: Pin<&mut Self>,
         yielder: &Yielder<T>,
@@ -281,9 +274,12 @@ where
             }
             None => return Poll::Ready(None),
         };
-        if piece.events > 0
-            && let Some((bytes, held)) = self.held_id.take()
-        {
+        if piece.events == 0 {
+            // The client applies the last id that it has received.
+            if piece.id.is_some() {
+                self.held_id = None;
+            }
+        } else if let Some((bytes, held)) = self.held_id.take() {
             piece.bytes = [b"id: ", &bytes[..], b"\n", &piece.bytes].concat().into();
             id = id.or(held);
         }
@@ -296,12 +292,7 @@ where
     }
 }
 
-impl<T, S, B, E> PushBatch<T> for FirstOk<Relay<S>>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Into<Bytes>,
-    E: Into<Box<dyn Error + Send + Sync>>,
-{
+impl<T, S> PushBatch<T> for FirstOk<Relay<S>> {
     fn poll_push(
         mut self: Pin<&mut Self>,
         yielder: &Yielder<T>,
@@ -314,12 +305,7 @@ where
     }
 }
 
-impl<S, B, E> Stream for Relay<S>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Into<Bytes>,
-    E: Into<Box<dyn Error + Send + Sync>>,
-{
+impl<S> Stream for Relay<S> {
     type Item = Result<RelayedEvent, RelayError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -347,10 +333,7 @@ impl<R, F> Map<R, F> {
     }
 }
 
-impl<S> FirstOk<Relay<S>>
-where
-    Relay<S>: Stream,
-{
+impl<S> FirstOk<Relay<S>> {
     /// Maps every event of a [relay](crate::relay()), including the first one. See
     /// [`Relay::map`](crate::relay::Relay::map).
     pub fn map<F, V>(self, map: F) -> Map<Self, F>
@@ -358,6 +341,25 @@ where
         F: FnMut(RelayedEvent) -> V,
     {
         Map { relay: self, map }
+    }
+}
+
+impl<R, F, V> Map<R, F>
+where
+    R: Stream<Item = Result<RelayedEvent, RelayError>> + Unpin,
+    F: FnMut(RelayedEvent) -> V,
+{
+    /// Returns the next value, or `None` if the upstream has ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`Relay::next`].
+    ///
+    /// # Cancel safety
+    ///
+    /// No event is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<V, RelayError>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
 

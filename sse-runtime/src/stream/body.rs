@@ -37,10 +37,11 @@ use http_body::Frame;
 use tokio::task::coop;
 
 use crate::{
+    config::Endpoint,
     generator::{
         generator::{Coroutine, Ending, Generator},
         handoff::Handoff,
-        outgoing::Taken,
+        outgoing::{Taken, WriteFailure},
     },
     lifecycle::{close_guard::CloseGuard, close_reason::CloseReason, connection::Connection},
     poll::epoch,
@@ -205,9 +206,7 @@ impl SseBody {
         let (written, events) = match taken {
             Ok(Taken { bytes, events, .. }) => (bytes, events),
             Err(source) => {
-                let endpoint = &self.mounted.endpoint;
-                let settled = settle::write_failed(source, &self.handoff, endpoint);
-                self.end(settled);
+                self.fail(source);
                 self.handoff.take()
             }
         };
@@ -314,20 +313,25 @@ impl SseBody {
             self.polls_after_panic += 1;
             return;
         }
-        let endpoint = &self.mounted.endpoint;
-        let settled = match reason {
-            CloseReason::Panicked => settle::task_panicked(&self.handoff, endpoint),
-            _ => settle::closed(reason, false, &self.handoff, endpoint),
-        };
-        self.drop_generator(settled);
+        let settled = self.settle(|handoff, endpoint| match reason {
+            CloseReason::Panicked => settle::task_panicked(handoff, endpoint),
+            _ => settle::closed(reason, false, handoff, endpoint),
+        });
+        self.end(settled);
     }
 
-    /// Drops a waiting generator and ends the stream.
-    fn drop_generator(&mut self, settled: Settled) {
-        let endpoint = &self.mounted.endpoint;
-        let generator = mem::replace(&mut self.state, State::Ended);
-        unwind::drop_generator(generator, &self.guard, endpoint);
+    /// Ends a stream that could not send a value.
+    #[cold]
+    fn fail(&mut self, source: WriteFailure) {
+        let settled =
+            self.settle(|handoff, endpoint| settle::write_failed(source, handoff, endpoint));
         self.end(settled);
+    }
+
+    /// Calls `settle` in the stream's span, because it logs problems.
+    fn settle(&self, settle: impl FnOnce(&Handoff, &Endpoint) -> Settled) -> Settled {
+        let _entered = self.guard.enter_span();
+        settle(&self.handoff, &self.mounted.endpoint)
     }
 
     /// Polls the generator and takes the frames that it wrote. Returns `None` if the state is not
@@ -356,14 +360,13 @@ impl SseBody {
             Ok(_) if self.polls_after_panic > 0 => {
                 // The generator is waiting, so it has read all the values that the task sent before
                 // the panic.
-                let settled = settle::task_panicked(&self.handoff, endpoint);
-                self.drop_generator(settled);
+                let settled = self.settle(settle::task_panicked);
+                self.end(settled);
                 Poll::Ready(None)
             }
             Ok(_) => self.poll_keep_alive(cx).map(Some),
             Err(source) => {
-                let settled = settle::write_failed(source, &self.handoff, endpoint);
-                self.end(settled);
+                self.fail(source);
                 Poll::Ready(None)
             }
         }
@@ -429,7 +432,8 @@ impl SseBody {
     /// Drops the generator if it still exists, then calls [`CloseGuard::end`]. The unsent frames
     /// are counted first, because ending the stream closes the stream's record.
     fn end(&mut self, settled: Settled) {
-        self.state = State::after(settled.error);
+        let generator = mem::replace(&mut self.state, State::after(settled.error));
+        unwind::drop_generator(generator, &self.guard, &self.mounted.endpoint);
         let (events, mut bytes) = self.handoff.count_rest();
         if !self.head_sent {
             bytes += self.mounted.frames.first.as_ref().map_or(0, Bytes::len);

@@ -1,14 +1,13 @@
 //! `relay`: an event stream from an upstream, passed on unchanged.
 
+mod aborts;
 mod random;
 mod sockets;
 
 use std::{
+    future::ready,
     io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use axum::{
@@ -25,6 +24,8 @@ use serde_json::{Value, json};
 use sse_runtime::{
     SseRouterExt as _, Stream, first_ok, relay, relay::RelayError, sse_endpoint, testing,
 };
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use support::log::Log;
 
@@ -51,6 +52,8 @@ enum How {
     OneByOne,
     SkipComments,
     ReissueIds,
+    SkipCommentsOneByOne,
+    ReissueIdsOneByOne,
     SmallEvents,
 }
 
@@ -93,8 +96,12 @@ async fn relayed(State(script): State<Script>) -> impl Stream<Item = Result<Valu
         How::SkipComments => yield_all!(relay.skip_comments()),
         How::ReissueIds => yield_all!(relay.reissue_ids()),
         How::SmallEvents => yield_all!(relay.max_event_size(16)),
-        How::OneByOne => {
-            let mut relay = relay;
+        How::OneByOne | How::SkipCommentsOneByOne | How::ReissueIdsOneByOne => {
+            let mut relay = match script.how {
+                How::SkipCommentsOneByOne => relay.skip_comments(),
+                How::ReissueIdsOneByOne => relay.reissue_ids(),
+                _ => relay,
+            };
             while let Some(event) = relay.next().await {
                 yield_!(event?);
             }
@@ -266,119 +273,65 @@ async fn events_before_one_that_is_too_large_are_relayed() {
     );
 }
 
-/// Counts the endpoint functions that continued after their relay had failed.
-#[derive(Clone, Default)]
-struct Continued(Arc<AtomicUsize>);
-
-impl Continued {
-    fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn cut_off() -> impl Stream<Item = Result<Bytes, io::Error>> {
-    tokio_stream::iter(broken(&["data: 1\n\ndata: 2\n\n"]))
-}
-
-#[sse_endpoint("/mapped")]
-async fn mapped(State(continued): State<Continued>) -> impl Stream<Item = Value> {
-    yield_all!(relay(cut_off()).map(|event| event).abort_on_error());
-    continued.add();
-}
-
-#[sse_endpoint("/mapped_after_first")]
-async fn mapped_after_first(
-    State(continued): State<Continued>,
-) -> Result<impl Stream<Item = Value>, Broken> {
-    let events = first_ok(relay(cut_off())).await?;
-    yield_all!(events.map(|event| event).abort_on_error());
-    continued.add();
-}
-
-#[sse_endpoint("/first_of_mapped")]
-async fn first_of_mapped(
-    State(continued): State<Continued>,
-) -> Result<impl Stream<Item = Value>, Broken> {
-    let events = first_ok(relay(cut_off()).map(|event| event)).await?;
-    yield_all!(events.abort_on_error());
-    continued.add();
-}
-
-#[sse_endpoint("/one_by_one")]
-async fn one_by_one(State(continued): State<Continued>) -> impl Stream<Item = Value> {
-    let mut events = relay(cut_off()).abort_on_error();
-    while let Some(event) = events.next().await {
-        yield_!(event);
-    }
-    continued.add();
-}
-
-#[sse_endpoint("/one_by_one_after_first")]
-async fn one_by_one_after_first(
-    State(continued): State<Continued>,
-) -> Result<impl Stream<Item = Value>, Broken> {
-    let mut events = first_ok(relay(cut_off())).await?.abort_on_error();
-    while let Some(event) = events.next().await {
-        yield_!(event);
-    }
-    continued.add();
-}
-
 #[tokio::test]
-async fn function_ends_where_its_response_is_aborted() {
-    let continued = Continued::default();
-    let app = Router::new()
-        .sse(mapped)
-        .sse(mapped_after_first)
-        .sse(first_of_mapped)
-        .sse(one_by_one)
-        .sse(one_by_one_after_first)
-        .with_state(continued.clone());
-    let client = testing::Client::new(app);
-    for path in [
-        "/mapped",
-        "/mapped_after_first",
-        "/first_of_mapped",
-        "/one_by_one",
-        "/one_by_one_after_first",
-    ] {
-        let mut events = client.get(path).await.events();
-        let data: Vec<_> = events
-            .take(2)
-            .await
-            .into_iter()
-            .map(|event| event.data)
-            .collect();
-        assert_eq!(data, ["1", "2"], "{path}");
-        events.expect_cut().await;
-        events.disconnect().await;
-        assert_eq!(continued.0.load(Ordering::Relaxed), 0, "{path}");
+async fn all_events_of_a_chunk_are_relayed() {
+    let comments = ": a\n\ndata: 1\n\n: b\n\n: c\n\ndata: 2\n\n: d\n\ndata: 3\n\n";
+    for how in [How::SkipComments, How::SkipCommentsOneByOne] {
+        let relayed = text(how, &[comments]).await;
+        assert_eq!(relayed, "data: 1\n\ndata: 2\n\ndata: 3\n\n", "{how:?}");
+    }
+    let ids = "id: 7\n\ndata: 1\n\nid: 8\n\nid: 9\n\ndata: 2\n\n";
+    for how in [How::ReissueIds, How::ReissueIdsOneByOne] {
+        let relayed = text(how, &[ids]).await;
+        assert_eq!(relayed, "id: 1\ndata: 1\n\nid: 2\ndata: 2\n\n", "{how:?}");
     }
 }
 
-#[sse_endpoint("/never_begun")]
-async fn never_begun() -> Result<impl Stream<Item = Value>, StatusCode> {
-    let upstream = tokio_stream::iter(broken(&[]));
+/// Cancels a read that has received an id, and passes on the rest of the stream.
+#[sse_endpoint("/held")]
+async fn holds_id() -> impl Stream<Item = Value> {
+    let (chunks, upstream) = mpsc::channel(2);
+    let upstream = ReceiverStream::new(upstream).map(Ok::<_, io::Error>);
     let mut events = relay(upstream).abort_on_error();
-    if events.next().await.is_none() {
-        return Err(StatusCode::BAD_GATEWAY);
+    chunks.send("id: 1\n\n").await.unwrap();
+    tokio::select! {
+        biased;
+        event = events.next() => yield_!(event.unwrap()),
+        () = ready(()) => {}
     }
-    yield_!(json!(1));
+    chunks.send("id: 2\n\n").await.unwrap();
+    chunks.send("data: x\n\n").await.unwrap();
+    drop(chunks);
+    yield_all!(events);
 }
 
 #[tokio::test]
-async fn relay_failure_before_the_response_aborts_it() {
-    let client = testing::Client::new(Router::new().sse(never_begun));
-    client.get("/never_begun").await.events().expect_cut().await;
+async fn newer_id_replaces_one_that_is_held() {
+    let client = testing::Client::new(Router::new().sse(holds_id));
+    assert_eq!(
+        client.get("/held").await.text().await,
+        "id: 2\n\ndata: x\n\n"
+    );
 }
 
+/// Clients ignore a line that begins with a byte order mark, except for the first line of a stream.
 #[tokio::test]
-#[should_panic = "`abort_on_error` works only in an event endpoint's function"]
-async fn abort_outside_an_endpoint_panics() {
-    relay(tokio_stream::iter(broken(&[])))
-        .abort_on_error()
-        .next()
-        .await;
+async fn line_after_a_byte_order_mark_stays_unknown() {
+    for (how, upstream, expected) in [
+        (How::All, "\u{feff}\u{feff}data: forged\n\n", ""),
+        (
+            How::OneByOne,
+            "\n\u{feff}data: forged\ndata: real\n\n",
+            "data: real\n\n",
+        ),
+        (
+            How::SkipComments,
+            ": hi\n\u{feff}data: forged\n\ndata: real\n\n",
+            "data: real\n\n",
+        ),
+    ] {
+        assert_eq!(text(how, &[upstream]).await, expected, "{how:?}");
+    }
 }
 
 #[tokio::test]

@@ -69,8 +69,18 @@ proptest! {
             prop_assert!(!whole.contains('\r'));
             let events = decoded(text.as_bytes()).await;
             prop_assert_eq!(&decoded(whole.as_bytes()).await, &events);
-            let each = ask("/relay", How::OneByOne, upstream).await.text().await;
-            prop_assert_eq!(&decoded(each.as_bytes()).await, &events);
+            for how in [How::OneByOne, How::SkipComments, How::SkipCommentsOneByOne] {
+                let relayed = ask("/relay", how, again(&upstream)).await.text().await;
+                prop_assert_eq!(&decoded(relayed.as_bytes()).await, &events, "{:?}", how);
+            }
+            let reissued = ask("/relay", How::ReissueIds, again(&upstream)).await.text().await;
+            let reissued = decoded(reissued.as_bytes()).await;
+            let each = ask("/relay", How::ReissueIdsOneByOne, upstream).await.text().await;
+            prop_assert_eq!(&decoded(each.as_bytes()).await, &reissued);
+            let without_ids = |events: &[(String, String, String)]| -> Vec<_> {
+                events.iter().map(|(name, data, _)| (name.clone(), data.clone())).collect()
+            };
+            prop_assert_eq!(without_ids(&reissued), without_ids(&events));
             Ok(())
         })?;
     }
