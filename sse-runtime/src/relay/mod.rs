@@ -131,4 +131,4 @@ pub use abort_on_error::AbortOnError;
 pub use error::RelayError;
 pub use relayed_event::RelayedEvent;
 pub use stream::relay;
-pub use stream::{Map, Relay};
+pub use stream::{Map, Relay, Upstream};

@@ -35,9 +35,33 @@ type Taken = Option<Result<(Piece, Option<EventId>), RelayError>>;
 /// The default value of [`Relay::max_event_size`].
 const MAX_EVENT_SIZE: usize = 8 * 1024 * 1024;
 
-/// Polls the upstream for its next chunk of bytes.
-type PollChunk<S> =
-    fn(Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn Error + Send + Sync>>>>;
+/// The bytes of an upstream's response, for [`relay`]. This trait is implemented for every stream of
+/// `Result<B, E>`, where `B` converts into [`Bytes`] and `E` into a boxed [`Error`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a stream of bytes that can be relayed",
+    label = "not a stream of bytes",
+    note = "pass `response.bytes_stream()` of reqwest, or `body.into_data_stream()` of an axum body; the items of other streams must be `Result`s of bytes and an error type"
+)]
+pub trait Upstream {
+    #[doc(hidden)]
+    fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Chunk>>;
+}
+
+/// A chunk of bytes, or the error of the upstream.
+type Chunk = Result<Bytes, Box<dyn Error + Send + Sync>>;
+
+#[diagnostic::do_not_recommend]
+impl<S, B, E> Upstream for S
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        let chunk = self.poll_next(cx);
+        chunk.map(|chunk| chunk.map(|chunk| chunk.map(B::into).map_err(E::into)))
+    }
+}
 
 /// Relays an event stream from another server. `upstream` is a stream of the response's bytes, such
 /// as reqwest's `bytes_stream` or the `into_data_stream` of an axum body.
@@ -56,18 +80,10 @@ type PollChunk<S> =
 ///     yield_all!(relay(response.into_body().into_data_stream()).abort_on_error());
 /// }
 /// ```
-pub fn relay<S, B, E>(upstream: S) -> Relay<S>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Into<Bytes>,
-    E: Into<Box<dyn Error + Send + Sync>>,
-{
+pub fn relay<S: Upstream>(upstream: S) -> Relay<S> {
     Relay {
         upstream: Some(Box::pin(upstream)),
-        poll_chunk: |upstream, cx| {
-            let chunk = upstream.poll_next(cx);
-            chunk.map(|chunk| chunk.map(|chunk| chunk.map(B::into).map_err(E::into)))
-        },
+        poll_chunk: S::poll_chunk,
         splitter: Splitter::new(MAX_EVENT_SIZE),
         rewrite: Rewrite::default(),
         held_id: None,
@@ -86,7 +102,7 @@ pub struct Relay<S> {
     upstream: Option<Pin<Box<S>>>,
     /// Polls the upstream. `S` is unbounded everywhere else, so the compiler reports an upstream of
     /// the wrong type once, at the call of [`relay`].
-    poll_chunk: PollChunk<S>,
+    poll_chunk: fn(Pin<&mut S>, &mut Context<'_>) -> Poll<Option<Chunk>>,
     splitter: Splitter,
     rewrite: Rewrite,
     /// An id that the upstream has sent without an event. It is added to the next event, because
