@@ -238,7 +238,7 @@ fn main() -> io::Result<()> {
             let gateway = Gateway::start(upstream(batch, count)?)?;
             gateways.push((path, count, gateway, Vec::new()));
         }
-        for _ in 0..9 {
+        for _ in 0..25 {
             for (path, count, gateway, times) in &mut gateways {
                 times.push(gateway.read(path, *count)?);
             }

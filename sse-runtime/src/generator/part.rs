@@ -87,9 +87,9 @@ pub trait PushBatch<T> {
     ) -> Poll<Option<bool>>;
 }
 
-/// Selects how `yield_all!` writes a stream. If the stream's `Part` has an inherent `push_all`
-/// method, that method takes precedence over the one in this trait. Otherwise, the stream is
-/// written item by item.
+/// Selects how `yield_all!` writes a stream. If the stream implements [`PushBatch`], its `Part` has
+/// an inherent `push_all` method, which takes precedence over the one in this trait. Otherwise, the
+/// stream is written item by item.
 pub trait PushAll {
     /// Returns the future that writes the whole stream.
     #[must_use = "futures do nothing unless polled"]
@@ -111,9 +111,11 @@ impl<'a, T, S, E> Part<'a, T, S, E, ItemByItem> {
             mode: PhantomData,
         }
     }
+}
 
-    /// Lets the stream itself write the items that are ready.
-    pub(crate) fn batched(self) -> Part<'a, T, S, E, Batched> {
+impl<'a, T, S: PushBatch<T>, E> Part<'a, T, S, E, ItemByItem> {
+    /// Like [`PushAll::push_all`], but lets the stream itself write the items that are ready.
+    pub fn push_all(self) -> Part<'a, T, S, E, Batched> {
         Part {
             yielder: self.yielder,
             stream: self.stream,

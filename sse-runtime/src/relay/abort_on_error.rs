@@ -20,7 +20,7 @@ use crate::{
         first_ok::FirstOk,
         handoff::Handoff,
         outgoing::Outgoing,
-        part::{Batched, ItemByItem, Part, PushBatch},
+        part::PushBatch,
         yielder::{Item, Yield, Yielder, kind},
     },
 };
@@ -176,17 +176,6 @@ where
 
 // The stream is polled only if it is `Unpin`.
 impl<S> Unpin for AbortOnError<S> {}
-
-impl<'a, T, R, E> Part<'a, T, AbortOnError<R>, E, ItemByItem>
-where
-    R: PushBatch<T> + Unpin,
-{
-    /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
-    /// all events received so far together.
-    pub fn push_all(self) -> Part<'a, T, AbortOnError<R>, E, Batched> {
-        self.batched()
-    }
-}
 
 impl<T, R: PushBatch<T> + Unpin> PushBatch<T> for AbortOnError<R> {
     fn poll_push(

@@ -21,12 +21,7 @@ use super::{
 };
 use crate::{
     event::id::EventId,
-    generator::{
-        first_ok::FirstOk,
-        outgoing::Stop,
-        part::{Batched, ItemByItem, Part, PushBatch},
-        yielder::Yielder,
-    },
+    generator::{first_ok::FirstOk, outgoing::Stop, part::PushBatch, yielder::Yielder},
 };
 
 /// The next piece and its last event ID, an error, or `None` if the upstream has ended.
@@ -257,22 +252,6 @@ impl<S> Relay<S> {
         self.upstream = None;
         self.splitter = Splitter::new(self.splitter.max_event_size);
         Poll::Ready(Some(Err(error)))
-    }
-}
-
-impl<'a, T, S, F> Part<'a, T, Relay<S>, F, ItemByItem> {
-    /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
-    /// all events received so far together.
-    pub fn push_all(self) -> Part<'a, T, Relay<S>, F, Batched> {
-        self.batched()
-    }
-}
-
-impl<'a, T, S, F> Part<'a, T, FirstOk<Relay<S>>, F, ItemByItem> {
-    /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
-    /// all events received so far together, except for the first one.
-    pub fn push_all(self) -> Part<'a, T, FirstOk<Relay<S>>, F, Batched> {
-        self.batched()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     generator::{
         handoff::Handoff,
         outgoing::{Next, Stop},
-        part::{Batched, ItemByItem, Part, PushBatch},
+        part::PushBatch,
         reading::{Reading, TopicEnd},
         yielder::Yielder,
     },
@@ -356,14 +356,6 @@ impl<T> Subscription<T> {
                 }
             }
         }
-    }
-}
-
-impl<'a, T, E> Part<'a, T, Subscription<T>, E, ItemByItem> {
-    /// Like [`PushAll::push_all`](crate::generator::part::PushAll::push_all), but writes
-    /// updates from the same read in one step.
-    pub fn push_all(self) -> Part<'a, T, Subscription<T>, E, Batched> {
-        self.batched()
     }
 }
 
