@@ -87,7 +87,7 @@ pub trait PushBatch<T> {
     ) -> Poll<Option<bool>>;
 }
 
-/// Selects how `yield_all!` writes a stream. If the stream implements [`PushBatch`], its `Part` has
+/// Selects how `yield_all!` writes a stream. If the stream implements `PushBatch`, its `Part` has
 /// an inherent `push_all` method, which takes precedence over the one in this trait. Otherwise, the
 /// stream is written item by item.
 pub trait PushAll {
