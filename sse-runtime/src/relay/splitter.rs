@@ -286,11 +286,14 @@ impl Splitter {
 
     /// Adds the current lines to the piece.
     fn commit(&mut self, piece: &mut Piece, is_blank: bool) {
-        let lines = std::mem::take(&mut self.lines);
+        let lines = &mut self.lines;
         piece.events += u64::from(is_blank && lines.has_data);
-        piece.id = lines.id.or(piece.id.take());
         piece.must_be_rewritten |= lines.must_be_rewritten;
         piece.has_comment |= lines.has_comment;
+        if lines.id.is_some() {
+            piece.id = lines.id.take();
+        }
+        *lines = Lines::default();
         self.event = self.line;
     }
 
