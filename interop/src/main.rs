@@ -21,6 +21,7 @@ mod proxies;
 mod recipes;
 mod restarts;
 mod sdk;
+mod selection;
 mod server;
 mod snippets;
 mod table;
@@ -41,14 +42,15 @@ use hypermedia::{Library, Trait};
 use property::{Property, judge};
 use protocols::conformance;
 use sdk::Sdk;
+use selection::Selection;
 use server::Trials;
 use table::{Cell, Table};
 use tokio::{net::TcpListener, process::Command, sync::Semaphore, task::JoinHandle};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let only: Vec<String> = env::args().skip(1).collect();
-    match run(&only).await {
+    let selection = Selection::new(env::args().skip(1));
+    match run(&selection).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -58,9 +60,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the tests whose names contain one of `only`, or all tests if `only` is empty. Returns whether
-/// every result is as expected.
-async fn run(only: &[String]) -> Result<bool, String> {
+/// Runs the selected tests. Returns whether every result is as expected.
+async fn run(selection: &Selection) -> Result<bool, String> {
     let programs = install::install()?;
     build_examples().await?;
     let trials = Trials::default();
@@ -71,11 +72,11 @@ async fn run(only: &[String]) -> Result<bool, String> {
     tokio::spawn(sse_runtime::serve(listener, app));
     let server = format!("http://{addr}");
 
-    let tables = tables(only, &programs, &server, &trials).await?;
+    let tables = tables(selection, &programs, &server, &trials).await?;
     println!("\n{tables}");
     let mut right = tables.are_right();
 
-    let proxies = if is_selected(only, "proxies") {
+    let proxies = if selection.contains("proxies") {
         let proxies = tokio::task::spawn_blocking(proxies::table);
         let proxies = proxies.await.map_err(|error| error.to_string())??;
         println!("{proxies}");
@@ -84,17 +85,17 @@ async fn run(only: &[String]) -> Result<bool, String> {
     } else {
         None
     };
-    if is_selected(only, "pages") {
+    if selection.contains("pages") {
         let pages = pages::test(&programs, &server, &images()).await?;
         println!("{pages}");
         right &= pages.is_right();
     }
-    if is_selected(only, "explorer") {
+    if selection.contains("explorer") {
         let explorer = explorer::test(&programs, &images()).await?;
         println!("{explorer}");
         right &= explorer.is_right();
     }
-    let languages = if is_selected(only, "languages") {
+    let languages = if selection.contains("languages") {
         let languages = languages::test(&programs, &server).await?;
         println!("{languages}");
         right &= languages.is_right();
@@ -102,50 +103,50 @@ async fn run(only: &[String]) -> Result<bool, String> {
     } else {
         None
     };
-    if is_selected(only, "recipes") {
+    if selection.contains("recipes") {
         let recipes = recipes::test(&programs, &server, &trials).await?;
         println!("{recipes}");
         right &= recipes.is_right();
     }
-    if is_selected(only, "restarts") {
+    if selection.contains("restarts") {
         let restarts = restarts::test().await?;
         println!("{restarts}");
         right &= restarts.is_right();
     }
-    if is_selected(only, "failover") {
+    if selection.contains("failover") {
         let failover = failover::test(&programs, &server).await?;
         println!("{failover}");
         right &= failover.is_right();
     }
-    if is_selected(only, "gateway") {
+    if selection.contains("gateway") {
         let gateway = gateway::test(&programs).await;
         println!("{gateway}");
         right &= gateway.is_right();
     }
+    let unknown = selection.unknown();
+    if !unknown.is_empty() {
+        println!("no test has a name that contains one of {unknown:?}");
+        return Ok(false);
+    }
     match (proxies, languages) {
         // Only a complete run can be compared with the docs.
-        (Some(proxies), Some(languages)) if only.is_empty() && right => {
+        (Some(proxies), Some(languages)) if selection.is_all() && right => {
             documented(&tables, &proxies, &languages)
         }
         _ => Ok(right),
     }
 }
 
-fn is_selected(only: &[String], name: &str) -> bool {
-    let name = name.to_lowercase();
-    only.is_empty() || only.iter().any(|part| name.contains(&part.to_lowercase()))
-}
-
 /// Runs the clients, most of them at the same time.
 async fn tables(
-    only: &[String],
+    selection: &Selection,
     programs: &Programs,
     server: &str,
     trials: &Trials,
 ) -> Result<Tables, String> {
     let columns = Column::ALL
         .into_iter()
-        .filter(|column| is_selected(only, column.name()));
+        .filter(|column| selection.contains(column.name()));
     let clients = columns.map(|column| {
         let (programs, server, trials) = (programs.clone(), server.to_owned(), trials.clone());
         let cells =
@@ -158,7 +159,7 @@ async fn tables(
         ("openai Node", OpenAi::Node),
     ]
     .into_iter()
-    .filter(|(name, _)| is_selected(only, name))
+    .filter(|(name, _)| selection.contains(name))
     .map(|(name, sdk)| {
         let programs = programs.clone();
         (
@@ -171,7 +172,7 @@ async fn tables(
     let slots = Arc::new(Semaphore::new(2));
     let protocols = Sdk::ALL
         .into_iter()
-        .filter(|sdk| is_selected(only, sdk.name()));
+        .filter(|sdk| selection.contains(sdk.name()));
     let protocols = protocols.map(|sdk| {
         let (programs, slots) = (programs.clone(), slots.clone());
         let cells = tokio::spawn(async move {
@@ -183,7 +184,7 @@ async fn tables(
     let protocols: Vec<_> = protocols.collect();
     let libraries = Library::ALL
         .into_iter()
-        .filter(|one| is_selected(only, one.name()));
+        .filter(|one| selection.contains(one.name()));
     let libraries = libraries.map(|library| {
         let (server, trials, slots) = (server.to_owned(), trials.clone(), slots.clone());
         let cells = tokio::spawn(async move {
@@ -195,14 +196,14 @@ async fn tables(
     let libraries: Vec<_> = libraries.collect();
 
     // All of the page's clients have a common name as well.
-    let is_on_page = |name: &str| is_selected(only, name) || is_selected(only, protocols::NAME);
+    let is_on_page = |name: &str| selection.contains(name) || selection.contains(protocols::NAME);
     Ok(Tables {
         clients: table(Property::ALL.map(Property::title), clients).await?,
         openai: table(Chat::ALL.map(Chat::title), sdks).await?,
         protocols: table(Case::ALL.map(Case::title), protocols).await?,
         hypermedia: table(Trait::ALL.map(Trait::title), libraries).await?,
         page: protocols::test(is_on_page, programs, server).await?,
-        conformance: if is_selected(only, conformance::NAME) {
+        conformance: if selection.contains(conformance::NAME) {
             conformance::test(programs).await?
         } else {
             Table::new(Vec::new())

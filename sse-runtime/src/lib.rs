@@ -357,7 +357,10 @@ pub mod route {
             ByName, InLayer, IntoSseRoute, Itself, Layered, Mount, NoArguments, SseRoute,
             SseRouterExt,
         },
-        generator::{first_ok::FirstOk, generator::Generator},
+        generator::{
+            first_ok::{FallibleStream, FirstItem, FirstOk},
+            generator::Generator,
+        },
         lifecycle::{
             close_signal::{CloseSignal, WhenCancelled, WhenReady},
             connection::{MissingConnection, response_headers::ResponseHeaderError},

@@ -1,7 +1,7 @@
 //! [`first_ok`]: turns an early upstream failure into a response status.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -35,18 +35,78 @@ use tokio_stream::Stream;
 ///     yield_all!(tokens);
 /// }
 /// ```
-pub async fn first_ok<S, T, E>(stream: S) -> Result<FirstOk<S>, E>
+pub fn first_ok<S, E>(stream: S) -> FirstItem<S, E>
+where
+    S: FallibleStream<E>,
+{
+    FirstItem {
+        stream: Some(Box::pin(stream)),
+        poll_first: S::poll_first,
+    }
+}
+
+/// A stream of `Result<T, E>`. [`first_ok`] accepts such streams.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a stream of `Result`s",
+    label = "not a stream of `Result`s",
+    note = "for a relay, call `.abort_on_error()` on the stream that `first_ok` returns: `first_ok(relay(upstream)).await?.abort_on_error()`"
+)]
+pub trait FallibleStream<E>: Stream {
+    /// Polls for the first item. If it is an error, returns the error.
+    #[doc(hidden)]
+    fn poll_first(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Self::Item>, E>>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<S, T, E> FallibleStream<E> for S
 where
     S: Stream<Item = Result<T, E>>,
 {
-    let mut stream = Box::pin(stream);
-    match poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-        Some(Err(error)) => Err(error),
-        first => Ok(FirstOk {
+    fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Option<S::Item>, E>> {
+        let first = self.poll_next(cx);
+        first.map(|first| first.transpose().map(|first| first.map(Ok)))
+    }
+}
+
+/// The future returned by [`first_ok`].
+#[must_use = "futures do nothing unless polled"]
+pub struct FirstItem<S: Stream, E> {
+    /// `None` once the future is ready.
+    stream: Option<Pin<Box<S>>>,
+    /// Polls the stream. The items need not be `Result`s here, so the compiler reports items of
+    /// another type once, at the call of [`first_ok`].
+    poll_first: PollFirst<S, E>,
+}
+
+type PollFirst<S, E> =
+    fn(Pin<&mut S>, &mut Context<'_>) -> Poll<Result<Option<<S as Stream>::Item>, E>>;
+
+impl<S: Stream, E> Future for FirstItem<S, E> {
+    type Output = Result<FirstOk<S>, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // A future must not be polled again once it is ready.
+        let Some(mut stream) = self.stream.take() else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(first) = (self.poll_first)(stream.as_mut(), cx) else {
+            self.stream = Some(stream);
+            return Poll::Pending;
+        };
+        Poll::Ready(first.map(|first| FirstOk {
             ended: first.is_none(),
             first,
             stream,
-        }),
+        }))
+    }
+}
+
+impl<S: Stream, E> std::fmt::Debug for FirstItem<S, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FirstItem").finish_non_exhaustive()
     }
 }
 
