@@ -105,8 +105,11 @@ async fn main() -> std::io::Result<()> {
         let shutdown = Shutdown::within(drain);
         let app = app.layer(shutdown.clone());
         let stop = shutdown.clone();
-        let serving = axum::serve(listener, app)
-            .with_graceful_shutdown(async move { stop.on_signal().await.unwrap_or_default() });
+        let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
+            stop.on_signal()
+                .await
+                .expect("failed to register the signal handlers");
+        });
         tokio::select! {
             served = serving => served?,
             () = shutdown.over() => {}

@@ -37,8 +37,9 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 ///     let app = Router::new().sse(clock).layer(shutdown.clone());
 ///     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 ///     let stop = shutdown.clone();
-///     let serving = axum::serve(listener, app)
-///         .with_graceful_shutdown(async move { stop.on_signal().await.unwrap_or_default() });
+///     let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
+///         stop.on_signal().await.expect("failed to register the signal handlers");
+///     });
 ///     tokio::select! {
 ///         served = serving => served?,
 ///         // axum also waits forever for an incomplete request, and ignores a second Ctrl-C.
@@ -148,7 +149,8 @@ impl Shutdown {
 
     /// Waits for the shutdown to begin, then waits until 2.5 seconds after the drain time or until
     /// the next SIGINT or SIGTERM, whichever comes first. After that, the program should stop
-    /// waiting for open connections.
+    /// waiting for open connections. If the signal handlers cannot be registered, this is logged and
+    /// only the time limit applies.
     ///
     /// # Cancel safety
     ///
@@ -158,7 +160,10 @@ impl Shutdown {
         let signal = async {
             match Signals::new() {
                 Ok(mut signals) => drop(signals.next().await),
-                Err(_) => std::future::pending().await,
+                Err(error) => {
+                    tracing::warn!(%error, "failed to register the signal handlers; a second signal cannot end the shutdown");
+                    std::future::pending().await
+                }
             }
         };
         tokio::select! {

@@ -2,12 +2,16 @@
 
 use axum::{
     Router,
-    extract::State,
-    http::StatusCode,
+    extract::{FromRequestParts, Path, State},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
-use sse_runtime::{ResponseHeaders, Stream, route::ResponseHeaderError, sse_endpoint};
+use sse_runtime::{
+    Connection, ResponseHeaders, Stream,
+    route::{MissingConnection, ResponseHeaderError},
+    sse_endpoint,
+};
 use tokio::sync::mpsc;
 
 use support::{SseRouterExt as _, serve, serve_plain, within};
@@ -122,6 +126,32 @@ async fn rejects(headers: ResponseHeaders) -> Result<impl Stream<Item = u8>, Oop
     yield_!(1);
 }
 
+/// Sets a header once the stream has ended. The hook is added while the request is still being read,
+/// so that it also runs if a later extractor rejects the request.
+struct InHook;
+
+impl FromRequestParts<Results> for InHook {
+    type Rejection = MissingConnection;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        results: &Results,
+    ) -> Result<Self, MissingConnection> {
+        let headers = ResponseHeaders::from_request_parts(parts, results).await?;
+        let connection = Connection::from_request_parts(parts, results).await?;
+        let results = results.clone();
+        connection.on_close(async move |_| {
+            results.send(headers.insert("x-late", "7")).unwrap();
+        });
+        Ok(Self)
+    }
+}
+
+#[sse_endpoint("/in-hook/{number}")]
+async fn in_hook(_: InHook, Path(number): Path<u8>) -> impl Stream<Item = u8> {
+    yield_!(number);
+}
+
 /// Sends a request to each kind of server and returns the heads, along with the results of the
 /// attempts to set headers.
 async fn ask(path: &str) -> Vec<(reqwest::Response, Vec<Result<(), ResponseHeaderError>>)> {
@@ -192,6 +222,19 @@ async fn header_set_after_a_wait_is_too_late() {
     for (response, results) in ask("/waits").await {
         assert_eq!(values(&response, "x-late"), [""; 0]);
         assert!(is_late(&results[0]), "{results:?}");
+    }
+}
+
+#[tokio::test]
+async fn header_set_after_the_end_is_too_late() {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let app = Router::new().sse(in_hook).with_state(sender);
+    let addr = serve(app).await;
+    for (path, status) in [("/in-hook/7", 200), ("/in-hook/rejected", 400)] {
+        let response = reqwest::get(format!("http://{addr}{path}")).await.unwrap();
+        assert_eq!(response.status(), status);
+        let result = within("the close hook", receiver.recv()).await.unwrap();
+        assert!(is_late(&result), "{path}: {result:?}");
     }
 }
 

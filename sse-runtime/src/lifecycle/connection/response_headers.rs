@@ -41,9 +41,9 @@ pub struct ResponseHeaders(Connection);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseHeaderError {
-    /// The head has already been sent.
+    /// The head has already been sent, or the stream has ended.
     #[error(
-        "the response header `{name}` was set after the head had been sent; set it before the first `yield_!`, \
+        "the response header `{name}` was set too late, after the head had been sent or the stream had ended; set it before the first `yield_!`, \
          and before the first `.await` unless the function returns a `Result`"
     )]
     #[non_exhaustive]
@@ -93,8 +93,8 @@ impl ResponseHeaders {
     ///
     /// # Errors
     ///
-    /// Returns an error if the head has already been sent, if the name or the value is invalid, or
-    /// if only the framework can set the header (`content-type`, `content-length`,
+    /// Returns an error if the head has already been sent or the stream has ended, if the name or the
+    /// value is invalid, or if only the framework can set the header (`content-type`, `content-length`,
     /// `content-encoding` and the headers of the connection).
     pub fn insert<N, V>(&self, name: N, value: V) -> Result<(), ResponseHeaderError>
     where
@@ -142,7 +142,8 @@ impl ResponseHeaders {
             return Err(ResponseHeaderError::InvalidValue { name });
         };
         let mut state = self.0.state();
-        if state.has_head {
+        // A stream that has ended before its head was sent has no headers either.
+        if state.has_head || state.ended.is_some() {
             return Err(ResponseHeaderError::TooLate { name });
         }
         let headers = &mut state.started.get_or_insert_default().response_headers;

@@ -182,7 +182,8 @@ impl Inner {
 /// Runs repairs and checks until the node is dropped.
 async fn drive(node: Weak<Inner>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut running = JoinSet::new();
-    running.spawn(end_lost_runs(Weak::clone(&node)));
+    let mut ending = JoinSet::new();
+    ending.spawn(end_lost_runs(Weak::clone(&node)));
     let mut checks = interval(CHECK_INTERVAL);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -194,7 +195,14 @@ async fn drive(node: Weak<Inner>, mut commands: mpsc::UnboundedReceiver<Command>
             },
             Some(ended) = running.join_next() => {
                 if let Err(error) = ended {
-                    tracing::error!(%error, "a repair of a topic panicked");
+                    tracing::error!(%error, "a repair or a check of an engine's topics panicked");
+                }
+            }
+            Some(ended) = ending.join_next() => {
+                // It returns if the engine has no leases or the node has been dropped.
+                if let Err(error) = ended {
+                    tracing::error!(%error, "the task that ends lost runs panicked; restarting it");
+                    ending.spawn(end_lost_runs(Weak::clone(&node)));
                 }
             }
             _ = checks.tick() => drop(running.spawn(check(Weak::clone(&node), true))),

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Hub, Inner, Make, State, error::HubError};
 use crate::topic::{
     OpenError, Topic, TopicBuilder,
-    engine::{Codec, Node},
+    engine::{Codec, Node, is_valid_name},
 };
 
 /// A hub's limits: how many topics there can be, how many bytes they can hold in total, how long an
@@ -163,7 +163,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// # Panics
     ///
     /// Panics if the prefix contains `/`. Otherwise, the topic `b/c` of the prefix `a` would be the
-    /// topic `c` of the prefix `a/b`.
+    /// topic `c` of the prefix `a/b`. Also panics if the prefix is longer than 1,024 bytes or contains
+    /// a NUL or a line break.
     #[track_caller]
     pub fn engine(mut self, engine: &impl AsRef<Node>, prefix: &str) -> Self
     where
@@ -173,6 +174,11 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
             !prefix.contains('/'),
             "a hub's prefix cannot contain `/`; choose one without, such as `{}`",
             prefix.replace('/', "-")
+        );
+        assert!(
+            is_valid_name(prefix),
+            "a hub's prefix can contain neither NUL nor line breaks, and is limited to 1,024 bytes; `{}` is not valid",
+            prefix.escape_debug()
         );
         self.store = Some(Store {
             node: engine.as_ref().clone(),

@@ -349,7 +349,7 @@ async fn opened<T>(topic: &Topic<T>, name: &str) -> Result<(), HubError> {
 
 fn to_hub_error(error: &OpenError, name: &str) -> HubError {
     match error {
-        OpenError::InvalidName => HubError::NameTooLong,
+        OpenError::InvalidName => HubError::InvalidName,
         OpenError::OtherType { .. } => {
             tracing::error!(name, %error, "failed to open a hub's topic; use another prefix");
             HubError::OtherType
