@@ -43,7 +43,7 @@ async fn watch(url: &str) -> Result<u64, Box<dyn Error>> {
                 println!("{step} of {steps}: {doing}");
                 last = step;
             }
-            Err(DecodeError::UnknownEvent { event }) if event == "done" => break,
+            Err(DecodeError::UnknownEvent { event, .. }) if event == "done" => break,
             // A newer server may send events that this program does not know.
             Err(DecodeError::UnknownEvent { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -3,7 +3,7 @@
 use std::{fmt, io, path::Path, sync::Arc, thread};
 
 use redb::Database;
-use sse_runtime::topic::engine::Node;
+use sse_runtime::topic::Node;
 
 use crate::{
     LogBuilder, LogError,

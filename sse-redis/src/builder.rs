@@ -82,6 +82,7 @@ impl RedisBuilder {
     /// # Panics
     ///
     /// Panics if `ttl` is shorter than 100 milliseconds.
+    #[track_caller]
     pub fn run_ttl(mut self, ttl: Duration) -> Self {
         assert!(
             ttl >= Duration::from_millis(100),

@@ -204,7 +204,8 @@ pub(crate) async fn check_rights(
         let (keys, arguments) = ([key], [channel.clone().into()]);
         let reply = probe.run(&mut commands, &keys, &arguments).await;
         let reply = reply.map_err(|error| classify(config, &error))?;
-        let reply: Vec<String> = redis::from_redis_value(reply).unwrap_or_default();
+        let reply = redis::from_redis_value::<Vec<String>>(reply);
+        let reply = reply.map_err(|error| classify(config, &error.into()))?;
         if let [command, message] = &*reply {
             return Err(denied(command, message));
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use sse_runtime::topic::engine::Node;
+use sse_runtime::topic::Node;
 use tokio::sync::mpsc;
 
 use crate::{

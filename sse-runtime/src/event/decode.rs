@@ -68,12 +68,14 @@ pub fn decode<T: SseEvent + DeserializeOwned>(event: &str, data: &str) -> Result
 pub enum DecodeError {
     /// The type has no event with this name.
     #[error("unknown event name `{event}`")]
+    #[non_exhaustive]
     UnknownEvent {
         /// The event's name.
         event: String,
     },
     /// The data does not match the type.
     #[error("invalid data for event `{event}`")]
+    #[non_exhaustive]
     Data {
         /// The event's name.
         event: String,

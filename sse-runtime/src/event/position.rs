@@ -11,6 +11,11 @@ pub(crate) const MERGED_PREFIX: &str = "m1:";
 /// The digits used in epochs and marks. They are case-sensitive.
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+fn value_of(digit: u8) -> Option<u32> {
+    let value = BASE32.iter().position(|known| *known == digit)?;
+    u32::try_from(value).ok()
+}
+
 /// Identifies one of a topic's successive lifetimes. The epoch lets a topic recognize ids that were
 /// issued before the process was restarted or before the engine lost the topic.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +41,25 @@ impl Epoch {
     /// Returns the epoch's bytes, from which [`from_bytes`](Self::from_bytes) recreates it.
     pub fn to_bytes(self) -> [u8; Self::LEN] {
         self.0
+    }
+
+    /// Creates an epoch from a number. Returns `None` if the number has more than 60 bits.
+    pub fn from_number(number: u64) -> Option<Self> {
+        if number >> (5 * Self::LEN) != 0 {
+            return None;
+        }
+        let digit = |index| BASE32[(number >> (5 * (Self::LEN - 1 - index)) & 31) as usize];
+        Some(Self(std::array::from_fn(digit)))
+    }
+
+    /// Returns the epoch as a number of at most 60 bits, from which
+    /// [`from_number`](Self::from_number) recreates it.
+    pub fn to_number(self) -> u64 {
+        let values = self.0.iter().map(|digit| match value_of(*digit) {
+            Some(value) => u64::from(value),
+            None => unreachable!("an epoch contains only digits"),
+        });
+        values.fold(0, |number, value| number << 5 | value)
     }
 
     /// The epoch shared by all runs that no longer exist. A client that requests one of these runs
@@ -75,8 +99,7 @@ impl Mark {
         }
         let mut bits = 0;
         for digit in digits.bytes() {
-            let value = BASE32.iter().position(|known| *known == digit)?;
-            bits = bits << 5 | u32::try_from(value).ok()?;
+            bits = bits << 5 | value_of(digit)?;
         }
         Some(Self::new(bits))
     }
@@ -240,6 +263,18 @@ fn parse(digits: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn epoch_survives_the_conversion_to_a_number() {
+        for _ in 0..1_000 {
+            let epoch = Epoch::random();
+            let number = epoch.to_number();
+            assert!(number < 1 << 60);
+            assert_eq!(Epoch::from_number(number), Some(epoch));
+        }
+        assert_eq!(Epoch::from_number(77).unwrap().to_bytes(), *b"00000000002d");
+        assert_eq!(Epoch::from_number(1 << 60), None);
+    }
 
     #[test]
     fn parse_reads_every_position_that_is_written() {

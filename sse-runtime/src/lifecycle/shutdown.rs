@@ -162,7 +162,7 @@ impl Shutdown {
                 Ok(mut signals) => drop(signals.next().await),
                 Err(error) => {
                     tracing::warn!(%error, "failed to register the signal handlers; a second signal cannot end the shutdown");
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             }
         };

@@ -287,6 +287,7 @@ impl Server {
     /// # Panics
     ///
     /// Panics if the app already has a route at this path, as [`Router::route`] does.
+    #[track_caller]
     pub fn readiness_path(self, path: &str) -> Self {
         self.readiness_check(path, || true)
     }
@@ -308,6 +309,7 @@ impl Server {
     /// # Panics
     ///
     /// Panics if the app already has a route at this path, as [`Router::route`] does.
+    #[track_caller]
     pub fn readiness_check(
         mut self,
         path: &str,

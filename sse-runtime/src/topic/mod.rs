@@ -22,6 +22,7 @@ mod topic;
 pub use crate::event::gap::{Gap, GapReason};
 pub use builder::TopicBuilder;
 pub use cursor::{Cursor, Start};
+pub use engine::Node;
 pub use hub::{Hub, builder::HubBuilder, error::HubError, resume_error::ResumeError};
 pub use key::Key;
 pub use open_error::OpenError;

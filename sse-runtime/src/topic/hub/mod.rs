@@ -320,7 +320,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             ..
         } = state;
         let Some(slot) = topics.get_mut(name) else {
-            return Err(HubError::Full);
+            unreachable!("the slot exists or has just been inserted");
         };
         if let Some(unused) = slot.unused.take() {
             finished.remove(&unused);

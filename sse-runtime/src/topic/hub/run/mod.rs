@@ -159,7 +159,13 @@ impl<T: Send + Sync + 'static> Hub<T> {
                 false => return None,
             }
         };
-        let topic = topic.ok()?;
+        let topic = match topic {
+            Ok(topic) => topic,
+            Err(error) => {
+                tracing::warn!(name, %error, "failed to continue a run in this process");
+                return None;
+            }
+        };
         // `so_far` logs its errors.
         let Ok(so_far) = self.so_far(&topic, name, &starting).await else {
             return Some(producer);
