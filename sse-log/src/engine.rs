@@ -113,6 +113,7 @@ impl Engine for LogEngine {
             // more records of the topic. If the step has removed the topic itself, the read creates
             // it again.
             let (reply, answer) = oneshot::channel();
+            // If the writer has stopped, the answer is an error.
             let _ = self.commands.send(Command::Settle { reply });
             answer
                 .await

@@ -27,9 +27,10 @@
 //! ```
 //!
 //! The endpoint sets the right headers, sends one `data` line per event, and sends a keep-alive
-//! when the stream is idle. Every event is on the wire before the generator continues. As soon as
-//! the client disconnects, the generator is dropped at its current `.await`. You do not need to
-//! flush, or to pass a cancellation token to every `.await`.
+//! when the stream is idle. Over HTTP/1, [`serve`](serve()) hands every event to the operating
+//! system before the generator continues. As soon as the client disconnects, the generator is
+//! dropped at its current `.await`. You do not need to flush, or to pass a cancellation token to
+//! every `.await`.
 //!
 //! The macro is called `yield_!` because `yield` is a reserved keyword in Rust. The attribute
 //! brings `yield_!` into scope, but only inside the function.

@@ -152,14 +152,14 @@ impl<T> Yielder<T> {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Handover<'a> {
-    _channel: &'a Handoff,
+    _handoff: &'a Handoff,
     stop: u8,
 }
 
 impl<'a> Handover<'a> {
     fn new(handoff: &'a Handoff, stop: u8) -> Self {
         Self {
-            _channel: handoff,
+            _handoff: handoff,
             stop,
         }
     }

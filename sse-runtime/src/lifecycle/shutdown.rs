@@ -192,7 +192,7 @@ impl Shutdown {
     pub(crate) async fn closed_within(&self, limit: Duration) {
         self.0.closing.close();
         if timeout(limit, self.0.closing.wait()).await.is_err() {
-            tracing::warn!("abandoning close hooks that did not finish in time");
+            tracing::warn!("abandoning close hooks and HTTP/2 streams that did not finish in time");
         }
     }
 

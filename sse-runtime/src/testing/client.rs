@@ -62,12 +62,20 @@ impl Client {
     }
 
     /// Creates a `GET` request, which is sent when awaited.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `uri` is not a valid URI.
     #[track_caller]
     pub fn get(&self, uri: &str) -> Request {
         self.request(Method::GET, uri)
     }
 
     /// Creates a `POST` request, which is sent when awaited.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `uri` is not a valid URI.
     #[track_caller]
     pub fn post(&self, uri: &str) -> Request {
         self.request(Method::POST, uri)

@@ -78,8 +78,10 @@ impl<T: Send + Sync + 'static> TopicBuilder<T> {
     /// then continues with the newest event of each key, except for events that it has already
     /// read. Use this setting if only the latest state matters, such as the current price of each
     /// symbol. The topic holds the newest event of each key forever, so the number of keys should
-    /// be small. An engine, however, stores it no longer than any other event. The topic's lock is held while `key` and the `Hash`, `Eq` and `Drop`
-    /// implementations of its return value run, so none of them may use the topic.
+    /// be small. An engine, however, stores it no longer than any other event.
+    ///
+    /// The topic's lock is held while `key` and the `Hash`, `Eq` and `Drop` implementations of its
+    /// return value run, so none of them may use the topic.
     pub fn latest_by<K, F>(mut self, key: F) -> Self
     where
         K: Hash + Eq + Send + 'static,

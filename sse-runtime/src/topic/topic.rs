@@ -140,13 +140,12 @@ impl<T: Send + Sync + 'static> Topic<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the value cannot be serialized, if the topic is finished, or if the
-    /// event already has an id.
+    /// Returns an error if the event already has an id or marks the end of a stream, or under the
+    /// same conditions as [`publish`](Self::publish).
     ///
     /// # Cancel safety
     ///
-    /// For an in-memory topic, the future completes when it is first polled, so it cannot be
-    /// dropped halfway through.
+    /// See [`publish`](Self::publish).
     pub async fn publish_event(&self, event: Event<T>) -> Result<EventId, PublishError> {
         let encoded = self.encode(event)?;
         self.backend.publish(encoded).await

@@ -23,10 +23,13 @@
 //! ```
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{Data, spanned::Spanned as _};
 
-use super::model::{Model, Problem, RetryAfter, ShownField, Transparent};
+use super::{
+    super::option,
+    model::{Model, Problem, RetryAfter, ShownField, Transparent},
+};
 use crate::support::{description::describe, errors::Errors, runtime_path::Runtime};
 
 pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
@@ -268,13 +271,6 @@ fn problems(model: &Model) -> TokenStream {
         quote!({ #known, #docs, [#after], [#(#members)*] })
     });
     quote!(#private::problems! { #(#problems)* })
-}
-
-fn option(text: Option<impl ToTokens>) -> TokenStream {
-    match text {
-        Some(text) => quote!(::core::option::Option::Some(#text)),
-        None => quote!(::core::option::Option::None),
-    }
 }
 
 /// Generates the arm that returns the `Problem` for one variant.

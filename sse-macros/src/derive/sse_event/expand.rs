@@ -30,6 +30,7 @@ use syn::{
 };
 
 use super::{
+    super::option,
     bounds::bounds,
     model::{Model, Shape, ShapeData},
 };
@@ -289,13 +290,6 @@ fn variants(model: &Model) -> TokenStream {
         });
     let is_cut = model.is_cut;
     quote!(#private::variants! { #is_cut; #(#variants)* })
-}
-
-fn option(text: Option<&String>) -> TokenStream {
-    match text {
-        Some(text) => quote!(::core::option::Option::Some(#text)),
-        None => quote!(::core::option::Option::None),
-    }
 }
 
 /// Returns the name of the `NamedData` variant for the data.

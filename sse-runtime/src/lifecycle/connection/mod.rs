@@ -28,7 +28,7 @@ use crate::{
         shutdown::Shutdown, stop_signal::signal_stop,
     },
 };
-use tasks::Started;
+use tasks::Attached;
 
 /// A marker held until all parts of the stream have been dropped. The test client waits for it to
 /// be dropped.
@@ -97,7 +97,7 @@ struct State {
     /// Whether the response has a head. If so, it is too late to set headers.
     has_head: bool,
     /// Boxed because few streams start a task or a hook, or set a header.
-    started: Option<Box<Started>>,
+    attached: Option<Box<Attached>>,
     /// Cancelled when the stream has ended. Created when a task first waits for the stream to end.
     over: Option<CancellationToken>,
     /// Created during a shutdown, when the stream starts to wait for its scheduled end. Cancelled

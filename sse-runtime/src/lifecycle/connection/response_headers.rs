@@ -146,7 +146,7 @@ impl ResponseHeaders {
         if state.has_head || state.ended.is_some() {
             return Err(ResponseHeaderError::TooLate { name });
         }
-        let headers = &mut state.started.get_or_insert_default().response_headers;
+        let headers = &mut state.attached.get_or_insert_default().response_headers;
         set(headers, name, value);
         Ok(())
     }
@@ -157,8 +157,8 @@ impl Connection {
     pub(crate) fn take_response_headers(&self) -> HeaderMap {
         let mut state = self.state();
         state.has_head = true;
-        match &mut state.started {
-            Some(started) => mem::take(&mut started.response_headers),
+        match &mut state.attached {
+            Some(attached) => mem::take(&mut attached.response_headers),
             None => HeaderMap::new(),
         }
     }

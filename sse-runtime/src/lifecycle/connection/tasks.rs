@@ -22,7 +22,7 @@ use crate::lifecycle::{close_reason::CloseReason, shutdown::Shutdown};
 
 /// The tasks and hooks that end with a stream, and the headers that its function has set.
 #[derive(Default)]
-pub(super) struct Started {
+pub(super) struct Attached {
     /// Empty once the head has been sent.
     pub(super) response_headers: HeaderMap,
     tasks: Vec<JoinHandle<()>>,
@@ -66,7 +66,7 @@ impl Connection {
             spawned.abort();
             return;
         }
-        let tasks = &mut state.started.get_or_insert_default().tasks;
+        let tasks = &mut state.attached.get_or_insert_default().tasks;
         let finished: Vec<_> = tasks.extract_if(.., |task| task.is_finished()).collect();
         tasks.push(spawned);
         drop(state);
@@ -81,7 +81,7 @@ impl Connection {
     pub(super) fn add_hook(&self, hook: Hook) {
         let mut state = self.state();
         match state.ended {
-            None => state.started.get_or_insert_default().hooks.push(hook),
+            None => state.attached.get_or_insert_default().hooks.push(hook),
             Some(reason) => {
                 drop(state);
                 self.finish(reason, Vec::new(), vec![hook], None, Span::current());
@@ -96,32 +96,32 @@ impl Connection {
     /// panicked.
     pub(crate) fn poll_tasks(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
-        let Some(started) = &mut state.started else {
+        let Some(attached) = &mut state.attached else {
             return Poll::Ready(false);
         };
-        if started.polling > 0 && !started.has_panicked {
-            started.until_polled = Some(cx.waker().clone());
+        if attached.polling > 0 && !attached.has_panicked {
+            attached.until_polled = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        Poll::Ready(started.has_panicked)
+        Poll::Ready(attached.has_panicked)
     }
 
     fn begin_task_poll(&self) {
         let mut state = self.state();
         // A stream that has ended no longer waits for its tasks.
         if state.ended.is_none() {
-            state.started.get_or_insert_default().polling += 1;
+            state.attached.get_or_insert_default().polling += 1;
         }
     }
 
     fn end_task_poll(&self, has_panicked: bool) {
         let mut state = self.state();
-        let Some(started) = &mut state.started else {
+        let Some(attached) = &mut state.attached else {
             return;
         };
-        started.polling -= 1;
-        started.has_panicked |= has_panicked;
-        let waker = started.until_polled.take();
+        attached.polling -= 1;
+        attached.has_panicked |= has_panicked;
+        let waker = attached.until_polled.take();
         drop(state);
         if has_panicked {
             self.close(CloseReason::Panicked);
@@ -135,14 +135,14 @@ impl Connection {
     pub(crate) fn end(&self, reason: CloseReason, alive: Option<Alive>, span: &Span) {
         let mut state = self.state();
         state.ended = Some(reason);
-        let started = state.started.take();
+        let attached = state.attached.take();
         let over = state.over.clone();
         drop(state);
         if let Some(over) = over {
             over.cancel();
         }
-        if let Some(started) = started {
-            let Started { tasks, hooks, .. } = *started;
+        if let Some(attached) = attached {
+            let Attached { tasks, hooks, .. } = *attached;
             self.finish(reason, tasks, hooks, alive, span.clone());
         }
     }

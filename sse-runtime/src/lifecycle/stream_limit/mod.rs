@@ -61,7 +61,7 @@ use rejection::LimitExceeded;
 /// # Over the limit
 ///
 /// The response is a `503`, or a `429` if the limit is per key or per peer. The response has a
-/// random `Retry-After` of 5 to 15 seconds. Its body is a problem details object (RFC 9457) with
+/// random `Retry-After` of 5 to 14 seconds. Its body is a problem details object (RFC 9457) with
 /// the code `too_many_streams`. [`reject_with`](Self::reject_with) sets a different response.
 ///
 /// A browser's `EventSource` never reconnects after a status other than `200`, so it receives a

@@ -166,6 +166,7 @@ impl<T: Send + Sync + 'static> Following<T> {
         let ttl = hub.run_leases()?.ttl();
         let starts = missing_since.is_some_and(|since| since.elapsed() > ttl);
         let claim = hub.claim(topic, &self.name, usage, turn, starts, resumes);
+        // `claim` logs its errors.
         let claimed = claim.await.ok();
         *missing_since = match &claimed {
             Some((Claimed::NoRun, _)) => missing_since.or_else(|| Some(Instant::now())),
