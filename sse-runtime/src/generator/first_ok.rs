@@ -51,7 +51,7 @@ where
     label = "not a stream of `Result`s",
     note = "for a relay, call `.abort_on_error()` on the stream that `first_ok` returns: `first_ok(relay(upstream)).await?.abort_on_error()`"
 )]
-pub trait FallibleStream<E>: Stream {
+pub trait FallibleStream<E>: Stream + sealed::Sealed<E> {
     /// Polls for the first item. If it is an error, returns the error.
     #[doc(hidden)]
     fn poll_first(
@@ -59,6 +59,12 @@ pub trait FallibleStream<E>: Stream {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Self::Item>, E>>;
 }
+
+mod sealed {
+    pub trait Sealed<E> {}
+}
+
+impl<S, T, E> sealed::Sealed<E> for S where S: Stream<Item = Result<T, E>> {}
 
 #[diagnostic::do_not_recommend]
 impl<S, T, E> FallibleStream<E> for S

@@ -37,9 +37,21 @@ const MAX_EVENT_SIZE: usize = 8 * 1024 * 1024;
     label = "not a stream of bytes",
     note = "pass `response.bytes_stream()` of reqwest, or `body.into_data_stream()` of an axum body; the items of other streams must be `Result`s of bytes and an error type"
 )]
-pub trait Upstream {
+pub trait Upstream: sealed::Sealed {
     #[doc(hidden)]
     fn poll_chunk(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Chunk>>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<S, B, E> sealed::Sealed for S
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
 }
 
 /// A chunk of bytes, or the error of the upstream.
