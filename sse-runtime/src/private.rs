@@ -23,7 +23,7 @@ pub use crate::{
             Becomes, End, Exit, before_response, error_before_response, error_in_stream, in_stream,
             return_before_response, return_in_stream,
         },
-        generator::{Generator, StreamError},
+        generator::{ErrorWriter, Generator},
         part::PushAll,
         signature::{Fallible, ItemOf, Items, Probe, Refusal, Rejection},
         yielder::{Item, Yielder, kind},
@@ -33,8 +33,8 @@ use crate::{endpoint::route::SseRoute, event::payload::ErrorPayload};
 
 /// Returns a stream's error. If `E` does not meet the bounds, the compiler points at that type in
 /// the function's signature.
-pub fn error<E: ErrorPayload<Kind>, Kind>(describe: Describe<E>) -> StreamError<E> {
-    StreamError::new(describe)
+pub fn error<E: ErrorPayload<Kind>, Kind>(describe: Describe<E>) -> ErrorWriter<E> {
+    ErrorWriter::new(describe)
 }
 
 /// Returns a response's error. If `R` does not meet the bounds, the compiler points at that type in

@@ -240,7 +240,7 @@ where
 
 /// An endpoint's function as a handler.
 #[derive(Clone, Debug)]
-struct Mounted<H> {
+struct EndpointHandler<H> {
     handler: H,
     mounted: Arc<MountedEndpoint>,
 }
@@ -248,14 +248,14 @@ struct Mounted<H> {
 impl<H> SseRoute<H> {
     fn into_routes<S, T>(self) -> MethodRouter<S>
     where
-        Mounted<H>: Handler<T, S>,
+        EndpointHandler<H>: Handler<T, S>,
         T: 'static,
         S: Clone + Send + Sync + 'static,
     {
         let filter = method_filter(&self.endpoint.method);
         let mounted = Arc::new(MountedEndpoint::new(self.endpoint));
         let handler = self.handler;
-        on(filter, Mounted { handler, mounted })
+        on(filter, EndpointHandler { handler, mounted })
     }
 }
 
@@ -282,7 +282,7 @@ macro_rules! impl_arity {
         #[allow(non_snake_case, unused_mut, unused_variables)]
         #[diagnostic::do_not_recommend]
         impl<S, $($ty,)* $($last, $m,)?> Handler<($($m,)? $($ty,)* $($last,)? NoArguments,), S>
-            for Mounted<fn($($ty,)* $($last,)?) -> Generator>
+            for EndpointHandler<fn($($ty,)* $($last,)?) -> Generator>
         where
             S: Send + Sync + 'static,
             $($ty: FromRequestParts<S> + Send + 'static,)*

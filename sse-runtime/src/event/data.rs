@@ -18,7 +18,7 @@ use serde_json::{Error, Value};
 
 use crate::event::{
     frame::{Frame, Head},
-    json::value::{Fields, Place, ValueSerializer},
+    json::value::{ObjectWriter, ValueSerializer, ValueSlot},
 };
 
 thread_local! {
@@ -70,7 +70,7 @@ pub fn with_head<S: serde::Serializer>(
 pub(crate) fn write<T: Serialize + ?Sized>(frame: &mut Frame<'_>, value: &T) -> Result<(), Error> {
     value.serialize(DataSerializer {
         frame,
-        place: &mut Place::default(),
+        slot: &mut ValueSlot::default(),
         was_probed: Cell::new(false),
     })
 }
@@ -78,7 +78,7 @@ pub(crate) fn write<T: Serialize + ?Sized>(frame: &mut Frame<'_>, value: &T) -> 
 /// A serializer that writes the fields from a value's head, followed by the value's data.
 struct DataSerializer<'s, 'f, 'b> {
     frame: &'f mut Frame<'b>,
-    place: &'s mut Place<'f>,
+    slot: &'s mut ValueSlot<'f>,
     was_probed: Cell<bool>,
 }
 
@@ -114,7 +114,7 @@ impl<'s, 'f> DataSerializer<'s, 'f, '_> {
     fn write_json(self, head: Option<Head>) -> ValueSerializer<'s, 'f> {
         ValueSerializer {
             buffer: self.frame.start_json(head),
-            place: self.place,
+            slot: self.slot,
         }
     }
 
@@ -157,7 +157,7 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
     type SerializeTupleStruct = Self::SerializeSeq;
     type SerializeTupleVariant = Self::SerializeSeq;
     type SerializeMap = Self::SerializeSeq;
-    type SerializeStruct = Fields<'f>;
+    type SerializeStruct = ObjectWriter<'f>;
     type SerializeStructVariant = StructVariant<'f>;
 
     as_json! {
@@ -302,8 +302,8 @@ impl<'s, 'f> ser::Serializer for DataSerializer<'s, 'f, '_> {
 /// The fields of a variant. They are nested under the variant's tag, as in serde's JSON output,
 /// unless the tag is the event's name.
 enum StructVariant<'f> {
-    Tagged(Fields<'f>),
-    Untagged(Fields<'f>),
+    Tagged(ObjectWriter<'f>),
+    Untagged(ObjectWriter<'f>),
 }
 
 impl SerializeStructVariant for StructVariant<'_> {

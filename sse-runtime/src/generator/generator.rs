@@ -142,7 +142,7 @@ impl Generator {
     /// `impl Stream<Item = Result<T, E>>`.
     pub fn try_stream<T, E, F>(
         item: Item<T>,
-        error: StreamError<E>,
+        error: ErrorWriter<E>,
         run: impl FnOnce(Yielder<T>) -> F,
     ) -> Self
     where
@@ -180,7 +180,7 @@ impl Generator {
     /// `Result<impl Stream<Item = Result<T, E>>, R>`.
     pub fn try_response<T, E, R, F>(
         item: Item<T>,
-        error: StreamError<E>,
+        error: ErrorWriter<E>,
         Rejection { answer }: Rejection<R>,
         run: impl FnOnce(Yielder<T>) -> F,
     ) -> Self
@@ -217,12 +217,12 @@ impl Generator {
 
 /// The functions for a stream's error type: one writes an error for the client, and the other
 /// describes the error for the log.
-pub struct StreamError<E> {
+pub struct ErrorWriter<E> {
     item: Item<E>,
     describe: Describe<E>,
 }
 
-impl<E> StreamError<E> {
+impl<E> ErrorWriter<E> {
     pub(crate) fn new<Kind>(describe: Describe<E>) -> Self
     where
         E: Payload<Kind>,
@@ -234,13 +234,13 @@ impl<E> StreamError<E> {
     }
 }
 
-impl<E> fmt::Debug for StreamError<E> {
+impl<E> fmt::Debug for ErrorWriter<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamError").finish_non_exhaustive()
+        f.debug_struct("ErrorWriter").finish_non_exhaustive()
     }
 }
 
-fn failed<E: Send + 'static>(StreamError { item, describe }: StreamError<E>, error: E) -> Ending {
+fn failed<E: Send + 'static>(ErrorWriter { item, describe }: ErrorWriter<E>, error: E) -> Ending {
     Ending::Failed(Box::new(move |handoff, endpoint| {
         handoff.write_error(|outgoing| {
             let start = outgoing.frames.buffer.len();

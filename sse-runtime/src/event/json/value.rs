@@ -28,12 +28,12 @@ const VERBATIM: &str = "$serde_json::private::";
 /// Writes one value.
 pub(crate) struct ValueSerializer<'p, 'b> {
     pub(crate) buffer: &'b mut BytesMut,
-    pub(crate) place: &'p mut Place<'b>,
+    pub(crate) slot: &'p mut ValueSlot<'b>,
 }
 
 /// State kept outside [`ValueSerializer`] because the serializer's methods consume `self`.
 #[derive(Default)]
-pub(crate) struct Place<'b> {
+pub(crate) struct ValueSlot<'b> {
     /// The `serde_json` serializer, created on first use. `serde_json`'s compound serializers
     /// borrow from it.
     json: Option<LineSerializer<'b>>,
@@ -43,11 +43,9 @@ pub(crate) struct Place<'b> {
 
 impl<'p, 'b> ValueSerializer<'p, 'b> {
     /// Returns the `serde_json` serializer for sequences and maps, which are written in more than
-    /// one call. The serializer is stored in [`Place`] because it must outlive these calls.
+    /// one call. The serializer is stored in [`ValueSlot`] because it must outlive these calls.
     fn json(self) -> &'p mut LineSerializer<'b> {
-        self.place
-            .json
-            .insert(line::serializer(Buffer(self.buffer)))
+        self.slot.json.insert(line::serializer(Buffer(self.buffer)))
     }
 }
 
@@ -68,8 +66,8 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
     type SerializeTupleStruct = Self::SerializeSeq;
     type SerializeTupleVariant = Self::SerializeSeq;
     type SerializeMap = Self::SerializeSeq;
-    type SerializeStruct = Fields<'b>;
-    type SerializeStructVariant = Fields<'b>;
+    type SerializeStruct = ObjectWriter<'b>;
+    type SerializeStructVariant = ObjectWriter<'b>;
 
     as_json! {
         serialize_bool(value: bool), serialize_char(value: char), serialize_bytes(value: &[u8]),
@@ -80,7 +78,7 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Error> {
-        if self.place.is_verbatim {
+        if self.slot.is_verbatim {
             return SingleLine
                 .write_raw_fragment(&mut Buffer(self.buffer), text)
                 .map_err(Error::io);
@@ -116,7 +114,7 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        let mut fields = Fields::new(self.buffer);
+        let mut fields = ObjectWriter::new(self.buffer);
         SerializeStruct::serialize_field(&mut fields, variant, value)?;
         SerializeStruct::end(fields)
     }
@@ -157,7 +155,7 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
         name: &'static str,
         _: usize,
     ) -> Result<Self::SerializeStruct, Error> {
-        let mut fields = Fields::new(self.buffer);
+        let mut fields = ObjectWriter::new(self.buffer);
         if name.starts_with(VERBATIM) {
             fields.opening = None;
         }
@@ -171,9 +169,9 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
         variant: &'static str,
         _: usize,
     ) -> Result<Self::SerializeStructVariant, Error> {
-        let mut tag = Fields::new(self.buffer);
+        let mut tag = ObjectWriter::new(self.buffer);
         tag.key(variant)?;
-        Ok(Fields::new(tag.buffer))
+        Ok(ObjectWriter::new(tag.buffer))
     }
 
     fn collect_str<T: std::fmt::Display + ?Sized>(self, value: &T) -> Result<(), Error> {
@@ -182,14 +180,14 @@ impl<'p, 'b> ser::Serializer for ValueSerializer<'p, 'b> {
 }
 
 /// The fields of a struct or struct variant.
-pub(crate) struct Fields<'b> {
+pub(crate) struct ObjectWriter<'b> {
     buffer: &'b mut BytesMut,
     /// The byte to write before the next name: an opening brace before the first name and a comma
     /// before every other name. `None` if the struct is replaced by the JSON in its only field.
     opening: Option<u8>,
 }
 
-impl<'b> Fields<'b> {
+impl<'b> ObjectWriter<'b> {
     fn new(buffer: &'b mut BytesMut) -> Self {
         Self {
             buffer,
@@ -248,7 +246,7 @@ fn unexpected_field() -> Error {
     ser::Error::custom("a `RawValue` or an arbitrary-precision number cannot hold an enum's tag")
 }
 
-impl SerializeStruct for Fields<'_> {
+impl SerializeStruct for ObjectWriter<'_> {
     type Ok = ();
     type Error = Error;
 
@@ -261,7 +259,7 @@ impl SerializeStruct for Fields<'_> {
         self.key(name)?;
         value.serialize(ValueSerializer {
             buffer: self.buffer,
-            place: &mut Place {
+            slot: &mut ValueSlot {
                 json: None,
                 is_verbatim: self.opening.is_none(),
             },
@@ -274,7 +272,7 @@ impl SerializeStruct for Fields<'_> {
     }
 }
 
-impl SerializeStructVariant for Fields<'_> {
+impl SerializeStructVariant for ObjectWriter<'_> {
     type Ok = ();
     type Error = Error;
 

@@ -1,4 +1,4 @@
-//! [`Outgoing`]: the stream data being written, in HTTP/1.1 chunks.
+//! [`ChunkWriter`]: the stream data being written, in HTTP/1.1 chunks.
 
 use std::{
     cell::RefCell,
@@ -12,14 +12,14 @@ use tokio::io::AsyncWrite;
 
 /// The next item of a body.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum BodyItem {
     Data(Bytes),
     End,
 }
 
 /// The data being written, and how much of it has already been written.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub(crate) struct ChunkWriter {
     head: Bytes,
     data: Bytes,
     is_chunked: bool,
@@ -38,7 +38,7 @@ thread_local! {
     static COPY_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Outgoing {
+impl ChunkWriter {
     pub(crate) fn new(head: Bytes, is_chunked: bool) -> Self {
         Self {
             head,
@@ -56,11 +56,11 @@ impl Outgoing {
 
     /// Takes the next item, unless there is still data to write. An item can be taken before the
     /// head has been written, so that both are sent together.
-    pub(crate) fn fill(&mut self, next: &mut Option<Next>) {
+    pub(crate) fn fill(&mut self, next: &mut Option<BodyItem>) {
         if self.data.is_empty() && !self.is_last {
             match next.take() {
-                Some(Next::Data(data)) => self.data = data,
-                Some(Next::End) => self.is_last = true,
+                Some(BodyItem::Data(data)) => self.data = data,
+                Some(BodyItem::End) => self.is_last = true,
                 None => {}
             }
         }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn large_event_is_copied_piece_by_piece() {
         let data: Bytes = (0..1_000_000).map(|byte| (byte % 251) as u8).collect();
-        let mut outgoing = Outgoing {
+        let mut chunks = ChunkWriter {
             head: Bytes::from_static(b"head\r\n\r\n"),
             data: data.clone(),
             is_chunked: true,
@@ -205,7 +205,7 @@ mod tests {
             taken: Vec::new(),
         };
         let mut cx = Context::from_waker(Waker::noop());
-        let written = outgoing.poll_write(Pin::new(&mut narrow), &mut cx);
+        let written = chunks.poll_write(Pin::new(&mut narrow), &mut cx);
         assert!(matches!(written, Poll::Ready(Ok(()))), "{written:?}");
         let whole = [&b"head\r\n\r\nF4240\r\n"[..], &data, b"\r\n0\r\n\r\n"].concat();
         assert!(

@@ -19,7 +19,7 @@ use crate::{
         socket::{Socket, Transport},
         takeover::{
             candidate::EventStream,
-            chunk::{Next, Outgoing},
+            chunk::{BodyItem, ChunkWriter},
         },
     },
 };
@@ -32,8 +32,8 @@ pub(crate) struct TakenOver<Io: Transport> {
     body: Body,
     socket: Socket<Io>,
     /// The body's next item, held here while earlier data is still being written.
-    next: Option<Next>,
-    outgoing: Outgoing,
+    next: Option<BodyItem>,
+    chunks: ChunkWriter,
     keeps_alive: bool,
     /// Starts a new epoch on every poll.
     epochs: PollEpochs,
@@ -64,7 +64,7 @@ impl<Io: Transport> TakenOver<Io> {
             body,
             socket,
             next: None,
-            outgoing: Outgoing::new(head, is_chunked),
+            chunks: ChunkWriter::new(head, is_chunked),
             keeps_alive,
             epochs: PollEpochs::new(),
         }
@@ -113,10 +113,10 @@ impl<Io: Transport> TakenOver<Io> {
             // may have passed. In that case, the stream must end without waiting for the client to
             // read.
             let polled = self.poll_body(cx)?;
-            self.outgoing.fill(&mut self.next);
+            self.chunks.fill(&mut self.next);
             // Flush even if there is nothing to write. If a layer has discarded a frame, the
             // generator is still waiting for a flush.
-            let is_last = self.outgoing.is_last();
+            let is_last = self.chunks.is_last();
             ready!(self.poll_flush(cx))?;
             if is_last {
                 return Poll::Ready(Ok(()));
@@ -131,8 +131,8 @@ impl<Io: Transport> TakenOver<Io> {
             let next = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 // Discard trailers. The head has no `trailer` field, so the client does not expect
                 // any.
-                Some(frame) => Next::Data(frame?.into_data().unwrap_or_default()),
-                None => Next::End,
+                Some(frame) => BodyItem::Data(frame?.into_data().unwrap_or_default()),
+                None => BodyItem::End,
             };
             self.next = Some(next);
         }
@@ -142,9 +142,9 @@ impl<Io: Transport> TakenOver<Io> {
     /// Returns `Ready` once all data is in the kernel and the generator waiting for this flush has
     /// been woken.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.outgoing.poll_write(Pin::new(&mut self.socket), cx))?;
+        ready!(self.chunks.poll_write(Pin::new(&mut self.socket), cx))?;
         ready!(self.socket.poll_sent(cx))?;
-        self.outgoing.clear();
+        self.chunks.clear();
         Poll::Ready(Ok(()))
     }
 }

@@ -106,8 +106,8 @@ struct Inner<K> {
     state: Mutex<State<K>>,
     /// The changes to report to the engine, or `None` if the presence is held in memory.
     reports: Option<Reports<K>>,
-    /// The presence's place among the rooms, if it belongs to a room.
-    place: Option<rooms::Place<K>>,
+    /// The entry of the room to which the presence belongs, if any.
+    room: Option<rooms::RoomEntry<K>>,
 }
 
 /// The changes to report to an engine. When this value is dropped, all of this node's members
@@ -168,7 +168,7 @@ where
         Self::in_memory(grace, None)
     }
 
-    fn in_memory(grace: Duration, place: Option<rooms::Place<K>>) -> Self {
+    fn in_memory(grace: Duration, room: Option<rooms::RoomEntry<K>>) -> Self {
         Self(Arc::new(Inner {
             grace,
             changes: Topic::in_memory(CHANGES),
@@ -178,7 +178,7 @@ where
                 everywhere: None,
             }),
             reports: None,
-            place,
+            room,
         }))
     }
 
@@ -271,7 +271,7 @@ where
                 outbox: Arc::clone(&outbox),
                 close: Outbox::close,
             }),
-            place: None,
+            room: None,
         });
         let task = Task {
             presence: Arc::downgrade(&inner),
@@ -336,7 +336,7 @@ where
 
     /// Subscribes to the join and leave events, starting at `cursor`. See [`Topic::subscribe`].
     pub fn changes(&self, cursor: impl Into<Cursor>) -> Subscription<PresenceEvent<K>> {
-        if self.0.place.is_none() {
+        if self.0.room.is_none() {
             return self.0.changes.subscribe(cursor);
         }
         let Cursor {

@@ -65,9 +65,9 @@ struct Room<K> {
     presence: Weak<Inner<K>>,
 }
 
-/// A room's place among the rooms. When it is dropped along with the room's presence, the room is
+/// A room's entry among the rooms. When it is dropped along with the room's presence, the room is
 /// removed.
-pub(super) struct Place<K> {
+pub(super) struct RoomEntry<K> {
     rooms: Arc<Rooms<K>>,
     name: Arc<str>,
     /// Distinguishes the room from a later one with the same name. That room may have been created
@@ -101,12 +101,12 @@ where
         let number = state.next;
         state.next += 1;
         let name: Arc<str> = name.into();
-        let place = Place {
+        let entry = RoomEntry {
             rooms: Arc::clone(&self.0),
             name: Arc::clone(&name),
             number,
         };
-        let presence = Presence::in_memory(self.0.grace, Some(place));
+        let presence = Presence::in_memory(self.0.grace, Some(entry));
         let room = Room {
             number,
             presence: Arc::downgrade(&presence.0),
@@ -140,7 +140,7 @@ impl<K> Rooms<K> {
     }
 }
 
-impl<K> Drop for Place<K> {
+impl<K> Drop for RoomEntry<K> {
     fn drop(&mut self) {
         let mut state = self.rooms.state();
         let room = state.rooms.get(&self.name);

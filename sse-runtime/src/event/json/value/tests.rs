@@ -15,7 +15,7 @@ fn by_value_serializer<T: Serialize + ?Sized>(value: &T) -> String {
     let mut buffer = BytesMut::new();
     let serialized = value.serialize(ValueSerializer {
         buffer: &mut buffer,
-        place: &mut Place::default(),
+        slot: &mut ValueSlot::default(),
     });
     serialized.unwrap();
     String::from_utf8(buffer.to_vec()).unwrap()
@@ -295,7 +295,7 @@ fn raw_value_with_a_tag_is_an_error() {
         let mut buffer = BytesMut::new();
         let ours = value.serialize(ValueSerializer {
             buffer: &mut buffer,
-            place: &mut Place::default(),
+            slot: &mut ValueSlot::default(),
         });
         ours.is_err() && serde_json::to_string(value).is_err()
     }
