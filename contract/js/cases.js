@@ -86,6 +86,10 @@ export const cases = {
     equal([error instanceof StreamError, error.status, error.problem.code, error.problem.after], [true, undefined, "busy", 3]);
     await count(server, path, { requests: 1, running: 0 });
   },
+  async "decodes an error in a stream of text"(server, runtime) {
+    const { data, error } = await read(apiOf(server, runtime).text());
+    equal([data, error instanceof StreamError, error.problem.code], [["42"], true, "busy"]);
+  },
   async "decodes an event without data"(server, runtime) {
     const { events, error } = await read(apiOf(server, runtime).answer({ room: 2 }));
     equal([events[1], error], [{ event: "finished", data: "" }, undefined]);

@@ -22,7 +22,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sse_runtime::{
-    Connection, Event, LastEventId, SseError, SseEvent, SseRouterExt as _, Stream, Topic,
+    Connection, Event, LastEventId, SseError, SseEvent, SseRouterExt as _, Stream, Text, Topic,
     openapi::Api, sse_endpoint,
 };
 use tokio::time::sleep;
@@ -138,6 +138,13 @@ async fn answer(
         return Err(AskError::Busy { after: 3 });
     }
     yield_!(AnswerEvent::Finished);
+}
+
+/// Sends text, and then an error that is not text.
+#[sse_endpoint("/text", end = "stop", allow(early_yield))]
+async fn text(_visit: Visit) -> impl Stream<Item = Result<Text<String>, AskError>> {
+    yield_!(Text("42".to_owned()));
+    return Err(AskError::Busy { after: 3 });
 }
 
 /// Rejects the first request as too busy.
@@ -357,6 +364,7 @@ pub(crate) fn endpoints(api: &Api) -> Router<App> {
     Router::new()
         .sse(api.of(answer))
         .sse(api.of(busy))
+        .sse(api.of(text))
         .sse(api.of(resume))
         .sse(api.of(stopped))
         .sse(api.of(topic))

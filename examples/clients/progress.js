@@ -294,7 +294,7 @@ const open = (endpoint, base, input, options, stream) => {
         return new HttpError(status, contentType, text.slice(0, LONGEST_BODY));
     };
     const decode = (event, data) => {
-        const decoding = own(endpoint.events, event) ?? endpoint.other;
+        const decoding = event === endpoint.error ? endpoint.problem : (own(endpoint.events, event) ?? endpoint.other);
         if (decoding === "empty")
             return "";
         if (decoding === "text")
@@ -382,7 +382,9 @@ const open = (endpoint, base, input, options, stream) => {
                     attempt.abort();
                     reader?.cancel().catch(() => { });
                 }
+                // From here on, `stop` aborts this attempt, but it may have been aborted before.
                 attempt = new AbortController();
+                stop.signal.throwIfAborted();
                 onstate?.("waiting", reason);
                 reason = undefined;
                 if (hasEnded)

@@ -138,6 +138,8 @@ interface Endpoint {
   readonly idle: number;
   /** The name of the event that ends the stream with an error. */
   readonly error?: string;
+  /** How the data of this event is decoded. By default, it is parsed if it is valid JSON. */
+  readonly problem?: Format;
   /** Whether the framework adds no events, so that `done`, `gap` and `close` are ordinary ones. */
   readonly own?: boolean;
   /** The name of the events that only show that the connection is alive. */
@@ -418,7 +420,7 @@ const open = <E, P>(
   };
 
   const decode = (event: string, data: string): unknown => {
-    const decoding = own(endpoint.events, event) ?? endpoint.other;
+    const decoding = event === endpoint.error ? endpoint.problem : (own(endpoint.events, event) ?? endpoint.other);
     if (decoding === "empty") return "";
     if (decoding === "text") return data;
     try {
@@ -490,7 +492,9 @@ const open = <E, P>(
           attempt.abort();
           reader?.cancel().catch(() => {});
         }
+        // From here on, `stop` aborts this attempt, but it may have been aborted before.
         attempt = new AbortController();
+        stop.signal.throwIfAborted();
         onstate?.("waiting", reason);
         reason = undefined;
         if (hasEnded) failures = 0;

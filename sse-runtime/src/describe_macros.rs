@@ -17,6 +17,7 @@ macro_rules! __describe {
         [$($rejection:ty)?];
         [$($argument:ty),*];
         topics: $topics:literal, done: $done:literal, text: $text:literal, names: $names:literal,
+        relays: $relays:literal,
         is_deprecated: $is_deprecated:literal
     ) => {
         $endpoint.described(|| {
@@ -41,6 +42,7 @@ macro_rules! __describe {
                     done: $done,
                     text: $text,
                     names: $names,
+                    relays: $relays,
                 },
                 is_deprecated: $is_deprecated,
             }

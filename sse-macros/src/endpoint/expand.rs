@@ -290,12 +290,13 @@ fn config(endpoint: &Endpoint, returns: &Returns, attributes: &Attributes) -> To
         done,
         text,
         names,
+        relays,
     } = endpoint.body.contents;
     let is_deprecated = attributes.is_deprecated();
     quote! {
         #private::describe!(
             #configured; #item; [#error]; [#rejection]; [#(#extractors),*];
-            topics: #topics, done: #done, text: #text, names: #names,
+            topics: #topics, done: #done, text: #text, names: #names, relays: #relays,
             is_deprecated: #is_deprecated
         )
     }

@@ -32,6 +32,8 @@ pub struct Contents {
     pub text: bool,
     /// Names that are set with `Event::event`.
     pub names: bool,
+    /// Relayed events, which can have any name and any data.
+    pub relays: bool,
 }
 
 /// A type whose values are sent.

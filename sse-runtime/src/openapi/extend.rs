@@ -16,6 +16,11 @@ pub(super) fn extend(mut document: Value, mut ours: Value) -> Value {
         !base.contains_key("swagger"),
         "`Api::extend` does not support Swagger 2.0 documents; convert the document to OpenAPI 3.1"
     );
+    let version = base.get("openapi").and_then(Value::as_str);
+    assert!(
+        !version.is_some_and(|version| version.starts_with("3.0")),
+        "`Api::extend` does not support OpenAPI 3.0 documents; convert the document to OpenAPI 3.1"
+    );
     base.insert("openapi".to_owned(), ours["openapi"].clone());
     let info = ours["info"].take();
     base.entry("info").or_insert(info);

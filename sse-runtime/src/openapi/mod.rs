@@ -227,6 +227,8 @@ impl Api {
     /// represent it exactly. Integers of 64 bits or more are declared as `number | string`. Pass
     /// either to `BigInt(…)`.
     ///
+    /// Requests are not affected: their integers are numbers.
+    ///
     /// By default, these integers are declared as `number`. As with `JSON.parse`, they may be
     /// rounded if their absolute value exceeds 2<sup>53</sup>.
     #[must_use]
@@ -264,7 +266,8 @@ impl Api {
     ///
     /// # Panics
     ///
-    /// Panics if `document` is not a JSON object, if it already describes the method and path of an
+    /// Panics if `document` is not a JSON object, if it uses OpenAPI 3.0 or an earlier version, if it
+    /// already describes the method and path of an
     /// endpoint, if it contains an operation whose id is the name of an endpoint, or if the path item
     /// of an endpoint is a reference to something other than `#/components/pathItems/…`.
     #[track_caller]

@@ -57,8 +57,8 @@
 //!
 //! Relayed events need not have the endpoint's item type. Choose the type of the items that the
 //! function yields itself, or `serde_json::Value` if it yields only relayed events. If the endpoint
-//! is described by an [`Api`](crate::openapi::Api), choose the type of the upstream's events,
-//! because the document describes the item type.
+//! is described by an [`Api`](crate::openapi::Api), choose the type of the upstream's events. The
+//! document then describes them, although it must allow any other event as well.
 //!
 //! # Errors
 //!

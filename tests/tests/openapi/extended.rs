@@ -34,6 +34,16 @@ async fn nested() -> impl Stream<Item = Nested> {
     });
 }
 
+#[test]
+fn document_of_an_older_version_is_rejected() {
+    for document in [json!({ "swagger": "2.0" }), json!({ "openapi": "3.0.3" })] {
+        assert!(
+            catch_unwind(|| extended(document.clone())).is_err(),
+            "{document}"
+        );
+    }
+}
+
 fn extended(document: Value) -> Value {
     let api = Api::new("Prices", "1.0.0");
     drop(api.of(prices));

@@ -7,6 +7,7 @@
 mod conflicts;
 mod extended;
 mod frames;
+mod module;
 mod rooms;
 mod served;
 #[allow(unused_qualifications, reason = "`proptest_derive` qualifies names")]

@@ -255,17 +255,25 @@ impl ShapeReader<'_> {
             (None, None) => Some(self.case.apply(name.to_string().trim_start_matches("r#"))),
         };
         self.warn_of_reserved(event.as_deref(), name, &attrs);
+        // serde then treats the variant like a unit variant, but schemars does not.
+        let is_empty = variant.is_some() && skips_only_field(fields);
+        let data = match self.data(fields, attrs.text, target.name) {
+            ShapeData::Json if is_empty && !self.is_whole => ShapeData::Empty,
+            data => data,
+        };
         Shape {
             variant: variant.cloned(),
             event,
-            data: self.data(fields, attrs.text, target.name),
+            data,
             id: self.id(fields),
             tag: variant
                 .filter(|_| !self.is_whole)
                 .map(|name| self.tag(name, attributes)),
             is_never_read: serde_attribute::skips_deserializing(attributes),
             is_never_sent: serde_attribute::skips_serializing(attributes),
-            is_exact: is_exact(attributes) && fields.iter().all(|field| is_exact(&field.attrs)),
+            is_exact: !is_empty
+                && is_exact(attributes)
+                && fields.iter().all(|field| is_exact(&field.attrs)),
         }
     }
 
@@ -364,10 +372,18 @@ impl ShapeReader<'_> {
     }
 }
 
+/// Returns whether the fields are a single unnamed field that is not serialized.
+fn skips_only_field(fields: &Fields) -> bool {
+    let Fields::Unnamed(unnamed) = fields else {
+        return false;
+    };
+    unnamed.unnamed.len() == 1 && serde_attribute::skips_serializing(&unnamed.unnamed[0].attrs)
+}
+
 /// Returns whether the JSON schema describes the serialized form of a field or variant. A custom
 /// serializer can write anything, so it must have a `#[schemars(…)]` attribute that describes its
-/// output. If serde's `with`
-/// names a type, schemars uses the schema of this type. If it names a module, schemars rejects it.
+/// output. If serde's `with` names a type, schemars uses the schema of this type. If it names a
+/// module, schemars rejects it.
 fn is_exact(attributes: &[Attribute]) -> bool {
     !serde_attribute::has_serialize_with(attributes) || attributes.iter().any(declares_schema)
 }

@@ -1,7 +1,7 @@
 //! Determines from tokens what a stream may contain besides its items. The description of the endpoint
 //! mentions it.
 
-use proc_macro2::{Group, Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use syn::Stmt;
 
 use super::{tokens, yields::YIELD_ALL};
@@ -18,6 +18,8 @@ pub(crate) struct Contents {
     pub(crate) text: bool,
     /// Names that are set with `Event::event`.
     pub(crate) names: bool,
+    /// Relayed events. They are recognized only if the function itself calls `relay`.
+    pub(crate) relays: bool,
 }
 
 impl Contents {
@@ -42,6 +44,7 @@ impl Contents {
             done: calls("done"),
             text: calls("text"),
             names: calls_method(&|method, _| method == "event"),
+            relays: contains(&statements, &is_call_of_relay),
         }
     }
 }
@@ -52,6 +55,15 @@ fn is_call_on_event(tokens: &[TokenTree], name: &str) -> bool {
         tokens,
         [TokenTree::Ident(event), TokenTree::Punct(_), TokenTree::Punct(colon), TokenTree::Ident(function), ..]
             if event == "Event" && colon.as_char() == ':' && function == name
+    )
+}
+
+/// Returns whether the first tokens are `relay(…)`.
+fn is_call_of_relay(tokens: &[TokenTree]) -> bool {
+    matches!(
+        tokens,
+        [TokenTree::Ident(function), TokenTree::Group(arguments), ..]
+            if function == "relay" && arguments.delimiter() == Delimiter::Parenthesis
     )
 }
 

@@ -51,8 +51,14 @@ impl Reader<'_> {
             is_deprecated: false,
         };
         let mut events = Vec::new();
-        if contract.item.events.is_some() && contents.names {
+        let sets_names = contract.item.events.is_some() && contents.names;
+        if sets_names {
             self.untyped("the events whose names are set with `Event::event`");
+        }
+        if contents.relays {
+            self.untyped("the relayed events");
+        }
+        if sets_names || contents.relays {
             events.push(event(Name::Open, Data::Text));
         } else if contents.text {
             let name = match contract.item.events {

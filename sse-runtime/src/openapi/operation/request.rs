@@ -9,6 +9,15 @@ use crate::{
     event::contract::{Contract, Part, SchemaOf},
 };
 
+/// The keywords of schemas that allow members besides `properties`.
+const OPEN: [&str; 5] = [
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "patternProperties",
+];
+
 impl Reader<'_> {
     pub(super) fn request(
         &mut self,
@@ -64,6 +73,10 @@ impl Reader<'_> {
             self.untyped("the query");
             return Vec::new();
         };
+        let is_open = |keyword: &str| inline.get(keyword).is_some_and(|value| *value != false);
+        if OPEN.into_iter().any(is_open) {
+            self.untyped("the query parameters of a flattened enum or map");
+        }
         let required = |name: &str| {
             let required = inline.get("required").and_then(Value::as_array);
             is_required && required.is_some_and(|names| names.iter().any(|other| other == name))

@@ -7,15 +7,18 @@ use std::{
     fmt::Write as _,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::types::{Printer, braces, comment, indented, key, text, union};
 use super::{
     Info,
     document::{gap, task_error},
     operation::{Body, Data, Event, Failure, Name, Operation, Parameter, Problem},
-    schemas::{Named, free},
+    schemas::{Named, free, references},
 };
+
+/// The types of a request body that consists of bytes.
+const BYTES: [&str; 3] = ["Blob", "ArrayBuffer", "ArrayBufferView"];
 
 /// The part of the module that does not depend on the endpoints.
 const RUNTIME: &str = include_str!("../client.ts");
@@ -30,6 +33,7 @@ pub(super) fn module(
     let mut taken = words(RUNTIME);
     taken.extend(RESERVED.map(str::to_owned));
     taken.extend(["Gap", "isGap"].map(str::to_owned));
+    taken.extend(BYTES.map(str::to_owned));
     let mut module = Module {
         printer: Printer {
             names: BTreeMap::new(),
@@ -39,7 +43,7 @@ pub(super) fn module(
         types: String::new(),
         errors: BTreeMap::new(),
     };
-    module.schemas(named);
+    module.schemas(named, &sent(operations, named));
     if operations.iter().any(has_gaps) {
         module.gap();
     }
@@ -72,15 +76,19 @@ struct Module {
 }
 
 impl Module {
-    /// Declares the types of all schemas that have a name.
-    fn schemas(&mut self, named: &Named) {
+    /// Declares the types of all schemas that have a name. `sent` contains the names of those that
+    /// occur in streams and responses.
+    fn schemas(&mut self, named: &Named, sent: &BTreeSet<String>) {
         for name in named.schemas.keys() {
             let identifier = self.name(name);
             self.printer.names.insert(name.clone(), identifier);
         }
         for (name, schema) in &named.schemas {
             let identifier = self.printer.names[name].clone();
-            let printed = self.printer.print(schema);
+            let printed = match sent.contains(name) {
+                true => self.printer.print(schema),
+                false => self.printer.of_requests().print(schema),
+            };
             self.declare(&identifier, &printed, &comment(schema, ""));
         }
     }
@@ -89,9 +97,9 @@ impl Module {
     fn name(&mut self, name: &str) -> String {
         let mut identifier: String = name
             .chars()
-            .map(|char| if char.is_alphanumeric() { char } else { '_' })
+            .map(|char| if is_in_identifiers(char) { char } else { '_' })
             .collect();
-        if identifier.starts_with(|first: char| first.is_numeric()) {
+        if identifier.starts_with(|first: char| first.is_ascii_digit()) {
             identifier.insert(0, '_');
         }
         let identifier = free(&identifier, |name| self.taken.contains(name));
@@ -225,6 +233,7 @@ impl Module {
             true => format!("{}: {printed}", key(name)),
             false => format!("{}?: {printed} | undefined", key(name)),
         };
+        let printer = self.printer.of_requests();
         let parameters = operation.parameters.iter();
         let mut members: Vec<(String, String)> = parameters
             .map(|parameter| {
@@ -234,14 +243,14 @@ impl Module {
                     ..
                 } = parameter;
                 let name = operation.input_key(parameter);
-                let printed = member(&name, *is_required, self.printer.print(schema));
+                let printed = member(&name, *is_required, printer.print(schema));
                 (comment(schema, ""), printed)
             })
             .collect();
         if let Some(body) = &operation.body {
             let printed = match format_of_body(body) {
-                "bytes" => "string | Blob | ArrayBuffer | ArrayBufferView".to_owned(),
-                _ => self.printer.print(&body.schema),
+                "bytes" => format!("string | {}", BYTES.join(" | ")),
+                _ => printer.print(&body.schema),
             };
             members.push((String::new(), member("body", body.is_required, printed)));
         }
@@ -256,6 +265,42 @@ impl Module {
         let is_optional = !is_required.into_iter().any(|is_required| is_required);
         (Some(indented(&braces(&members), "  ")), is_optional)
     }
+}
+
+/// Returns the names of the schemas that occur in streams and responses.
+fn sent(operations: &[Operation], named: &Named) -> BTreeSet<String> {
+    let failures = |operation: &Operation| -> Vec<Value> {
+        let failures = [&operation.error, &operation.rejection];
+        let failures = failures.into_iter().flatten();
+        let schemas = failures.flat_map(|failure| match failure {
+            Failure::Problems { problems, .. } => {
+                let problems = problems.iter();
+                problems.map(|problem| problem.schema.clone()).collect()
+            }
+            Failure::Value(schema) => vec![schema.clone()],
+            Failure::Text | Failure::Response => Vec::new(),
+        });
+        schemas.collect()
+    };
+    let mut schemas: Vec<Value> = operations.iter().flat_map(failures).collect();
+    for event in operations.iter().flat_map(|operation| &operation.events) {
+        if let Data::Json(schema) = &event.data {
+            schemas.push(schema.clone());
+        }
+    }
+    let mut sent = BTreeSet::new();
+    while let Some(mut schema) = schemas.pop() {
+        for name in references(&mut schema) {
+            schemas.extend(
+                named
+                    .schemas
+                    .get(&name)
+                    .cloned()
+                    .filter(|_| sent.insert(name)),
+            );
+        }
+    }
+    sent
 }
 
 fn has_gaps(operation: &Operation) -> bool {
@@ -319,6 +364,13 @@ fn literal(operation: &Operation, has_large_integers: bool) -> String {
     members.push(format!("idle: {idle}"));
     if operation.has_error_event() {
         members.push(format!("error: {}", text(operation.error_event)));
+        // A run or a task can fail with an error that is not text.
+        if let Some(Failure::Text) = operation.error
+            && !operation.reads_topics
+            && !operation.spawns_tasks
+        {
+            members.push("problem: \"text\"".to_owned());
+        }
     }
     if !operation.has_framework_events {
         members.push("own: true".to_owned());
@@ -366,16 +418,27 @@ fn decoding(operation: &Operation) -> Vec<String> {
     }
     let formats = formats.iter().filter_map(|(name, formats)| {
         let is_same = formats.iter().all(|format| *format == formats[0]);
-        // The type of a computed key's value is not inferred from the type of the object.
-        let constant = if *name == "__proto__" {
-            " as const"
-        } else {
-            ""
+        let constant = match INHERITED.contains(name) {
+            true => " as const",
+            false => "",
         };
         is_same.then(|| format!("{}: {}{constant}", key(name), text(formats[0])))
     });
     formats.collect()
 }
+
+/// The members of `Object.prototype`. TypeScript does not infer the types of their values from the type
+/// of the object, nor that of a computed key.
+const INHERITED: [&str; 8] = [
+    "__proto__",
+    "constructor",
+    "hasOwnProperty",
+    "isPrototypeOf",
+    "propertyIsEnumerable",
+    "toLocaleString",
+    "toString",
+    "valueOf",
+];
 
 fn format_of(data: &Data) -> &'static str {
     match data {
@@ -395,9 +458,15 @@ fn format_of_body(body: &Body) -> &'static str {
     }
 }
 
+/// Returns whether a character other than `_` and `$` can be part of an identifier. Unlike
+/// `is_alphanumeric`, excludes numbers that are not digits, such as `²`.
+fn is_in_identifiers(char: char) -> bool {
+    char.is_alphabetic() || char.is_ascii_digit()
+}
+
 /// Converts `order_steps` to `OrderSteps`.
 fn pascal(name: &str) -> String {
-    let words = name.split(|char: char| !char.is_alphanumeric());
+    let words = name.split(|char: char| !is_in_identifiers(char));
     let words = words.map(|word| {
         let mut chars = word.chars();
         let first = chars.next().map(|first| first.to_uppercase().to_string());

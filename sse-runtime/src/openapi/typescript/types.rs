@@ -16,6 +16,14 @@ pub(super) struct Printer {
 }
 
 impl Printer {
+    /// Returns the printer for requests. The server does not accept strings for integers.
+    pub(super) fn of_requests(&self) -> Self {
+        Self {
+            names: self.names.clone(),
+            has_large_integers: false,
+        }
+    }
+
     pub(super) fn print(&self, schema: &Value) -> String {
         match schema {
             Value::Bool(false) => "never".to_owned(),
@@ -109,21 +117,15 @@ impl Printer {
             let names = schema.get("required").and_then(Value::as_array);
             names.is_some_and(|names| names.iter().any(|other| other == name))
         };
-        let mut parts = Vec::new();
-        if let Some(Value::Object(properties)) = schema.get("properties") {
-            // Sort them, because their order would otherwise depend on the features of
-            // `serde_json`.
-            let sorted: BTreeMap<&String, &Value> = properties.iter().collect();
-            let members = sorted.into_iter().map(|(name, property)| {
-                let mark = if required(name) { "" } else { "?" };
-                let printed = format!("{}{mark}: {}", key(name), self.print(property));
-                (comment(property, ""), printed)
-            });
-            let members: Vec<(String, String)> = members.collect();
-            if !members.is_empty() {
-                parts.push(braces(&members));
-            }
-        }
+        // Sort them, because their order would otherwise depend on the features of `serde_json`.
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let properties: BTreeMap<&String, &Value> = properties.into_iter().flatten().collect();
+        let members = properties.iter().map(|(name, property)| {
+            let mark = if required(name) { "" } else { "?" };
+            let printed = format!("{}{mark}: {}", key(name), self.print(property));
+            (comment(property, ""), printed)
+        });
+        let mut members: Vec<(String, String)> = members.collect();
         let mut others = Vec::new();
         if let Some(other) = schema.get("additionalProperties")
             && *other != Value::Bool(false)
@@ -135,14 +137,17 @@ impl Printer {
             others.extend(sorted.into_values().map(|pattern| self.print(pattern)));
         }
         if !others.is_empty() {
-            parts.push(format!(
-                "{{ [member: string]: {} }}",
-                union(others.into_iter())
-            ));
+            // An index signature must allow the types of all members.
+            others.extend(properties.values().map(|property| self.print(property)));
+            if !properties.keys().all(|name| required(name)) {
+                others.push("undefined".to_owned());
+            }
+            let printed = format!("[member: string]: {}", union(others.into_iter()));
+            members.push((String::new(), printed));
         }
-        match parts.as_slice() {
+        match members.as_slice() {
             [] => "Record<string, unknown>".to_owned(),
-            parts => parts.join(" & "),
+            members => braces(members),
         }
     }
 }

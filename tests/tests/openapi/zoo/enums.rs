@@ -112,6 +112,17 @@ enum NamedMessage {
     Text(String),
 }
 
+/// A variant whose only content is its id, which is not part of the data.
+#[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
+enum OnlyId {
+    Cursor(
+        #[sse(id)]
+        #[serde(skip)]
+        u64,
+    ),
+    Value(u64),
+}
+
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
 enum Boxes {
     Boxed(Box<Pair>),
@@ -300,6 +311,7 @@ animals! {
     unit_variants: sends AllUnits;
     two_unnamed_variants: sends TwoMessages;
     named_and_unnamed_message: sends NamedMessage;
+    variant_without_its_content: sends OnlyId;
     boxed_contents: sends Boxes;
     boxed_events: sends Box<Mixed>;
     shared_events: sends std::sync::Arc<Mixed>;

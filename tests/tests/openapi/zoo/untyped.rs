@@ -61,6 +61,14 @@ struct CustomStruct {
     value: u32,
 }
 
+/// schemars ignores that the content of the variant is not serialized.
+#[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
+#[serde(tag = "type", content = "content")]
+enum Skipping {
+    Skipped(#[serde(skip)] u64),
+    Sent(u64),
+}
+
 // --- events whose names are not known from the type ---
 
 #[derive(Debug, Arbitrary, SseEvent, JsonSchema)]
@@ -93,6 +101,7 @@ animals! {
     tagged: sends Tagged, untyped: ["the event `bare` of `openapi::zoo::untyped::Tagged`", "the event `message` of `openapi::zoo::untyped::Tagged`"];
     custom_serializers: sends Custom, untyped: ["the event `described` of `openapi::zoo::untyped::Custom`", "the event `field` of `openapi::zoo::untyped::Custom`", "the event `variant` of `openapi::zoo::untyped::Custom`"];
     custom_serializer_of_a_struct: sends CustomStruct, untyped: ["the event `custom_struct` of `openapi::zoo::untyped::CustomStruct`"];
+    skipped_content: sends Skipping, untyped: ["the event `skipped` of `openapi::zoo::untyped::Skipping`"];
     optional_events: sends Option<Known>, untyped: ["the item `core::option::Option<openapi::zoo::untyped::Known>`"];
     members: fails Problem, untyped: ["the member `plain` of `Problem.missing`", "the member `title` of `Problem.other`"];
     plain_error: ends Plain, untyped: ["the error `openapi::zoo::untyped::Plain`"];

@@ -1,0 +1,183 @@
+//! Parts of the TypeScript module that the rooms do not cover.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    extract::Query,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sse_runtime::{SseError, SseEvent, Stream, Text, openapi::Api, relay, sse_endpoint};
+
+#[derive(Debug, SseError)]
+#[sse(status = 500)]
+enum Failed {
+    Badly,
+}
+
+#[sse_endpoint("/text-with-problem", allow(early_yield))]
+async fn text_with_problem() -> impl Stream<Item = Result<Text<String>, Failed>> {
+    yield_!(Text("token".to_owned()));
+    return Err(Failed::Badly);
+}
+
+#[sse_endpoint("/json-with-text", allow(early_yield))]
+async fn json_with_text() -> impl Stream<Item = Result<u32, Text<String>>> {
+    yield_!(1);
+    return Err(Text("failed".to_owned()));
+}
+
+#[sse_endpoint("/relays")]
+async fn relays() -> impl Stream<Item = Value> {
+    yield_all!(relay(Body::empty().into_data_stream()).abort_on_error());
+}
+
+#[derive(Debug, SseEvent, JsonSchema)]
+enum Inherited {
+    Constructor {
+        value: u8,
+    },
+    #[sse(event = "toString")]
+    ToString,
+}
+
+#[sse_endpoint("/inherited")]
+async fn inherited() -> impl Stream<Item = Inherited> {
+    yield_!(Inherited::Constructor { value: 1 });
+    yield_!(Inherited::ToString);
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Blob {
+    size: u8,
+}
+
+#[sse_endpoint("/upload", method = POST)]
+async fn upload(bytes: Bytes) -> impl Stream<Item = Blob> {
+    let size = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+    yield_!(Blob { size });
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Sent {
+    number: u64,
+    #[serde(flatten)]
+    others: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Received {
+    number: u64,
+}
+
+#[sse_endpoint("/numbers", method = POST)]
+async fn numbers(Json(sent): Json<Sent>) -> impl Stream<Item = Received> {
+    let number = sent.number + sent.others.len() as u64;
+    yield_!(Received { number });
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+enum Mode {
+    Fast,
+    Slow,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Page {
+    page: u32,
+    #[serde(flatten)]
+    mode: Mode,
+}
+
+#[sse_endpoint("/pages")]
+async fn pages(Query(page): Query<Page>) -> impl Stream<Item = u32> {
+    yield_!(page.page + u32::from(matches!(page.mode, Mode::Fast)));
+}
+
+fn api() -> Api {
+    let api = Api::new("Module", "1.0.0");
+    drop(api.of(text_with_problem));
+    drop(api.of(json_with_text));
+    drop(api.of(relays));
+    drop(api.of(inherited));
+    drop(api.of(upload));
+    drop(api.of(numbers));
+    drop(api.of(pages));
+    api
+}
+
+/// Returns the line that contains the endpoint's description for the client.
+fn description(endpoint: &str) -> String {
+    let module = api().typescript();
+    let path = format!("path: \"/{endpoint}\"");
+    let line = module.lines().find(|line| line.contains(&path));
+    line.unwrap().to_owned()
+}
+
+#[test]
+fn errors_are_decoded_apart_from_items() {
+    let text = description("text-with-problem");
+    assert!(
+        text.contains("error: \"error\", events: {}, other: \"text\""),
+        "{text}"
+    );
+    let json = description("json-with-text");
+    assert!(
+        json.contains("error: \"error\", problem: \"text\", events: {}, other: \"json\""),
+        "{json}"
+    );
+}
+
+#[test]
+fn relayed_events_can_be_anything() {
+    let relays = description("relays");
+    assert!(!relays.contains("other:"), "{relays}");
+    let untyped = api().untyped();
+    assert!(
+        untyped.contains(&"relays: the relayed events".to_owned()),
+        "{untyped:?}"
+    );
+}
+
+#[test]
+fn inherited_names_are_constants() {
+    let inherited = description("inherited");
+    assert!(
+        inherited.contains("{ constructor: \"json\" as const, toString: \"empty\" as const }"),
+        "{inherited}"
+    );
+}
+
+#[test]
+fn types_of_the_page_are_not_replaced() {
+    let module = api().typescript();
+    assert!(module.contains("export type Blob2 = { size: number };"));
+    assert!(module.contains("body?: string | Blob | ArrayBuffer | ArrayBufferView"));
+}
+
+#[test]
+fn large_integers_of_requests_are_numbers() {
+    let module = api().large_integers_as_strings().typescript();
+    assert!(module.contains("export type Received = { number: number | string };"));
+    assert!(
+        module
+            .contains("export type Sent = { number: number; [member: string]: string | number };")
+    );
+}
+
+#[test]
+fn missing_query_parameters_are_reported() {
+    let expected = "pages: the query parameters of a flattened enum or map".to_owned();
+    assert!(api().untyped().contains(&expected));
+}
+
+#[test]
+fn names_contain_only_characters_of_identifiers() {
+    let api = Api::new("Module", "1.0.0");
+    drop(api.named("a\u{b2}", inherited));
+    assert!(api.typescript().contains("export type AEvent ="));
+}
