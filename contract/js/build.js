@@ -6,7 +6,7 @@ import { transform } from "esbuild";
 
 const typescript = await readFile("streams.ts", "utf8");
 // The client expects nothing of an endpoint without keep-alives. For the test, it does.
-const impatient = typescript.replace(/(path: "\/silent",.*? idle: )0/, "$1300");
+const impatient = typescript.replace(/(path: "\/silent",.*? idle: )0/, "$11000");
 if (impatient === typescript) throw new Error("streams.ts has no endpoint that can be silent");
 const { code } = await transform(`${impatient}\nexport { open, parser, retryAfter };\n`, {
   loader: "ts",

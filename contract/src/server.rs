@@ -226,11 +226,13 @@ async fn silent(_visit: Visit, last: LastEventId<u32>) -> impl Stream<Item = u32
     yield_!(Event::done());
 }
 
-/// Sends nothing but comments for a while.
-#[sse_endpoint("/quiet", keep_alive = "100ms", end = "stop")]
+/// Sends nothing but comments for longer than three keep-alive intervals, after which the client
+/// would consider the connection lost. The interval is long, because a busy machine may delay the
+/// comments.
+#[sse_endpoint("/quiet", keep_alive = "1s", end = "stop")]
 async fn quiet(_visit: Visit) -> impl Stream<Item = u32> {
     yield_!(1);
-    sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(5)).await;
     yield_!(2);
 }
 
