@@ -72,8 +72,27 @@ impl Schemas {
         value((schema.reference)(&mut self.read), &self.read)
     }
 
+    /// Returns the schema of values that the server reads, but never as a reference. The schema of a
+    /// newtype refers to that of its content, so this method follows references.
+    pub(super) fn read_content(&mut self, schema: SchemaOf) -> Value {
+        /// The maximum number of newtypes around each other. A newtype can contain itself.
+        const DEEPEST: usize = 16;
+
+        let mut content = self.read_inline(schema);
+        for _ in 0..DEEPEST {
+            let reference = content.get("$ref").and_then(Value::as_str);
+            let definition = reference.and_then(|reference| {
+                let name = reference.strip_prefix('#')?.strip_prefix(READ)?;
+                self.read.definitions().get(name.strip_prefix('/')?)
+            });
+            let Some(definition) = definition else { break };
+            content = definition.clone();
+        }
+        content
+    }
+
     /// Returns the schema of values that the server reads, but never as a reference.
-    pub(super) fn read_inline(&mut self, schema: SchemaOf) -> Value {
+    fn read_inline(&mut self, schema: SchemaOf) -> Value {
         value((schema.inline)(&mut self.read), &self.read)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::Query,
+    extract::{Path, Query},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,19 @@ async fn pages(Query(page): Query<Page>) -> impl Stream<Item = u32> {
     yield_!(page.page + u32::from(matches!(page.mode, Mode::Fast)));
 }
 
+#[derive(Deserialize, JsonSchema)]
+struct Room {
+    room: u32,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Wrapped(Room);
+
+#[sse_endpoint("/wrapped/{room}")]
+async fn wrapped(Path(Wrapped(room)): Path<Wrapped>) -> impl Stream<Item = u32> {
+    yield_!(room.room);
+}
+
 fn api() -> Api {
     let api = Api::new("Module", "1.0.0");
     drop(api.of(text_with_problem));
@@ -107,6 +120,7 @@ fn api() -> Api {
     drop(api.of(upload));
     drop(api.of(numbers));
     drop(api.of(pages));
+    drop(api.of(wrapped));
     api
 }
 
@@ -166,6 +180,15 @@ fn large_integers_of_requests_are_numbers() {
     assert!(
         module
             .contains("export type Sent = { number: number; [member: string]: string | number };")
+    );
+}
+
+#[test]
+fn newtype_of_captures_is_read_like_its_content() {
+    assert!(
+        api()
+            .typescript()
+            .contains("wrapped: (input: { room: number },")
     );
 }
 

@@ -33,7 +33,7 @@ impl Reader<'_> {
             let is_required = !argument.is_optional;
             match argument.part {
                 Part::Path => {
-                    captures.extend(schema.map(|schema| self.schemas.read_inline(schema)));
+                    captures.extend(schema.map(|schema| self.schemas.read_content(schema)));
                 }
                 Part::Form if endpoint.method == Method::GET => {
                     query.extend(self.query(schema, is_required));
@@ -67,7 +67,7 @@ impl Reader<'_> {
     }
 
     fn query(&mut self, schema: Option<SchemaOf>, is_required: bool) -> Vec<Parameter> {
-        let inline = schema.map(|schema| self.schemas.read_inline(schema));
+        let inline = schema.map(|schema| self.schemas.read_content(schema));
         let inline = inline.unwrap_or_default();
         let Some(Value::Object(properties)) = inline.get("properties") else {
             self.untyped("the query");
