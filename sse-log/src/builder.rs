@@ -58,8 +58,8 @@ impl LogBuilder {
         self
     }
 
-    /// Sets the time after the last append at which the file is compacted. The default is 30
-    /// seconds.
+    /// Sets how long the log waits after the last append before it compacts the file. The default
+    /// is 30 seconds.
     #[doc(hidden)]
     pub fn compact_after(mut self, idle: Duration) -> Self {
         self.settings.compact_after = idle;

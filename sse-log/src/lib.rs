@@ -33,7 +33,7 @@
 //!   before any client receives it. It survives `kill -9` and a power loss.
 //! - Events that are published concurrently are written together, so that one sync stores many of
 //!   them.
-//! - Reading a topic accesses the file only when the topic is opened. Clients are served from memory.
+//! - A topic is read from the file only when it is opened. Clients are served from memory.
 //! - An event that is published again with [the same key](sse_runtime::Topic::publish_with_key) is
 //!   stored only once, provided that the topic still keeps the first copy.
 //!

@@ -124,7 +124,7 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the root certificate, in PEM format, that verifies the certificates of the server and
+    /// Sets the root certificate, in PEM format, used to verify the certificates of the server and
     /// of the sentinels. By default, the operating system's root certificates are used. If the
     /// certificate is not valid, [`open`](Self::open) returns [`RedisError::InvalidCertificate`].
     #[cfg(feature = "tls")]
@@ -134,8 +134,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the time after which a server that does not respond makes
-    /// [`Redis::is_healthy`] return `false`. The default is 10 seconds.
+    /// Sets how long Redis may fail to respond before [`Redis::is_healthy`] returns `false`. The
+    /// default is 10 seconds.
     #[doc(hidden)]
     pub fn unhealthy_after(mut self, time: Duration) -> Self {
         self.settings.unhealthy_after = time;

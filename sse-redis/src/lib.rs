@@ -49,8 +49,8 @@
 //!   that server fails.
 //! - The load on Redis depends on the number of events, topics and servers, but not on the number
 //!   of clients. A server reads a topic from Redis when the topic is opened and whenever it may
-//!   have missed an event. If clients send ids of events that the server has not received, it also
-//!   reads the topic, but at most ten times per second.
+//!   have missed an event. It also reads the topic if a client sends the id of an event that the
+//!   server has not received, but at most ten times per second.
 //!
 //! # Durability
 //!
@@ -157,7 +157,7 @@
 //!
 //! During a failover, the streams stay open. Until a replica has been promoted, `publish` fails as
 //! described under [Errors](#errors). Once the crate has connected to the new master, the clients
-//! receive the events that were published in the meantime. The crate asks the sentinels once per
+//! receive the events that were published in the meantime. The crate polls the sentinels once per
 //! second. If more than half of the sentinels in the URL name a different master, the crate
 //! disconnects from the old master, even if the old master still responds. If sentinels cannot be
 //! reached, the crate stays connected to the master.
@@ -178,7 +178,7 @@
 //! | --- | --- | --- |
 //! | `sse:log:prices` | stream | the events of the topic `prices` |
 //! | `sse:keys:prices` | hash | an index of these events, which is used to recognize events that are published again. If it is missing, it is recreated from the stream |
-//! | `sse:feed:0:prices` | channel | new events of the topic `prices` in database 0 |
+//! | `sse:feed:0:prices` | channel | new events of the topic `prices` in database 0. Servers read events larger than 16 KiB from the stream instead |
 //! | `sse:run:prices` | hash | the owner of the [run](#runs) that publishes to the topic `prices`. It is deleted when the run ends |
 //! | `sse:leases` | sorted set | the time at which the lease of each run expires |
 //! | `sse:members:presence:lobby` | hash | the members of the presence `lobby`, each with the servers at which it is present, and the servers' leases. The changes are stored in the topic `presence:lobby` |
@@ -192,6 +192,8 @@
 //! than the last event. If the key of a stream contains another type of value, or a stream that
 //! belongs entirely to another program, opening the topic fails, and the key is not changed.
 //!
+//! # Eviction and expiry
+//!
 //! Set `maxmemory-policy` to `noeviction` or to one of the `volatile` policies. Any `allkeys` policy
 //! may evict topics, and [`Redis::open`] logs a warning if one is set together with `maxmemory`.
 //!
@@ -201,7 +203,6 @@
 //! one hour after its newest event has become too old, unless a server has the topic open. Without
 //! `keep_for`, a topic is never removed, so set `keep_for` for topics whose names do not recur,
 //! such as those of runs.
-//! Events larger than 16 KiB are not sent through the channel. The servers read them from the stream.
 //!
 //! # TLS
 //!

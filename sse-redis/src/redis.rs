@@ -82,8 +82,9 @@ impl Redis {
         RedisBuilder::new()
     }
 
-    /// Returns whether Redis has responded to a heartbeat within the last 10 seconds. The response
-    /// of a server that has become a replica does not count. Call this method in the endpoint that
+    /// Returns whether Redis has responded to a heartbeat within the time set by
+    /// [`unhealthy_after`](RedisBuilder::unhealthy_after) (10 seconds by default). The response of
+    /// a server that has become a replica does not count. Call this method in the endpoint that
     /// your load balancer or orchestrator checks.
     pub fn is_healthy(&self) -> bool {
         self.shared.is_healthy()

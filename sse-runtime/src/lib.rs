@@ -54,7 +54,8 @@
 //! - [`first_ok`]: turns an upstream failure into a response status if it happens before the
 //!   response starts.
 //! - [`relay`](crate::relay()): relays an event stream from another server.
-//! - [`LastEventId`]: where a client resumes. [`Event::done`]: stops a client from reconnecting.
+//! - [`LastEventId`]: the id of the last event that the client received, from which it resumes.
+//! - [`Event::done`]: an event that stops the client from reconnecting.
 //!
 //! **Share events**
 //!
@@ -83,11 +84,10 @@
 //!
 //! - [Resuming](resuming), [How a stream ends](how_a_stream_ends), [Clients](clients),
 //!   [Protocols](protocols), [Recipes](recipes), [Running it in production](running_in_production),
-//!   [What the compiler
-//!   checks](what_the_compiler_checks), [Compared with axum's `Sse`](comparison),
-//!   [Limitations](limitations)
+//!   [What the compiler checks](what_the_compiler_checks),
+//!   [Compared with axum's `Sse`](comparison), [Limitations](limitations)
 //!
-//! # What happens when
+//! # Behaviour
 //!
 //! | if | then |
 //! | --- | --- |
@@ -96,8 +96,8 @@
 //! | `?` or `return Err(e)` before the response starts | the error is the response |
 //! | `?` or `return Err(e)` in the stream | the stream sends an `error` event with the error as JSON and ends, and the error is logged at `warn` |
 //! | a value's `Serialize` implementation fails | the response is aborted, no partial frame is sent, and the failure is logged at `error` |
-//! | the generator panics | the same, and neither other streams nor the server are affected |
-//! | the server cuts off a stream with a method other than `GET` | the response is [aborted](how_a_stream_ends) so that no client mistakes it for a complete one, and a line is logged at `warn` |
+//! | the generator panics | the response is aborted, the panic is logged at `error`, and neither other streams nor the server are affected |
+//! | the server cuts off a stream with a method other than `GET` | the response is [aborted](how_a_stream_ends) so that no client mistakes it for a complete one, and a warning is logged |
 //! | the method is `HEAD` | the statements before the response run, but the stream does not, so only the head is sent |
 //!
 //! The crate logs through `tracing` with the target `sse_runtime`. Install a subscriber to see the

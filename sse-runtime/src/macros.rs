@@ -46,7 +46,7 @@
 /// | `flush` | `"each"`, `"ready"` | `"each"` | `each`: an event reaches the kernel before the generator resumes; `ready`: events yielded without waiting in between share a write of up to 32 KiB |
 /// | `head_after` | a duration | none | sends the head if the statements before the response take longer than this, so that no proxy responds with an error first (nginx does so after 60 seconds); an error returned after that is sent as an `error_event` with the error's JSON body, or aborts the response with `events = "own"` (only if the function returns a `Result`) |
 /// | `max_duration` | a duration | none | ends the stream after this long, minus up to 20% at random so that clients do not all reconnect at the same time |
-/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what happens if a client reconnects after the generator has finished: `reconnect` starts a new run; `stop` responds with a `204`, which stops the client, and also ends the stream with a `done` event whose id requests the `204` |
+/// | `end` | `"reconnect"`, `"stop"` | `"reconnect"` | what happens if a client reconnects after the generator has finished: `reconnect` runs the function again; `stop` ends the stream with a `done` event and responds with a `204` to a client that sends back that event's id, which stops an `EventSource` from reconnecting |
 /// | `error_event` | an event name | `"error"` | the name of the event that reports an error in the stream |
 /// | `on_shutdown` | `"close"`, `"finish"` | `"close"` for GET, else `"finish"` | when the server shuts down, `close` ends the stream at a random moment within the drain time, and `finish` lets it run until it ends by itself or the drain time elapses (20 s after SIGTERM by default, 1 s after SIGINT; see [`Server`](crate::Server#graceful-shutdown)) |
 /// | `on_cut` | `"abort"`, `"end"` | `"end"` for GET, else `"abort"` | if the stream is closed before its function finishes, `abort` aborts the response, and `end` ends it as if it were complete |
@@ -63,7 +63,9 @@
 ///
 /// # Return types
 ///
-/// The return type determines the stream's item type and when the response begins.
+/// The return type determines the stream's item type and when the response begins. In this table,
+/// "the first one that yields" is the first statement in the function's outermost block that has a
+/// `yield_!` anywhere inside it.
 ///
 /// | return type | statements before the first one that yields | in the stream |
 /// | --- | --- | --- |
@@ -75,12 +77,11 @@
 /// `T` and `E` must implement [`Payload`](crate::event::Payload). All [`serde::Serialize`] types,
 /// [`Text`](crate::Text) and axum's `Html` do. `R` must implement `axum::response::IntoResponse`.
 /// `R` does not have to represent a failure: it can be a redirect or a plain JSON object, for
-/// example. "Before" refers to the order of the statements in the function's outermost block. The
-/// first statement that yields is the first one in that block with a `yield_!` anywhere inside it.
-/// If you add a `yield_!` at the top of the function, no statement precedes it, so every `?` sends
-/// an event instead of setting the status. Variables bound before the first `yield_!` live until
-/// the stream ends. In a function that returns a `Result<impl Stream<…>, R>`, a `return;` before
-/// the response begins results in a `204`. In all other cases, `return;` ends the stream.
+/// example. If you add a `yield_!` at the top of the function, no statement precedes it, so every
+/// `?` sends an event instead of setting the status. Variables bound before the first `yield_!`
+/// live until the stream ends. In a function that returns a `Result<impl Stream<…>, R>`, a
+/// `return;` before the response begins results in a `204`. In all other cases, `return;` ends the
+/// stream.
 ///
 /// # Yielding
 ///
@@ -316,7 +317,7 @@ pub use sse_macros::SseEvent;
 /// | `type = "https://…"` | variant, struct | a URI that identifies the kind of problem (none by default) |
 /// | `code = "…"` | variant, struct | the error's code; the default is the name of the variant or the struct in `snake_case` |
 /// | `rename_all = "kebab-case"` | enum | the case of codes that are not set explicitly, with serde's rules |
-/// | `stop` | variant, struct | the error is permanent: if it occurs in a stream, its event has an id that stops a browser from reconnecting (its next request receives a `204`; no id is sent with `events = "own"` on methods other than `GET`); without this key, a browser reconnects and runs the function again |
+/// | `stop` | variant, struct | the error is permanent: if it occurs in a stream, its event has an id that stops a browser from reconnecting (its next request receives a `204`; no id is sent with `events = "own"` on methods other than `GET`); without this attribute, a browser reconnects, and the function runs again |
 /// | `transparent` | variant | the only field, an `SseError`, determines the whole error, including its status, members and `Retry-After` |
 /// | `retry_after` | field | how long to wait before reconnecting: a `Duration`, a number of whole seconds, or an `Option` of either (sent as whole seconds) |
 /// | `crate = ::my_sse` | type | for a renamed dependency |

@@ -158,9 +158,9 @@ impl<H> IntoSseRoute<H, Itself> for SseRoute<H> {
 /// arguments are extractors for `S`.
 ///
 /// `M` is a marker type that keeps the implementations for different argument lists from
-/// overlapping. It is inferred. The implementations of this trait are
-/// deliberately not marked `do_not_recommend`, so that compiler errors also mention axum's traits
-/// and show why an argument is not an extractor.
+/// overlapping. It is inferred. The implementations of this trait are deliberately not marked
+/// `do_not_recommend`, so that compiler errors also mention axum's traits and show why an argument
+/// is not an extractor.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added to a router",
     label = "not every argument of this endpoint is an extractor",

@@ -9,8 +9,8 @@ use crate::event::{
     id::EventId,
 };
 
-/// A notification that a reader has missed events, either because the topic no longer retains them
-/// or because it does not recognize the reader's position.
+/// A notification that a reader has missed events, either because the topic no longer holds them or
+/// because it does not recognize the reader's position.
 ///
 /// An endpoint sends a gap to the client as a `gap` event, even if the handler filters the topic's
 /// events. The data of the `gap` event looks like `{"reason":"too_old","missed":7}`, and the
@@ -26,14 +26,14 @@ pub struct Gap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GapReason {
-    /// The events after the reader's id are no longer retained.
+    /// The topic no longer holds all of the events after the reader's id.
     TooOld,
     /// The id belongs to another epoch of the topic, because either the process was restarted or
     /// the topic was dropped and recreated.
     OtherEpoch,
     /// The id does not come from a topic, or it is a position that this topic has not reached yet.
     Unknown,
-    /// The publisher was faster than the reader, and the reader's next event is no longer retained.
+    /// The publisher was faster than the reader, and the reader's next event is no longer held.
     Overtaken,
     /// The engine that stores the topic has lost events that this reader may have received.
     RolledBack,

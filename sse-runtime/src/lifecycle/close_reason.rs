@@ -14,8 +14,8 @@ pub enum CloseReason {
     /// the request or because the function returned an error as the response.
     Rejected,
     /// The client disconnected, or its connection failed. This reason is reported whenever the body
-    /// is dropped before it has ended. Examples are `HEAD` requests and streams that a layer drops,
-    /// for example when a timeout expires before the response begins.
+    /// is dropped before it has ended. This includes `HEAD` requests and streams that a layer
+    /// drops, for example when a timeout expires before the response begins.
     ClientGone,
     /// The server shut down.
     Shutdown,

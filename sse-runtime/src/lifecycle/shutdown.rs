@@ -52,9 +52,11 @@ use crate::{config::OnShutdown, lifecycle::stop_signal::signal_stop};
 /// ```
 ///
 /// During the shutdown, each stream ends at a random moment within the drain time so that the
-/// clients do not all reconnect at the same time. Before a stream ends, it sends a `retry` field
-/// with a random reconnection time. With `on_shutdown = "finish"`, a stream runs until its
-/// generator finishes or the drain time elapses. On the wire, the response ends cleanly.
+/// clients do not all reconnect at the same time. With `on_shutdown = "finish"`, a stream runs
+/// until its generator finishes or the drain time elapses. If a stream is closed before its
+/// generator has finished, the endpoint's `on_cut` key applies. By default, a `GET` stream sends a
+/// `retry` field with a random reconnection time and ends cleanly, and any other response is
+/// [aborted](crate::how_a_stream_ends).
 ///
 /// If a request passes through several `Shutdown` layers, only the innermost one applies. A
 /// readiness probe can check [`has_begun`](Self::has_begun). There is no drain delay, because

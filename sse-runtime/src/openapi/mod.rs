@@ -277,7 +277,7 @@ impl Api {
 
     /// Returns a `GET` route that responds with the [document](Self::document) as JSON. The
     /// document contains all endpoints that have been added by the time of the request. It is
-    /// generated once, and again when endpoints have been added since.
+    /// cached, and generated again only if endpoints have been added since.
     pub fn json<S>(&self) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,

@@ -75,8 +75,8 @@ where
     /// If the upstream is cut off or an event is too large, this method aborts the response and
     /// never returns. The endpoint's function is dropped at this `.await`, as if the client had
     /// disconnected. If the function awaits several futures together, as in `select!`, those that
-    /// are ready in the same poll still run. If the response has not begun, it begins and is then aborted. To respond with
-    /// an error status instead, use [`first_ok`](crate::first_ok).
+    /// are ready in the same poll still run. If the response has not begun, it begins and is then
+    /// aborted. To respond with an error status instead, use [`first_ok`](crate::first_ok).
     ///
     /// ```
     /// # use axum::body::Body;

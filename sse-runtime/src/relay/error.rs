@@ -1,4 +1,4 @@
-//! [`RelayError`].
+//! [`RelayError`]: the error that ends a relayed stream.
 
 use std::error::Error;
 

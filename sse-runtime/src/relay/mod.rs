@@ -43,8 +43,8 @@
 //! Events are relayed byte for byte, with their names, ids, reconnection times and comments. They
 //! are not parsed. Only complete events are relayed: a client never receives part of an event, and
 //! an event that is incomplete when the upstream ends is discarded, as it would be by an
-//! `EventSource`. Line breaks other than LF are replaced by LF, because some
-//! clients do not recognize them. A byte order mark at the start of the stream is removed.
+//! `EventSource`. Line breaks other than LF are replaced with LF, because some clients do not
+//! recognize them. A byte order mark at the start of the stream is removed.
 //!
 //! All events in one chunk from the upstream are sent in a single write. If the client disconnects,
 //! the upstream's stream is dropped, which cancels the request. If the client stops reading, the
@@ -80,9 +80,9 @@
 //! [`RelayError`] as a source, log the [`RelayError`] where it is converted into `E`.
 //!
 //! The relay does not detect an upstream that has vanished without closing its connection, and the
-//! endpoint's keep-alives hide this from the client. Limit the time for which the HTTP client waits
-//! for the next bytes. With reqwest, set `read_timeout`, because `timeout` would also limit the
-//! total duration of the stream.
+//! endpoint's keep-alives hide this from the client. Set a read timeout on the HTTP client that
+//! calls the upstream. With reqwest, use `read_timeout`, because `timeout` would limit the total
+//! duration of the stream.
 //!
 //! # Changing events
 //!

@@ -73,8 +73,8 @@ where
 /// Relays an event stream from another server. `upstream` is a stream of the response's bytes, such
 /// as reqwest's `bytes_stream` or the `into_data_stream` of an axum body.
 ///
-/// Dropping the relay drops the upstream's stream. See the [module docs](mod@crate::relay) for what is
-/// relayed, and for the ways to handle an upstream that is cut off.
+/// Dropping the relay drops the upstream's stream. The [module docs](mod@crate::relay) explain what
+/// is relayed and how to handle an upstream that is cut off.
 ///
 /// ```
 /// # use axum::body::Body;

@@ -88,11 +88,11 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 /// | a client that sends a request head of more than 64 KiB or 100 fields | immediately | |
 ///
 /// The server notices a disconnect immediately, even if the client has pipelined more requests
-/// after the request for a stream. Plain `axum::serve` notices a disconnect only at the next write.
-/// Up to 64 KiB of pipelined requests are buffered and served once the stream has ended. Any excess
-/// is discarded, and the connection is closed once the stream has ended or 8 MiB has been
-/// discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), the excess is not
-/// read at all.
+/// after the request for a stream. In that case, plain `axum::serve` notices the disconnect only at
+/// the next write. Up to 64 KiB of pipelined requests are buffered and served once the stream has
+/// ended. Any excess is discarded, and the connection is closed once the stream has ended or 8 MiB
+/// has been discarded. Over HTTP/2, or if hyper [drives the stream](Self::bypass_hyper), the excess
+/// is not read at all.
 ///
 /// # Memory and CPU time per HTTP/2 client
 ///
@@ -130,12 +130,12 @@ pub async fn serve(addr: impl Bind, app: Router) -> io::Result<()> {
 ///
 /// After SIGTERM, the [readiness probe](Self::readiness_path) begins to fail. The server keeps
 /// accepting connections for the [`drain_delay`](Self::drain_delay), because load balancers take a
-/// moment to notice the failing probe. It then drains its streams. Each stream sends a `retry`
-/// field with a random reconnection time and ends at a random moment within the
-/// [`drain`](Self::drain) time, so that clients do not all reconnect at the same time. Streams with
-/// `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks then get
-/// another 2 seconds. With the default settings, the whole shutdown takes at most the 30 seconds
-/// that Kubernetes allows by default. If the platform allows a different time, pass it to
+/// moment to notice the failing probe. It then drains its streams. Each stream ends at a random
+/// moment within the [`drain`](Self::drain) time, so that clients do not all reconnect at the same
+/// time. An `EventSource` first receives a `retry` field with a random reconnection time. Streams
+/// with `on_shutdown = "finish"` run until they finish or the drain time is over. Close hooks then
+/// get another 2 seconds. With the default settings, the whole shutdown takes at most the 30
+/// seconds that Kubernetes allows by default. If the platform allows a different time, pass it to
 /// [`grace`](Self::grace). After SIGINT, which usually comes from a terminal, the server skips the
 /// delay and drains within a second. A second signal closes all open connections, but their close
 /// hooks still run, for up to 2 seconds by default.
@@ -192,11 +192,11 @@ impl Server {
     /// contains the server's own certificate, followed by its chain. A single file may contain both
     /// the certificates and the key.
     ///
-    /// The server checks the files every minute. Once the certificate has been renewed, new
-    /// connections use the new one, and the server does not need to be restarted. With the `http2`
-    /// feature, clients can choose HTTP/2 in the handshake, as browsers do. Over HTTP/2, all of a
-    /// browser's streams share one connection. Over HTTP/1, each stream needs its own connection,
-    /// and a browser opens at most six connections across all its tabs.
+    /// The server checks the files every minute. After a renewal, new connections use the new
+    /// certificate without a restart of the server. With the `http2` feature, clients can choose
+    /// HTTP/2 in the handshake, as browsers do. Over HTTP/2, all of a browser's streams share one
+    /// connection. Over HTTP/1, each stream needs its own connection, and a browser opens at most
+    /// six connections across all its tabs.
     ///
     /// [`serve`](Self::serve) fails with a [`TlsError`](crate::server::TlsError) if the files cannot be
     /// used.

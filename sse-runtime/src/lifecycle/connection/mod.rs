@@ -185,8 +185,8 @@ impl Connection {
     /// applies.
     ///
     /// The client receives a `close` event with `{"reason":"expired"}`. Without this event, a
-    /// script could not tell why the stream ended. When the browser reconnects, it receives a
-    /// `401`, but scripts cannot see that status.
+    /// script could not tell why the stream ended: your auth layer presumably answers the browser's
+    /// next request with a `401`, but scripts cannot see that status.
     pub fn expires_at(&self, when: impl IntoDeadline) {
         let when = when.instant();
         self.close_after(CloseReason::Expired, async move {
@@ -387,8 +387,8 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// The rejection when a handler that isn't an event endpoint extracts a [`Connection`] or
-/// [`ResponseHeaders`](crate::ResponseHeaders). It responds with a `500`.
+/// The rejection returned if a handler that isn't an event endpoint extracts a [`Connection`] or
+/// [`ResponseHeaders`](crate::ResponseHeaders). It is converted into a `500` response.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("`Connection` and `ResponseHeaders` are only available in `#[sse_endpoint]` functions")]
 pub struct MissingConnection(());

@@ -1,4 +1,4 @@
-//! [`ResponseHeaders`]: the extractor with which a function sets headers of its response.
+//! [`ResponseHeaders`]: an extractor that lets a function set headers of its response.
 
 use std::mem;
 
@@ -28,9 +28,9 @@ use super::{Connection, MissingConnection};
 /// `head_after` key limits this time.
 ///
 /// The headers are added to the response that the function determines, whether it is a stream, a
-/// `204` or an error. A header of the error's own response takes precedence. If an argument of the
-/// function rejects the request, no headers are added. A `HEAD` request runs only the statements
-/// before the response, so only their headers are sent.
+/// `204` or an error. Headers that the error's own response contains take precedence. If one of the
+/// function's extractors rejects the request, no headers are added. A `HEAD` request runs only the
+/// statements before the response, so only the headers set by these statements are sent.
 ///
 /// A value that is the same in every response can also be set by a layer, such as tower-http's
 /// `SetResponseHeaderLayer`.

@@ -145,8 +145,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// If several processes share the [engine](Self::engine), the readers of all processes count.
     /// Because the other processes report their readers only at intervals, a run without readers
     /// continues for at least the time after which the engine considers a run lost (10 seconds by
-    /// default for `sse-redis`). Set this on the hubs of all processes, because a hub without this
-    /// setting does not report its readers.
+    /// default for `sse-redis`). Use this setting in all processes, because a hub without it does
+    /// not report its readers.
     pub fn abandon_after(mut self, after: Duration) -> Self {
         self.limits.abandon_after = Some(after);
         self
@@ -198,8 +198,8 @@ impl<T: Send + Sync + 'static> HubBuilder<T> {
     /// reader's frames are copied, because its ids differ from those that the topic holds. Names are
     /// sent to clients and appear in logs, so they must not contain secrets.
     ///
-    /// A client that has an id without a name, because the hub was built without this setting
-    /// before, resumes as usual.
+    /// A client whose id does not contain a name, because the hub was previously built without this
+    /// setting, resumes as usual.
     pub fn named_ids(mut self) -> Self {
         self.has_named_ids = true;
         self

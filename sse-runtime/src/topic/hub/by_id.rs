@@ -1,4 +1,4 @@
-//! Subscriptions to the topics that a client's id names.
+//! Subscriptions to the topics that are named in a client's id.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ enum Kind {
 }
 
 impl<T: Send + Sync + 'static> Hub<T> {
-    /// Resumes the runs that the client's id names, usually a single one. Use this method if a client
-    /// that returns sends nothing but its id. For example, a client of MCP (2025-11-25) starts a run
-    /// with a `POST` and resumes it with a `GET`.
+    /// Resumes the runs that are named in the client's id, usually a single one. Use this method if
+    /// a client that reconnects sends nothing but its id. For example, a client of MCP (2025-11-25)
+    /// starts a run with a `POST` and resumes it with a `GET`.
     ///
     /// By default, the ids of a run do not contain its name. Build the hub with
     /// [`named_ids`](super::HubBuilder::named_ids).

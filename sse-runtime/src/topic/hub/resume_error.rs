@@ -1,4 +1,4 @@
-//! [`ResumeError`]: the error returned if a client's id does not name topics that it may read.
+//! [`ResumeError`]: the error returned if the topics named in a client's id cannot be resumed.
 
 use axum::{
     http::StatusCode,

@@ -90,8 +90,8 @@ pub use rooms::PresenceRooms;
 /// - If a server stops without warning, the other servers remove its members within 15 seconds, and
 ///   exactly one `left` event is published for each member that is not present elsewhere. The
 ///   members also leave if their server cannot reach the engine, or is suspended, for more than 10
-///   seconds. They join again once the server has reconnected. After an outage of the engine, and
-///   after their own start, the other servers wait for 10 more seconds, because the failed server
+///   seconds. They join again once the server has reconnected. If the engine was unavailable, or if
+///   the other servers have just started, they wait for 10 more seconds, because the failed server
 ///   may only need time to reconnect.
 /// - If the engine loses data, the servers report their members again. The `changes` then contain a
 ///   [gap](super::Gap), because the events may be incomplete.

@@ -38,11 +38,11 @@ use super::{Inner, Presence};
 /// let rooms: PresenceRooms<String> = PresenceRooms::new(Duration::from_secs(10));
 /// ```
 ///
-/// A room exists as long as it is in use: while it has members (including the grace time after the
-/// last one has left), while a subscription reads its changes, and while there is a handle
-/// ([`Presence`]) to it. After that, it is dropped along with its changes, so an unused room takes up
-/// no memory. If it is used again, it is a new, empty room. A client that returns with an id
-/// from the old room receives a [gap](crate::topic::Gap).
+/// A room is in use while it has members (including the grace time after the last one has left),
+/// while a subscription reads its changes, and while there is a handle ([`Presence`]) to it. After
+/// that, it is dropped along with its changes, so an unused room takes up no memory. If the name is
+/// used again, a new, empty room is created. A client that reconnects with an id from the old room
+/// receives a [gap](crate::topic::Gap).
 ///
 /// Rooms are held in memory and contain the members of this process. If several servers share an
 /// engine, use [`Presence::open`] for each room. All clones refer to the same rooms.

@@ -28,9 +28,16 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// the request body, pass an [`EventId`](crate::EventId) as the cursor. To start a run without
     /// reading it, pass [`Start::First`](crate::Start::First) and drop the subscription.
     ///
+    /// The future returned by `producer` resolves to `()` or a `Result<(), E>`, or never completes.
+    ///
     /// The run is started only once, even if many clients request it at the same time. A run that
     /// has ended is replayed. Unless you use [`spawn_again`](Self::spawn_again), no new run with
     /// the same name starts until the topic of the ended run has been dropped.
+    ///
+    /// Do not start a run on a topic that other code also publishes to, such as a chat room,
+    /// because the topic is finished when the run ends. Use a separate hub for runs.
+    ///
+    /// # Failed runs
     ///
     /// If the run returns an error or panics, the failure is logged. Every reader's stream delivers
     /// the published events and then ends with the event named by the endpoint's `error_event` key.
@@ -44,6 +51,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// The stream closes with the reason [`Failed`](crate::CloseReason::Failed) or
     /// [`Panicked`](crate::CloseReason::Panicked) and never sends `done`. If a client reconnects
     /// with the error event's id, it receives a `204` and stops reconnecting.
+    ///
+    /// # Runs with an engine
     ///
     /// If an engine stores the hub's topics, the events of a run survive a restart of the process,
     /// but the run itself does not. A client that reconnects receives the events that it missed,
@@ -59,11 +68,6 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// process that is executing the run stops or cannot reach the engine, another process ends the
     /// run after some time (10 to 15 seconds by default for `sse-redis`), and all readers receive
     /// the `close` event.
-    ///
-    /// Do not start a run on a topic that other code also publishes to, such as a chat room,
-    /// because the topic is finished when the run ends. Use a separate hub for runs.
-    ///
-    /// The future returned by `producer` resolves to `()` or a `Result<(), E>`, or never completes.
     ///
     /// # Errors
     ///
