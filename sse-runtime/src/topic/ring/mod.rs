@@ -104,7 +104,8 @@ impl<T> Ring<T> {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<T>> {
         // A user's key function may panic while the lock is held, which poisons the lock. The state
-        // is still valid, because the key function is called before anything is changed.
+        // is still valid, because the key function is called before an event is added, and after
+        // events have been removed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

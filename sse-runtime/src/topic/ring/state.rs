@@ -220,9 +220,10 @@ impl<T> State<T> {
             self.bytes -= entry.cost();
         }
         let kept = if number.is_none() { 0 } else { self.last };
+        self.add_branch(Branch::Cut { kept });
+        // Last, because it calls the user's key function, which may panic.
         let mut entries = self.forget_newest_after(kept);
         entries.extend(removed.into_iter().map(|(_, entry)| entry));
-        self.add_branch(Branch::Cut { kept });
         Evicted {
             _entries: entries,
             _batch: self.batch.take(),
