@@ -54,6 +54,17 @@ impl ClientIds {
         };
     }
 
+    /// Records that an upstream has sent `position` without an event and has sent no event since. A
+    /// client without an id needs the position at once. Other clients receive it with the next
+    /// keep-alive.
+    pub(crate) fn relayed_to(&mut self, position: &EventId) {
+        match &self.last {
+            None => self.starts_at = Some(Box::new(position.clone())),
+            Some(last) if last == position => {}
+            Some(_) => self.read_to = Some(position.clone()),
+        }
+    }
+
     /// Takes the `read_to` position, which the client has not received yet. The caller must send it
     /// to the client.
     pub(crate) fn take_read_to(&mut self) -> Option<EventId> {

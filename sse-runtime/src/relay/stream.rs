@@ -21,7 +21,9 @@ use super::{
 };
 use crate::{
     event::id::EventId,
-    generator::{first_ok::FirstOk, outgoing::Stop, part::PushBatch, yielder::Yielder},
+    generator::{
+        first_ok::FirstOk, handoff::Handoff, outgoing::Stop, part::PushBatch, yielder::Yielder,
+    },
 };
 
 /// The next piece and its last event ID, an error, or `None` if the upstream has ended.
@@ -203,7 +205,11 @@ impl<S> Relay<S> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<RelayedEvent, RelayError>>> {
         loop {
-            match ready!(self.poll_taken(Take::One, cx)) {
+            let Poll::Ready(taken) = self.poll_taken(Take::One, cx) else {
+                self.report_position();
+                return Poll::Pending;
+            };
+            match taken {
                 Some(Ok((mut piece, mut id))) if piece.events > 0 => {
                     if let (None, Some((bytes, held))) = (&piece.id, self.held_id.take()) {
                         piece.bytes = [b"id: ", &bytes[..], b"\n", &piece.bytes].concat().into();
@@ -225,6 +231,14 @@ impl<S> Relay<S> {
             }
             // A chunk may contain many pieces without an event.
             ready!(coop::poll_proceed(cx)).made_progress();
+        }
+    }
+
+    /// Reports an id that the upstream has sent without an event, such as the position at which a
+    /// topic is read. Without it, a client that reconnects before the next event could not resume.
+    fn report_position(&self) {
+        if let Some((_, Some(id))) = &self.held_id {
+            Handoff::with_current(|handoff| handoff.lock().ids.relayed_to(id));
         }
     }
 

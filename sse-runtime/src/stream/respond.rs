@@ -8,7 +8,7 @@ use axum::{
 };
 
 use crate::{
-    event::last_event_id::SentDone,
+    event::{last_event_id::SentDone, try_later::TryLater},
     generator::{
         generator::{Ending, Generator},
         outgoing::Returning,
@@ -97,7 +97,7 @@ pub(crate) async fn respond(
         // The client has probably disconnected and will not read this response. axum's own
         // extractors respond with the same status.
         Before::ClientGone => status(CloseReason::ClientGone, StatusCode::BAD_REQUEST),
-        Before::Closed(reason) => status(reason, refusal(reason)),
+        Before::Closed(reason) => (reason, context.reject(refusal(reason))),
         Before::Panicked(panic) => {
             drop(this);
             context.guard.end(CloseReason::Panicked);
@@ -159,13 +159,18 @@ async fn begin(
     response::stream(version, head, own, body)
 }
 
-/// Returns the response status for a stream that was closed before it began.
-fn refusal(reason: CloseReason) -> StatusCode {
-    match reason {
+/// Returns the response for a stream that was closed before it began.
+fn refusal(reason: CloseReason) -> Response {
+    let status = match reason {
         CloseReason::Expired => StatusCode::UNAUTHORIZED,
         CloseReason::Revoked => StatusCode::FORBIDDEN,
         CloseReason::Superseded => StatusCode::CONFLICT,
         CloseReason::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    }
+        // Such as a shutdown, after which another server answers.
+        _ => {
+            let later = TryLater::soon(reason.as_str());
+            return later.into_response(StatusCode::SERVICE_UNAVAILABLE);
+        }
+    };
+    status.into_response()
 }

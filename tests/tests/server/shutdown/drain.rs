@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::State};
+use axum::{Router, extract::State, http::StatusCode};
 use sse_runtime::{Shutdown, Stream, sse_endpoint};
 use support::{Client, Generators, SseRouterExt as _, server_of, within};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -41,6 +41,16 @@ async fn never(State(generators): State<Generators>) -> impl Stream<Item = u32> 
     }
 }
 
+/// Never begins its response.
+#[sse_endpoint("/preparing")]
+async fn preparing(
+    State(generators): State<Generators>,
+) -> Result<impl Stream<Item = u32>, StatusCode> {
+    let _running = generators.enter();
+    pending::<()>().await;
+    yield_!(1);
+}
+
 /// An `axum::serve` server with the `Shutdown` layer and its signal.
 struct Plain {
     addr: SocketAddr,
@@ -58,6 +68,7 @@ impl Plain {
             .sse(hot)
             .sse(finite)
             .sse(never)
+            .sse(preparing)
             .layer(shutdown.clone())
             .with_state(generators.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -83,6 +94,38 @@ impl Plain {
         served.unwrap().unwrap().unwrap();
         self.generators.until_alive(0).await;
     }
+}
+
+/// An `EventSource` would never reconnect after a `503`.
+#[tokio::test]
+async fn response_that_has_not_begun_is_tried_again() {
+    const EVENT_SOURCE: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n";
+
+    let server = Plain::start(Duration::from_secs(1)).await;
+    let mut clients = Vec::new();
+    for headers in [EVENT_SOURCE, ""] {
+        let mut client = Client::connect(server.addr).await;
+        let request = format!("GET /preparing HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
+        client.send(request.as_bytes()).await;
+        clients.push(client);
+    }
+    server.generators.until_started(2).await;
+    server.shutdown.begin();
+
+    let [mut browser, mut program] = <[Client; 2]>::try_from(clients).ok().unwrap();
+    assert_eq!(browser.head().await.status_line, "HTTP/1.1 200 OK");
+    let frame = within("the frame", browser.rest()).await;
+    assert!(frame.starts_with("event: close\nretry: "), "{frame}");
+    assert!(
+        frame.ends_with("data: {\"reason\":\"shutdown\"}\n\n"),
+        "{frame}"
+    );
+    let head = program.head().await;
+    assert_eq!(head.status_line, "HTTP/1.1 503 Service Unavailable");
+    let after: u64 = head.get("retry-after").unwrap().parse().unwrap();
+    assert!((1..10).contains(&after), "{after}");
+    drop(program);
+    server.ended().await;
 }
 
 #[tokio::test]

@@ -192,3 +192,42 @@ async fn upstream_is_not_read_ahead_of_the_client() {
         drop(response);
     }
 }
+
+/// An upstream that sends an id without an event, as a topic does when a client starts to read it.
+fn position() -> impl Stream<Item = io::Result<Bytes>> {
+    let sent = tokio_stream::iter([Ok(Bytes::from_static(b"id: 7\n\n"))]);
+    sent.chain(tokio_stream::pending())
+}
+
+#[sse_endpoint("/position/one-by-one")]
+async fn position_one_by_one() -> impl Stream<Item = u64> {
+    let mut events = relay(position()).abort_on_error();
+    while let Some(event) = events.next().await {
+        yield_!(event);
+    }
+}
+
+#[sse_endpoint("/position/mapped")]
+async fn position_mapped() -> impl Stream<Item = u64> {
+    yield_all!(relay(position()).map(|event| event).abort_on_error());
+}
+
+#[sse_endpoint("/position/all")]
+async fn position_all() -> impl Stream<Item = u64> {
+    yield_all!(relay(position()).abort_on_error());
+}
+
+/// Without the id, a client that reconnects before the first event could not resume.
+#[tokio::test]
+async fn id_without_an_event_is_relayed_at_once() {
+    let app = Router::new()
+        .sse(position_one_by_one)
+        .sse(position_mapped)
+        .sse(position_all);
+    let addr = serve(app).await;
+    for how in ["one-by-one", "mapped", "all"] {
+        let mut client = Client::get(addr, &format!("/position/{how}")).await;
+        client.head().await;
+        assert_eq!(client.expect_chunk().await, "id: 7\n\n", "{how}");
+    }
+}
