@@ -10,7 +10,7 @@ const _: () = {
     )]
     #[serde(rename(serialize = "ChatEvent"))]
     #[serde(rename_all = "camelCase")]
-    enum __ChatEvent<T> {
+    enum __SseChatEvent<T> {
         Token { seq: u64, text: String },
         ToolCall(T),
         Html(String),
@@ -45,7 +45,7 @@ const _: () = {
                 },
                 |__serializer| {
                     use __sse::SaidBySerde as _;
-                    __ChatEvent::serialize(self, __serializer)
+                    __SseChatEvent::serialize(self, __serializer)
                 },
             )
         }

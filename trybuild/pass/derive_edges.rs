@@ -103,6 +103,29 @@ endpoint!(by_macro, Result<u8, String>);
 
 fn is_shown<T: serde::Serialize>(_: T) {}
 
+/// Types whose names, with two underscores in front, occur in the code that serde generates.
+mod names_of_serde {
+    use sse_runtime::SseEvent;
+
+    #[derive(SseEvent, serde::Deserialize)]
+    pub struct S {
+        pub x: u32,
+    }
+
+    #[derive(SseEvent, serde::Deserialize)]
+    pub enum Visitor {
+        A { x: u32 },
+        B,
+    }
+
+    #[derive(SseEvent, serde::Deserialize)]
+    pub struct Field<T> {
+        #[sse(id)]
+        pub id: u64,
+        pub t: T,
+    }
+}
+
 fn main() {
     library::event!(Made, seq: u32);
     is_shown(Made { seq: 1 });

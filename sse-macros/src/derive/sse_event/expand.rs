@@ -4,13 +4,13 @@
 //! // Input                       // Output
 //! #[derive(SseEvent)]            const _: () = {
 //! enum Chat {                        #[derive(Serialize)] #[serde(remote = "Chat")]
-//!     Token { text: String },        enum __Chat { Token { text: String }, Finished }
+//!     Token { text: String },        enum __SseChat { Token { text: String }, Finished }
 //!     Finished,                      impl Serialize for Chat {
 //! }                                      fn serialize(&self, serializer) {
 //!                                            with_head(serializer, || match self {
 //!                                                Self::Token { .. } => head().event("token"),
 //!                                                Self::Finished => head().event("finished"),
-//!                                            }, |serializer| __Chat::serialize(self, serializer))
+//!                                            }, |serializer| __SseChat::serialize(self, serializer))
 //!                                        }
 //!                                    }
 //!                                    impl SseEvent for Chat { const SHAPE: Shape = … }
@@ -99,8 +99,10 @@ pub(crate) fn expand(model: &Model, errors: Errors) -> TokenStream {
     }
 }
 
+/// Returns the name of the copy. The prefix differs from that of the names in serde's own code, such
+/// as `__S` and `__Visitor`.
 fn helper_name(name: &Ident) -> Ident {
-    format_ident!("__{}", name)
+    format_ident!("__Sse{}", name)
 }
 
 /// Generates the copy of the type. serde's derive is applied to this copy.

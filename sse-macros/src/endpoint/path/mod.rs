@@ -47,14 +47,6 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
             ));
         }
     }
-    let is_foreign = |segment: &&str| encoded(segment) != **segment;
-    if let Some(segment) = path.split('/').find(is_foreign) {
-        let (new, rewritten) = (encoded(segment), encoded(&path));
-        problems.push(format!(
-            "clients encode a path before they send it; write `{new}` instead of `{segment}`, as in `\"{rewritten}\"`"
-        ));
-        path = rewritten;
-    }
     if let Some(segment) = path.split('/').find(|segment| in_angles(segment).is_some()) {
         let new = in_angles(segment).unwrap_or_default();
         let segments = path.split('/');
@@ -66,6 +58,22 @@ fn without_foreign_syntax(path: &str) -> (Vec<String>, String) {
             "write `{new}` instead of `{segment}`, as in `\"{rewritten}\"`"
         ));
         path = rewritten;
+    }
+    let is_foreign = |segment: &&str| encoded(segment) != **segment;
+    if let Some(segment) = path.split('/').find(is_foreign) {
+        let (new, rewritten) = (encoded(segment), encoded(&path));
+        problems.push(format!(
+            "clients encode a path before they send it; write `{new}` instead of `{segment}`, as in `\"{rewritten}\"`"
+        ));
+        path = rewritten;
+    }
+    if let Some(segment) = path
+        .split('/')
+        .find(|segment| matches!(*segment, "." | ".."))
+    {
+        problems.push(format!(
+            "clients resolve `{segment}` before they send a path; write the path that they send"
+        ));
     }
     (problems, path)
 }
@@ -122,8 +130,8 @@ fn outside_captures(path: &str, mark: char) -> Option<usize> {
     })
 }
 
-/// Percent-encodes the characters outside braces that are not ASCII. axum compares a path with the
-/// encoded path of a request (RFC 3986, section 2), so it would never match these characters.
+/// Percent-encodes the characters outside braces that clients encode. axum compares a path with the
+/// encoded path of a request, so it would never match these characters.
 fn encoded(path: &str) -> String {
     let mut is_inside = false;
     let mut encoded = String::new();
@@ -133,7 +141,7 @@ fn encoded(path: &str) -> String {
             '}' | '/' => is_inside = false,
             _ => {}
         }
-        if char.is_ascii() || is_inside {
+        if is_inside || !is_encoded(char) {
             encoded.push(char);
         } else {
             let mut bytes = [0; 4];
@@ -142,6 +150,16 @@ fn encoded(path: &str) -> String {
         }
     }
     encoded
+}
+
+/// Returns whether clients encode a character in a path. Browsers do not encode `[`, `]`, `^` and `|`,
+/// although RFC 3986 requires it.
+///
+/// Source: [WHATWG URL, path percent-encode set](https://url.spec.whatwg.org/#path-percent-encode-set).
+fn is_encoded(char: char) -> bool {
+    !char.is_ascii()
+        || char.is_ascii_control()
+        || matches!(char, ' ' | '"' | '<' | '>' | '\\' | '`')
 }
 
 /// Converts a capture in angle brackets to axum's syntax.
