@@ -11,6 +11,9 @@ pub(super) struct Rewrite {
     pub(super) skips_comments: bool,
     /// The id of the next event, if ids are replaced.
     pub(super) next_id: Option<u64>,
+    /// Whether all lines since the last blank line have been skipped. If so, the blank line that
+    /// follows them is skipped too, even if it is in the next piece.
+    has_skipped: bool,
 }
 
 impl Rewrite {
@@ -18,8 +21,10 @@ impl Rewrite {
     pub(super) fn apply(&mut self, piece: &mut Piece) -> Option<EventId> {
         let is_unchanged = !piece.must_be_rewritten
             && self.next_id.is_none()
-            && !(self.skips_comments && piece.has_comment);
+            && !(self.skips_comments && piece.has_comment)
+            && !(self.has_skipped && piece.bytes.starts_with(b"\n"));
         if is_unchanged {
+            self.has_skipped = false;
             return piece.id.as_deref().and_then(EventId::received);
         }
         let mut written = BytesMut::with_capacity(piece.bytes.len());
@@ -53,7 +58,7 @@ impl Rewrite {
             due.clone_from(&id);
         }
         let before = to.len();
-        let mut skipped = false;
+        let mut skipped = std::mem::take(&mut self.has_skipped);
         for line in lines {
             match field(line) {
                 b"" if self.skips_comments => {
@@ -83,7 +88,9 @@ impl Rewrite {
         // If all lines have been skipped, so is the blank line. Some clients dispatch an event at
         // every blank line.
         let is_empty = skipped && to.len() == before;
-        if has_ended && !is_empty {
+        if !has_ended {
+            self.has_skipped = is_empty;
+        } else if !is_empty {
             to.put_u8(b'\n');
         }
         id.filter(|_| has_data || self.next_id.is_none())

@@ -166,6 +166,10 @@ async fn incomplete_event_is_discarded() {
 async fn comments_can_be_skipped() {
     let expected = "event: tool\nid: 7\nretry: 900\ndata: {\"a\":1}\n\ndata:x\ndata\n\nretry: 5\nid: 8~done\nevent: done\ndata: null\n\n";
     assert_eq!(text(How::SkipComments, &[UPSTREAM]).await, expected);
+    // The blank line after a comment is skipped even if it arrives later.
+    let upstream = ["data: a\n\n", ": ping\n", "\n", "data: b\n\n", "\n"];
+    let expected = "data: a\n\ndata: b\n\n\n";
+    assert_eq!(text(How::SkipComments, &upstream).await, expected);
 }
 
 #[tokio::test]
