@@ -19,11 +19,11 @@ pub(super) struct Rewrite {
 impl Rewrite {
     /// Rewrites a piece if necessary. Returns the piece's last event ID.
     pub(super) fn apply(&mut self, piece: &mut Piece) -> Option<EventId> {
-        let is_unchanged = !piece.must_be_rewritten
-            && self.next_id.is_none()
-            && !(self.skips_comments && piece.has_comment)
-            && !(self.has_skipped && piece.bytes.starts_with(b"\n"));
-        if is_unchanged {
+        let is_rewritten = piece.must_be_rewritten
+            || self.next_id.is_some()
+            || (self.skips_comments && piece.has_comment)
+            || (self.has_skipped && piece.bytes.starts_with(b"\n"));
+        if !is_rewritten {
             self.has_skipped = false;
             return piece.id.as_deref().and_then(EventId::received);
         }
