@@ -27,7 +27,7 @@ pub use hub::{Hub, builder::HubBuilder, error::HubError, resume_error::ResumeErr
 pub use key::Key;
 pub use open_error::OpenError;
 pub use presence::{Presence, PresenceError, PresenceEvent, PresenceGuard, PresenceRooms};
-pub use publish::PublishError;
+pub use publish::{Publish, PublishError};
 pub use run_result::RunResult;
 pub use subscription::{Filter, Map, Subscription, Update};
 pub use topic::Topic;

@@ -1,18 +1,79 @@
-//! [`PublishError`]: the error returned if an event could not be published.
+//! [`Publish`]: the future that publishes an event, and [`PublishError`]: the error that it returns.
 
-use std::error::Error;
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 
-use super::Key;
+use super::{Key, Topic, backend::Publishing};
 use crate::event::{
     event::{Data, Event},
     frame::{EncodeError, Fields},
+    id::EventId,
     try_later::TryLater,
 };
+
+/// The future returned by [`Topic::publish`], [`Topic::publish_event`] and
+/// [`Topic::publish_with_key`]. It returns the event's id.
+// `T` is unbounded here, unlike in an `async fn`, so the compiler reports a `T` that is not `Clone`
+// once, at the call of `publish`.
+#[must_use = "an event is published only if the future is polled"]
+pub struct Publish<'a, T> {
+    topic: &'a Topic<T>,
+    state: State<'a, T>,
+}
+
+enum State<'a, T> {
+    Unpolled(Event<T>, Option<Key>),
+    Publishing(Publishing<'a>),
+    Done,
+}
+
+impl<'a, T> Publish<'a, T> {
+    pub(super) fn new(topic: &'a Topic<T>, event: Event<T>, key: Option<Key>) -> Self {
+        let state = State::Unpolled(event, key);
+        Self { topic, state }
+    }
+}
+
+impl<T> Future for Publish<'_, T> {
+    type Output = Result<EventId, PublishError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut publishing = match std::mem::replace(&mut self.state, State::Done) {
+            State::Unpolled(event, key) => {
+                let mut encoded = self.topic.encode(event)?;
+                encoded.key = key;
+                self.topic.backend.publish(encoded)
+            }
+            State::Publishing(publishing) => publishing,
+            // A future must not be polled again once it is ready.
+            State::Done => return Poll::Pending,
+        };
+        let published = publishing.as_mut().poll(cx);
+        if published.is_pending() {
+            self.state = State::Publishing(publishing);
+        }
+        published
+    }
+}
+
+// The event is never pinned.
+impl<T> Unpin for Publish<'_, T> {}
+
+impl<T> fmt::Debug for Publish<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish").finish_non_exhaustive()
+    }
+}
 
 /// The error returned if an event could not be published. Unless the error is
 /// [`Unknown`](Self::Unknown), no reader has received or will receive the event.

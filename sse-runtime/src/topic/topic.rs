@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::sleep;
 
 use super::{
-    Cursor, Key, OpenError, PublishError, Subscription,
+    Cursor, Key, OpenError, Publish, PublishError, Subscription,
     backend::{Backend, Encoded},
     builder::{BYTES, EVENTS, TopicBuilder},
     engine::Node,
@@ -129,11 +129,11 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// For an in-memory topic, the future completes when it is first polled, so it cannot be
     /// dropped halfway through. If an engine stores the topic and the future is dropped, the event
     /// may or may not be published.
-    pub async fn publish(&self, value: &T) -> Result<EventId, PublishError>
+    pub fn publish(&self, value: &T) -> Publish<'_, T>
     where
         T: Clone,
     {
-        self.publish_event(Event::json(value.clone())).await
+        self.publish_event(Event::json(value.clone()))
     }
 
     /// Publishes an event, which may have a name, a `retry` and a comment. The topic sets the id.
@@ -146,9 +146,8 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// # Cancel safety
     ///
     /// See [`publish`](Self::publish).
-    pub async fn publish_event(&self, event: Event<T>) -> Result<EventId, PublishError> {
-        let encoded = self.encode(event)?;
-        self.backend.publish(encoded).await
+    pub fn publish_event(&self, event: Event<T>) -> Publish<'_, T> {
+        Publish::new(self, event, None)
     }
 
     /// Like [`publish`](Self::publish), but stores the event only once, even if it is published
@@ -163,17 +162,11 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// # Cancel safety
     ///
     /// See [`publish`](Self::publish).
-    pub async fn publish_with_key(
-        &self,
-        key: impl Into<Key>,
-        value: &T,
-    ) -> Result<EventId, PublishError>
+    pub fn publish_with_key(&self, key: impl Into<Key>, value: &T) -> Publish<'_, T>
     where
         T: Clone,
     {
-        let mut encoded = self.encode(Event::json(value.clone()))?;
-        encoded.key = Some(key.into());
-        self.backend.publish(encoded).await
+        Publish::new(self, Event::json(value.clone()), Some(key.into()))
     }
 
     /// Like [`publish`](Self::publish), but tries again while the engine that stores the topic is
@@ -230,22 +223,6 @@ impl<T: Send + Sync + 'static> Topic<T> {
             Ok(published) => published,
             Err(_) => Err(PublishError::TakesTime),
         }
-    }
-
-    pub(super) fn encode(&self, event: Event<T>) -> Result<Encoded<T>, PublishError> {
-        let (fields, value) = publish::shared(event)?;
-        let mut frame = BytesMut::new();
-        let mut writing = Frame::new(&mut frame, &fields);
-        self.encode.encode(&value, &mut writing)?;
-        if writing.finish().is_some() {
-            return Err(PublishError::NotForTopics { what: "an id" });
-        }
-        Ok(Encoded {
-            value,
-            frame,
-            key: None,
-            owner: None,
-        })
     }
 
     /// Subscribes to the topic, starting at `cursor`. The cursor is a
@@ -323,6 +300,24 @@ pub(super) fn subscribe<T: Send + Sync + 'static>(
         }
     };
     Subscription::new(reader, is_resumed)
+}
+
+impl<T> Topic<T> {
+    pub(super) fn encode(&self, event: Event<T>) -> Result<Encoded<T>, PublishError> {
+        let (fields, value) = publish::shared(event)?;
+        let mut frame = BytesMut::new();
+        let mut writing = Frame::new(&mut frame, &fields);
+        self.encode.encode(&value, &mut writing)?;
+        if writing.finish().is_some() {
+            return Err(PublishError::NotForTopics { what: "an id" });
+        }
+        Ok(Encoded {
+            value,
+            frame,
+            key: None,
+            owner: None,
+        })
+    }
 }
 
 impl<T> Clone for Topic<T> {
