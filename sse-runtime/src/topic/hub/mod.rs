@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     Cursor, OpenError, Subscription, Topic, TopicBuilder,
-    engine::{RunOwner, is_valid_name},
+    engine::{BoxFuture, RunOwner, is_valid_name},
     lease::{Freed, InUse, Usage},
     merged,
 };
@@ -191,28 +191,38 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Cancel safety
     ///
     /// See [`topic`](Self::topic).
-    pub async fn subscribe<N>(
+    // The boxed future does not mention the arguments' types, so the compiler reports an argument of
+    // the wrong type only once.
+    pub fn subscribe<N>(
         &self,
         names: impl IntoIterator<Item = N>,
         cursor: impl Into<Cursor>,
-    ) -> Result<Subscription<T>, HubError>
+    ) -> BoxFuture<'_, Result<Subscription<T>, HubError>>
     where
         N: AsRef<str>,
     {
-        let names: Vec<N> = names.into_iter().collect();
-        let names: BTreeSet<&str> = names.iter().map(AsRef::as_ref).collect();
+        let names = names.into_iter();
+        let names: BTreeSet<String> = names.map(|name| name.as_ref().to_owned()).collect();
+        Box::pin(self.subscribe_to(names, cursor.into()))
+    }
+
+    async fn subscribe_to(
+        &self,
+        names: BTreeSet<String>,
+        cursor: Cursor,
+    ) -> Result<Subscription<T>, HubError> {
         let escaped: Vec<String> = names.iter().map(|name| merged::escape(name)).collect();
         if !merged::fits(&escaped, self.0.store.is_some()) {
             return Err(HubError::TooManyNames);
         }
-        let names: Vec<&str> = names.into_iter().collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let Cursor {
             from,
             start,
             after_gap,
             is_resumed,
             ..
-        } = cursor.into();
+        } = cursor;
         // Make room for all topics before creating any of them, so that a failed call creates none.
         let topics = {
             let mut state = self.state_with_room(&names)?;

@@ -255,14 +255,16 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Cancel safety
     ///
     /// See [`topic`](Self::topic).
-    pub async fn resume(
-        &self,
-        name: &str,
+    pub fn resume<'a>(
+        &'a self,
+        name: &'a str,
         cursor: impl Into<Cursor>,
-    ) -> Result<Option<Subscription<T>>, HubError> {
+    ) -> BoxFuture<'a, Result<Option<Subscription<T>>, HubError>> {
         let cursor = cursor.into().for_run();
-        let run = self.existing_run(name, Again::Replay).await?;
-        Ok(run.map(|(topic, _)| topic.subscribe(cursor)))
+        Box::pin(async move {
+            let run = self.existing_run(name, Again::Replay).await?;
+            Ok(run.map(|(topic, _)| topic.subscribe(cursor)))
+        })
     }
 
     /// Stops the run with this name at its next `.await`. Returns whether a run was in progress.
