@@ -90,9 +90,14 @@ pub(crate) fn runtime_path(value: TokenStream) -> syn::Result<Path> {
         return Ok(path);
     }
     let given = path.to_token_stream().to_string().replace(' ', "");
+    let way_out = match &*first {
+        // Neither can follow `::` or `crate::`.
+        "self" | "super" => "write a path that begins with `crate::`".to_owned(),
+        _ => format!("write `::{given}` or `crate::{given}`"),
+    };
     Err(syn::Error::new_spanned(
         path,
-        format_args!("`{given}` is a relative path; write `::{given}` or `crate::{given}`"),
+        format_args!("`{given}` is a relative path; {way_out}"),
     ))
 }
 
