@@ -103,9 +103,10 @@ impl<T> Ring<T> {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State<T>> {
-        // A user's key function may panic while the lock is held, which poisons the lock. The state
-        // is still valid, because the key function is called before an event is added, and after
-        // events have been removed.
+        // A user's key function may panic while the lock is held, which poisons the lock. Readers can
+        // still use the state: if the panic interrupts a `push`, nothing has changed, and if it
+        // interrupts a `cut` or a `clear`, the events have already been removed. Only the newest
+        // events of each key and the number of bytes may then be out of date.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
