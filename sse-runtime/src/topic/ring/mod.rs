@@ -5,6 +5,7 @@
 pub(crate) mod cursor;
 mod detour;
 pub(crate) mod overflow;
+mod progress;
 mod start;
 pub(crate) mod state;
 pub(crate) mod waiters;
@@ -35,8 +36,9 @@ use crate::{
     },
     generator::run_failure::Failure,
 };
-use cursor::{RingCursor, Stage};
+use cursor::RingCursor;
 use overflow::{Capacity, Overflow};
+use progress::Stage;
 use start::Opening;
 use state::{Branch, Evicted, Source, State};
 use waiters::Waiters;

@@ -1,8 +1,8 @@
 //! [`Opening`]: the initial state of a reader.
 
 use super::{
-    cursor::Stage,
     overflow::Overflow,
+    progress::Stage,
     state::{Located, State},
 };
 use crate::{
