@@ -7,6 +7,7 @@ use redis::{
     aio::{MultiplexedConnection, PubSubSink},
     cmd,
 };
+use sse_runtime::topic::engine::Backoff;
 use tokio::{
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender},
@@ -45,9 +46,12 @@ const COMMANDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum number of channels per request.
 const CHANNELS: usize = 500;
 
-/// The first and the longest delay between attempts to reconnect. [`longest_delay`] reduces the
-/// latter if the leases of runs are short.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The first delay between attempts to reconnect.
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+
+/// The longest delay between attempts to reconnect. [`longest_delay`] reduces it if the leases of
+/// runs are short.
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
 /// The reason why a session has ended.
 enum End {
@@ -62,9 +66,9 @@ pub(crate) async fn run(
     opened: Opened,
     mut requests: UnboundedReceiver<Request>,
 ) {
-    let first = RETRY.0;
     let longest = longest_delay(shared.config.run_ttl);
-    let (mut opened, mut delay) = (Some(opened), first);
+    let mut backoff = Backoff::new(FIRST_DELAY, longest);
+    let mut opened = Some(opened);
     // Whether a failed attempt to reconnect has been logged as a warning during this outage.
     let mut is_reported = false;
     loop {
@@ -97,7 +101,7 @@ pub(crate) async fn run(
                 }
                 is_reported = false;
                 if start.elapsed() > longest {
-                    delay = first;
+                    backoff.reset();
                 }
             }
             Err(error) if is_reported => {
@@ -111,15 +115,14 @@ pub(crate) async fn run(
         if requests.is_closed() {
             return;
         }
-        sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        delay = longest.min(delay * 2);
+        backoff.wait().await;
     }
 }
 
 /// Returns the longest delay between attempts to reconnect. After an outage, the owner of a run has
 /// the duration of a lease to renew it, so it must reconnect well within this time.
 fn longest_delay(run_ttl: Duration) -> Duration {
-    RETRY.1.min(run_ttl / 5)
+    LONGEST_DELAY.min(run_ttl / 5)
 }
 
 /// Serves a session until one of its connections is lost.

@@ -4,13 +4,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::sleep;
 
 use super::{
     Cursor, Key, OpenError, Publish, PublishError, Subscription,
     backend::{Backend, Encoded},
     builder::{BYTES, EVENTS, TopicBuilder},
-    engine::Node,
+    engine::{Backoff, BoxFuture, Node},
     merged::{self, Merged},
     publish,
     ring::overflow::{Capacity, Overflow},
@@ -71,8 +70,8 @@ pub struct Topic<T> {
 
 pub(super) type Encode<T> = Arc<Item<T>>;
 
-/// The delays between attempts to publish an event: the first and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The delays between attempts to publish an event.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 impl<T: Send + Sync + 'static> Topic<T> {
     /// Creates an in-memory topic that holds the newest `events` events for replay, up to a total
@@ -187,23 +186,29 @@ impl<T: Send + Sync + 'static> Topic<T> {
     /// # Cancel safety
     ///
     /// See [`publish`](Self::publish).
-    pub async fn publish_with_retry(&self, value: &T) -> Result<EventId, PublishError>
+    // The boxed future does not depend on `T: Clone`, so the compiler reports a `T` that is not
+    // `Clone` only once.
+    pub fn publish_with_retry<'a>(
+        &'a self,
+        value: &'a T,
+    ) -> BoxFuture<'a, Result<EventId, PublishError>>
     where
         T: Clone,
     {
-        let (mut delay, longest) = RETRY;
-        let key = Key::random();
-        loop {
-            let error = match self.publish_with_key(key, value).await {
-                Err(error @ (PublishError::Unavailable { .. } | PublishError::Unknown { .. })) => {
-                    error
-                }
-                published => return published,
-            };
-            tracing::debug!(%error, "failed to publish an event; trying again");
-            sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            delay = longest.min(delay * 2);
-        }
+        Box::pin(async move {
+            let mut backoff = RETRY;
+            let key = Key::random();
+            loop {
+                let error = match self.publish_with_key(key, value).await {
+                    Err(
+                        error @ (PublishError::Unavailable { .. } | PublishError::Unknown { .. }),
+                    ) => error,
+                    published => return published,
+                };
+                tracing::debug!(%error, "failed to publish an event; trying again");
+                backoff.wait().await;
+            }
+        })
     }
 
     /// Publishes an event without waiting. An in-memory topic never has to wait. Use this method in

@@ -13,6 +13,7 @@
 //!
 //! This module is hidden from the documentation and may still change.
 
+mod backoff;
 mod feed;
 mod follower;
 mod lost_runs;
@@ -27,6 +28,7 @@ pub use crate::{
     event::position::{Epoch, Mark},
     topic::Key,
 };
+pub use backoff::Backoff;
 pub use feed::Feed;
 pub(crate) use follower::{Codec, Follower, is_valid_name};
 pub use members::{EventTemplate, MemberList, Members, MembersUpdate, NodeLease, Sweep};

@@ -1,11 +1,12 @@
 //! Subscriptions to the topics that are named in a client's id.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Hub, HubError, check_name, opened, resume_error::ResumeError, run::Again};
 use crate::topic::{
     Cursor, Subscription, Topic,
     backend::Backend as _,
+    engine::BoxFuture,
     merged::{self, Merged},
     ring::Ring,
 };
@@ -70,8 +71,8 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Authorization
     ///
     /// **A client can send any id**, so it can ask for any run. `may_read` is called for each name
-    /// in the id, before the hub looks for the run, and must return whether the client may read the
-    /// run. Names that are hard to guess are not enough, because ids end up in logs.
+    /// in the id, before this method returns, and must return whether the client may read the run.
+    /// Names that are hard to guess are not enough, because ids end up in logs.
     ///
     /// # Runs that do not exist
     ///
@@ -90,12 +91,14 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Cancel safety
     ///
     /// See [`topic`](Self::topic).
-    pub async fn resume_by_id(
+    // The boxed future does not mention the arguments' types, so the compiler reports an argument of
+    // the wrong type only once.
+    pub fn resume_by_id(
         &self,
         cursor: impl Into<Cursor>,
         may_read: impl FnMut(&str) -> bool,
-    ) -> Result<Subscription<T>, ResumeError> {
-        self.by_id(cursor.into(), may_read, Kind::Runs).await
+    ) -> BoxFuture<'_, Result<Subscription<T>, ResumeError>> {
+        self.by_id(cursor.into(), may_read, Kind::Runs)
     }
 
     /// Like [`resume_by_id`](Self::resume_by_id), but for topics that do not belong to runs. The ids
@@ -110,23 +113,30 @@ impl<T: Send + Sync + 'static> Hub<T> {
     /// # Cancel safety
     ///
     /// See [`topic`](Self::topic).
-    pub async fn subscribe_by_id(
+    pub fn subscribe_by_id(
         &self,
         cursor: impl Into<Cursor>,
         may_read: impl FnMut(&str) -> bool,
-    ) -> Result<Subscription<T>, ResumeError> {
-        self.by_id(cursor.into(), may_read, Kind::Topics).await
+    ) -> BoxFuture<'_, Result<Subscription<T>, ResumeError>> {
+        self.by_id(cursor.into(), may_read, Kind::Topics)
     }
 
-    async fn by_id(
+    fn by_id(
         &self,
         cursor: Cursor,
         may_read: impl FnMut(&str) -> bool,
         kind: Kind,
+    ) -> BoxFuture<'_, Result<Subscription<T>, ResumeError>> {
+        let names = readable_names(&cursor, may_read);
+        Box::pin(async move { self.subscribe_to_existing(&names?, cursor, kind).await })
+    }
+
+    async fn subscribe_to_existing(
+        &self,
+        names: &BTreeSet<String>,
+        cursor: Cursor,
+        kind: Kind,
     ) -> Result<Subscription<T>, ResumeError> {
-        if !cursor.has_id() {
-            return Err(ResumeError::NoId);
-        }
         let Cursor {
             from,
             start,
@@ -134,16 +144,7 @@ impl<T: Send + Sync + 'static> Hub<T> {
             is_resumed,
             ..
         } = cursor;
-        let names = merged::names(&from);
-        if names.is_empty() {
-            return Err(ResumeError::NoNames);
-        }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        // The topics must not be looked up before this check. Otherwise, a client could find out
-        // whether a topic that it may not read exists.
-        if !names.iter().copied().all(may_read) {
-            return Err(ResumeError::Forbidden);
-        }
         let escaped: Vec<String> = names.iter().map(|name| merged::escape(name)).collect();
         if !merged::fits(&escaped, self.0.store.is_some()) {
             return Err(HubError::TooManyNames.into());
@@ -185,4 +186,25 @@ impl<T: Send + Sync + 'static> Hub<T> {
             _ => Ok(None),
         }
     }
+}
+
+/// Returns the names of the topics in a client's id, if the client may read all of them.
+///
+/// The topics must not be looked up before this check. Otherwise, a client could find out whether a
+/// topic that it may not read exists.
+fn readable_names(
+    cursor: &Cursor,
+    may_read: impl FnMut(&str) -> bool,
+) -> Result<BTreeSet<String>, ResumeError> {
+    if !cursor.has_id() {
+        return Err(ResumeError::NoId);
+    }
+    let names = merged::names(&cursor.from);
+    if names.is_empty() {
+        return Err(ResumeError::NoNames);
+    }
+    if !names.iter().map(String::as_str).all(may_read) {
+        return Err(ResumeError::Forbidden);
+    }
+    Ok(names)
 }

@@ -27,15 +27,15 @@ use crate::{
     topic::{
         Key,
         backend::{Read, Reader},
-        engine::{MemberList, MembersUpdate, Node, NodeLease, Sweep, Unreachable},
+        engine::{Backoff, MemberList, MembersUpdate, Node, NodeLease, Sweep, Unreachable},
     },
 };
 
 /// The time limit for each request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The delays between attempts to reach the engine: the first and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The delays between attempts to reach the engine.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// The background task of a presence that an engine stores.
 pub(super) struct Task<K> {
@@ -165,7 +165,7 @@ async fn follow<K>(
 }
 
 async fn list_stubbornly(store: &Store) -> MemberList {
-    let (mut delay, longest) = RETRY;
+    let mut backoff = RETRY;
     loop {
         match store.list().await {
             Ok(list) => return list,
@@ -174,14 +174,8 @@ async fn list_stubbornly(store: &Store) -> MemberList {
                 tracing::debug!(topic, %error, "failed to read the members of a presence; trying again");
             }
         }
-        sleep(jittered(delay)).await;
-        delay = longest.min(delay * 2);
+        backoff.wait().await;
     }
-}
-
-/// Returns 50% to 100% of a delay.
-fn jittered(delay: Duration) -> Duration {
-    delay.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// Reports this node's members to the engine, and removes other nodes whose leases have expired.
@@ -235,15 +229,14 @@ where
     /// Runs until the presence has been dropped and its members have left.
     async fn run(mut self) {
         let interval = self.store.ttl.mul_f64(0.3);
-        let (first, longest) = RETRY;
-        let mut delay = first;
+        let mut backoff = RETRY;
         let mut sweeps = JoinSet::new();
         loop {
             let is_closed = self.outbox.is_closed();
             let next = match self.report(is_closed).await {
                 Ok(_) if is_closed => return,
                 Ok(expired) => {
-                    delay = first;
+                    backoff.reset();
                     if !expired.is_empty() && sweeps.is_empty() && self.is_steady() {
                         sweeps.spawn(self.store.clone().sweep(expired));
                     }
@@ -253,10 +246,8 @@ where
                 Err(_) if is_closed && self.has_expired() => return,
                 Err(error) => {
                     self.has_failed(&error);
-                    let next = Instant::now() + jittered(delay);
-                    delay = longest.min(delay * 2);
                     // New changes do not end this delay. The next attempt reports them as well.
-                    sleep_until(next).await;
+                    backoff.wait().await;
                     continue;
                 }
             };

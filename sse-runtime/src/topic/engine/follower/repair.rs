@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     Buffer, Follower, Source, State,
     apply::{Relation, marks_differ},
 };
-use crate::topic::engine::{Page, Place, Stored, Tail, Unreachable};
+use crate::topic::engine::{Backoff, Page, Place, Stored, Tail, Unreachable};
 
 /// The approximate size of a page read from the log, in bytes.
 const PAGE: usize = 1024 * 1024;
@@ -24,8 +24,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// engine by sending made-up ids.
 const READER_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The delays between attempts to repair a topic: the first and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The delays between attempts to repair a topic.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// The next step of a repair that has read a page.
 enum Step {
@@ -257,7 +257,7 @@ impl<T: Send + Sync + 'static> Follower<T> {
 
 /// Repairs a topic's ring. If the engine cannot be reached, tries again after a delay.
 async fn repair<T: Send + Sync + 'static>(follower: Weak<Follower<T>>) {
-    let (mut delay, longest) = RETRY;
+    let mut backoff = RETRY;
     loop {
         let Some(follower) = follower.upgrade() else {
             return;
@@ -269,8 +269,7 @@ async fn repair<T: Send + Sync + 'static>(follower: Weak<Follower<T>>) {
         follower.node.instruments.read_failed();
         follower.state().error = Some(Arc::new(error));
         drop(follower);
-        sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        delay = longest.min(delay * 2);
+        backoff.wait().await;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     generator::run_failure::Failure,
     topic::{
         PublishError, Topic,
-        engine::{Node, Renewed, RunLeases, RunOwner},
+        engine::{Backoff, Node, Renewed, RunLeases, RunOwner},
         run_result::RunError,
     },
 };
@@ -241,8 +241,8 @@ impl<T: Send + Sync + 'static> Drop for EndOnDrop<T> {
     }
 }
 
-/// The delays between attempts to end the topic of a run: the first and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The delays between attempts to end the topic of a run.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Ends the topic of a run. While the engine that stores the topic is unavailable, repeats the
 /// attempt, because the topic's readers would otherwise wait forever.
@@ -251,7 +251,7 @@ async fn end<T: Send + Sync + 'static>(
     name: String,
     failure: Option<Arc<Failure>>,
 ) {
-    let (mut delay, longest) = RETRY;
+    let mut backoff = RETRY;
     loop {
         let ended = match &failure {
             Some(failure) => topic.backend.fail(Arc::clone(failure), None).await,
@@ -269,7 +269,6 @@ async fn end<T: Send + Sync + 'static>(
         tracing::warn!(name, %error, "failed to end the topic of a run; trying again");
         // The first poll may take place outside of a runtime, where there is no timer.
         yield_now().await;
-        sleep(delay).await;
-        delay = longest.min(delay * 2);
+        backoff.wait().await;
     }
 }
