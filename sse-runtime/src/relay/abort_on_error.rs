@@ -9,11 +9,7 @@ use std::{
 
 use tokio_stream::Stream;
 
-use super::{
-    error::RelayError,
-    relayed_event::RelayedEvent,
-    stream::{Map, Relay},
-};
+use super::{error::RelayError, map::Map, relayed_event::RelayedEvent, stream::Relay};
 use crate::{
     event::frame::EncodeError,
     generator::{
@@ -86,14 +82,11 @@ where
     /// async fn chat() -> impl Stream<Item = Value> {
     ///     # let upstream = Body::empty().into_data_stream();
     ///     let mut events = relay(upstream).abort_on_error();
-    ///     let mut tokens = 0;
     ///     while let Some(event) = events.next().await {
-    ///         if let Ok(chunk) = event.json::<Value>() {
-    ///             tokens += chunk["usage"]["total_tokens"].as_u64().unwrap_or(0);
+    ///         if event.name() != "ping" {
+    ///             yield_!(event);
     ///         }
-    ///         yield_!(event);
     ///     }
-    ///     tracing::info!(tokens, "answered");
     /// }
     /// ```
     ///

@@ -35,16 +35,20 @@
 //! }
 //! ```
 //!
-//! The [recipe for a gateway](crate::recipes#a-gateway-in-front-of-a-language-model) also passes on
-//! a `429` with its `Retry-After`, counts tokens, and logs why each stream ended.
+//! To build a gateway in front of a language model, begin with the
+//! [recipe](crate::recipes#a-gateway-in-front-of-a-language-model). It also passes on a `429` with
+//! its `Retry-After`, reports errors in OpenAI's format, counts tokens, and logs why each stream
+//! ended.
 //!
 //! # What is relayed
 //!
-//! Events are relayed byte for byte, with their names, ids, reconnection times and comments. They
-//! are not parsed. Only complete events are relayed: a client never receives part of an event, and
-//! an event that is incomplete when the upstream ends is discarded, as it would be by an
-//! `EventSource`. Line breaks other than LF are replaced with LF, because some clients do not
-//! recognize them. A byte order mark at the start of the stream is removed.
+//! Events are relayed as they are, with their names, data, ids, reconnection times and comments.
+//! Only two things change: line breaks other than LF are replaced with LF, because some clients do
+//! not recognize them, and a byte order mark at the start of the stream is removed. The data is not
+//! parsed.
+//!
+//! Only complete events are relayed: a client never receives part of an event, and an event that is
+//! incomplete when the upstream ends is discarded, as it would be by an `EventSource`.
 //!
 //! All events in one chunk from the upstream are sent in a single write. If the client disconnects,
 //! the upstream's stream is dropped, which cancels the request. If the client stops reading, the
@@ -71,13 +75,19 @@
 //! | `Result<T, E>`, where `E: From<RelayError>` | `yield_all!(relay(upstream))` | `let mut events = relay(upstream); while let Some(event) = events.next().await { let event = event?; … }` | `E` as an event, and then the end of the stream |
 //!
 //! The client must recognize this event as an error. OpenAI's clients, for example, expect an
-//! object with the member `error`, which a type that derives [`SseError`](crate::SseError) does not
-//! have by default. See [Protocols](crate::protocols).
+//! object with the member `error`, which the JSON of [`SseError`](crate::SseError) does not contain.
+//! For such a client, implement `Serialize` instead of deriving `SseError`. See
+//! [Protocols](crate::protocols).
 //!
 //! [`RelayError::CutOff`] contains the error of the upstream's stream as its source.
 //! `abort_on_error` logs both as a warning. An `E` that implements [`Error`](std::error::Error) is
 //! also logged, along with its sources. If `E` does not implement it, or does not have the
-//! [`RelayError`] as a source, log the [`RelayError`] where it is converted into `E`.
+//! [`RelayError`] as a source, log the [`RelayError`] where it is converted into `E`. An error that
+//! is returned before the response begins, for example by [`first_ok`](crate::first_ok), is logged
+//! only if its type derives `SseError`.
+//!
+//! Some upstreams report errors as events. To treat such an event like an error of the relay, use
+//! [`Relay::try_map`].
 //!
 //! The relay does not detect an upstream that has vanished without closing its connection, and the
 //! endpoint's keep-alives hide this from the client. Set a read timeout on the HTTP client that
@@ -111,17 +121,21 @@
 //!     while let Some(event) = events.next().await {
 //!         let event = event?;
 //!         let chunk: Value = event.json().unwrap_or_default();
-//!         budget -= chunk["usage"]["total_tokens"].as_i64().unwrap_or(0);
-//!         yield_!(event);
-//!         if budget < 0 {
-//!             return Err(ChatError::BudgetSpent);
+//!         // A chunk contains about one token. Their exact number is known only at the end.
+//!         if chunk["choices"][0]["delta"]["content"].is_string() {
+//!             if budget == 0 {
+//!                 return Err(ChatError::BudgetSpent);
+//!             }
+//!             budget -= 1;
 //!         }
+//!         yield_!(event);
 //!     }
 //! }
 //! ```
 
 mod abort_on_error;
 mod error;
+mod map;
 mod relayed_event;
 mod rewrite;
 mod splitter;
@@ -129,6 +143,6 @@ mod stream;
 
 pub use abort_on_error::AbortOnError;
 pub use error::RelayError;
+pub use map::{Map, TryMap};
 pub use relayed_event::RelayedEvent;
-pub use stream::relay;
-pub use stream::{Map, Relay, Upstream};
+pub use stream::{Relay, Upstream, relay};

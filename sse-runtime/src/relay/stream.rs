@@ -103,8 +103,9 @@ pub fn relay<S: Upstream>(upstream: S) -> Relay<S> {
 /// The stream returned by [`relay`]. It yields the upstream's events one by one, while `yield_all!`
 /// sends all events in a chunk of bytes at once.
 ///
-/// Comments and reconnection times between events are always relayed if the relay is passed to
-/// `yield_all!` without a [`map`](Self::map). Otherwise, they may be discarded.
+/// If the relay is passed to `yield_all!` without a [`map`](Self::map), comments and reconnection
+/// times between events are relayed too. Otherwise, only those that are part of an event are
+/// relayed.
 #[must_use = "streams do nothing unless polled"]
 pub struct Relay<S> {
     /// `None` once the upstream has ended.
@@ -167,37 +168,6 @@ impl<S> Relay<S> {
     /// No event is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Result<RelayedEvent, RelayError>> {
         poll_fn(|cx| self.poll_event(cx)).await
-    }
-
-    /// Maps every event to a value that `yield_!` accepts, such as a changed event.
-    ///
-    /// ```
-    /// # use axum::body::Body;
-    /// # use sse_runtime::{Stream, sse_endpoint};
-    /// use sse_runtime::{relay, relay::RelayError};
-    /// use serde_json::Value;
-    ///
-    /// # #[derive(serde::Serialize)] struct Broken;
-    /// # impl From<RelayError> for Broken { fn from(_: RelayError) -> Self { Self } }
-    /// #[sse_endpoint("/chat", method = POST)]
-    /// async fn chat() -> impl Stream<Item = Result<Value, Broken>> {
-    ///     # let upstream = Body::empty().into_data_stream();
-    ///     // Hide the upstream's model from the clients.
-    ///     yield_all!(relay(upstream).map(|event| match event.json::<Value>() {
-    ///         Ok(mut chunk) => {
-    ///             chunk["model"] = "ours".into();
-    ///             event.with_data(&chunk.to_string())
-    ///         }
-    ///         // Such as `[DONE]`.
-    ///         Err(_) => event,
-    ///     }));
-    /// }
-    /// ```
-    pub fn map<F, V>(self, map: F) -> Map<Self, F>
-    where
-        F: FnMut(RelayedEvent) -> V,
-    {
-        Map { relay: self, map }
     }
 
     fn poll_event(
@@ -337,71 +307,5 @@ impl<S> Stream for Relay<S> {
 impl<S> fmt::Debug for Relay<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Relay").finish_non_exhaustive()
-    }
-}
-
-/// A relay whose events are mapped. See [`Relay::map`].
-#[must_use = "streams do nothing unless polled"]
-pub struct Map<R, F> {
-    relay: R,
-    map: F,
-}
-
-impl<R, F> Map<R, F> {
-    /// Aborts the response if the upstream is cut off. See [`Relay::abort_on_error`].
-    pub fn abort_on_error(self) -> AbortOnError<Self> {
-        AbortOnError::new(self)
-    }
-}
-
-impl<S> FirstOk<Relay<S>> {
-    /// Maps every event of a [relay](crate::relay()), including the first one. See
-    /// [`Relay::map`](crate::relay::Relay::map).
-    pub fn map<F, V>(self, map: F) -> Map<Self, F>
-    where
-        F: FnMut(RelayedEvent) -> V,
-    {
-        Map { relay: self, map }
-    }
-}
-
-impl<R, F, V> Map<R, F>
-where
-    R: Stream<Item = Result<RelayedEvent, RelayError>> + Unpin,
-    F: FnMut(RelayedEvent) -> V,
-{
-    /// Returns the next value, or `None` if the upstream has ended.
-    ///
-    /// # Errors
-    ///
-    /// See [`Relay::next`].
-    ///
-    /// # Cancel safety
-    ///
-    /// No event is lost if the future is dropped.
-    pub async fn next(&mut self) -> Option<Result<V, RelayError>> {
-        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
-    }
-}
-
-impl<R, F, V> Stream for Map<R, F>
-where
-    R: Stream<Item = Result<RelayedEvent, RelayError>> + Unpin,
-    F: FnMut(RelayedEvent) -> V,
-{
-    type Item = Result<V, RelayError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let event = ready!(Pin::new(&mut self.relay).poll_next(cx));
-        Poll::Ready(event.map(|event| event.map(&mut self.map)))
-    }
-}
-
-// The relay is polled only if it is `Unpin`.
-impl<R, F> Unpin for Map<R, F> {}
-
-impl<R, F> fmt::Debug for Map<R, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Map").finish_non_exhaustive()
     }
 }

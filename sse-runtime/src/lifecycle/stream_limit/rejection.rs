@@ -37,8 +37,9 @@ impl LimitExceeded {
         }
     }
 
-    /// Returns how long the client should wait before it retries. The time is random, from 5 to 15
-    /// seconds, so that rejected clients do not all retry at the same time.
+    /// Returns how long the client should wait before it retries. The time is random, at least 5 and
+    /// less than 15 seconds, so that rejected clients do not all retry at the same time. The
+    /// `Retry-After` header contains its whole seconds.
     pub fn retry_after(self) -> Duration {
         self.retry_after
     }

@@ -80,7 +80,7 @@ pub(crate) enum Stage<T> {
     Newest(VecDeque<Delivery<T>>),
 }
 
-/// What a reader does before it reads the events after its position.
+/// The step that precedes reading the events after a reader's position.
 pub(super) enum Settled<T> {
     /// The ring holds all events after the position.
     InPlace,

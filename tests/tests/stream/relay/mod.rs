@@ -3,6 +3,7 @@
 mod aborts;
 mod random;
 mod sockets;
+mod try_map;
 
 use std::{
     future::ready,
