@@ -157,6 +157,13 @@ describe("response", () => {
       assert.deepEqual([requests.length, states], [1, ["connecting"]]);
     });
   }
+  test("onstate receives the error of an attempt that is repeated", async (context) => {
+    fakeDelays(context);
+    const errors = [];
+    const onstate = (state, reason, error) => state === "waiting" && errors.push([error?.name, error?.status]);
+    await read(await start(respond(503), cut("data: A\n\n"), chunks("data: B\n\n"), respond(204)), { onstate });
+    assert.deepEqual(errors, [["HttpError", 503], ["ConnectionError", undefined], [undefined, undefined]]);
+  });
   for (const status of [500, 502, 503]) {
     test(`${status} is temporary`, async (context) => {
       const delays = fakeDelays(context);
@@ -204,6 +211,18 @@ describe("response", () => {
     assert.equal(server.requests[0].path, "/rooms/7/answer");
     server.close();
   });
+  test("with a problem that the endpoint does not declare", async () => {
+    for (const [codes, body] of [[undefined, '{"title":"No"}'], [["no"], '{"title":"No"}'], [["no"], '{"code":"other"}'], [["no"], "null"]]) {
+      const { error } = await read(await start(respond(403, problem, body)), { endpoint: { ...get, codes } });
+      assert.ok(error instanceof HttpError);
+      assert.deepEqual([error.status, error.body, error.problem], [403, body, JSON.parse(body)]);
+    }
+  });
+  test("with a problem of any code", async () => {
+    const { error } = await read(await start(respond(403, problem, '{"title":"No","detail":"Not you"}')), { endpoint: { ...get, codes: true } });
+    assert.ok(error instanceof StreamError);
+    assert.deepEqual([error.status, error.message], [403, "Not you"]);
+  });
   test("with a problem that is no JSON", async () => {
     const { error } = await read(await start(respond(404, problem, "{")));
     assert.ok(error instanceof HttpError && !isError(connect("http://x").answer, error));
@@ -211,7 +230,8 @@ describe("response", () => {
   });
   test("of a POST with a problem throws it", async () => {
     for (const status of [404, 429, 500, 503]) {
-      const { error, requests } = await read(await start(respond(status, { ...problem, "retry-after": "0" }, '{"title":"No"}')), { endpoint: post });
+      const server = await start(respond(status, { ...problem, "retry-after": "0" }, '{"title":"No","code":"no"}'));
+      const { error, requests } = await read(server, { endpoint: { ...post, codes: ["no"] } });
       assert.deepEqual([error.name, error.status, requests.length], ["StreamError", status, 1]);
     }
   });

@@ -10,7 +10,10 @@ const api = connect("https://chat.example", { headers: async () => ({ authorizat
 const signal: AbortSignal | undefined = undefined;
 
 export const answer = async (saved: string | undefined): Promise<string | undefined> => {
-  const answer = api.answer({ room: 7 }, { signal, lastEventId: saved, onstate: (state) => same<typeof state, "connecting" | "open" | "waiting">(true) });
+  const answer = api.answer({ room: 7 }, { signal, lastEventId: saved, onstate: (state, _, error) => {
+    same<typeof state, "connecting" | "open" | "waiting">(true);
+    same<typeof error, ConnectionError | HttpError | undefined>(true);
+  } });
   same<typeof answer, EventStream<AnswerEvent, AskError>>(true);
   try {
     for await (const event of answer) {
@@ -41,6 +44,7 @@ export const answer = async (saved: string | undefined): Promise<string | undefi
       error.problem.after;
     } else if (error instanceof HttpError) {
       same<typeof error.status, number>(true);
+      same<typeof error.problem, unknown>(true);
     } else if (error instanceof ConnectionError) {
       same<typeof error.cause, unknown>(true);
     } else if (error instanceof StreamError) {

@@ -180,9 +180,31 @@ const STRICT: [&str; 20] = [
     "--lib",
 ];
 
-/// Compiles the client and its use with the strictest settings, for each environment that declares
-/// `fetch`.
+/// The page that shows how to use the client.
+const DOCS: &str = include_str!("../../sse-runtime/docs/contracts.md");
+
+/// Declares what the code on the page does not define.
+const DECLARED: &str = "
+declare const append: (text: string) => void;
+declare const complete: () => void;
+declare const report: (text: string) => void;
+declare const room: number;
+declare const token: () => Promise<string>;
+declare const useEffect: (effect: () => () => void, dependencies: readonly unknown[]) => void;
+";
+
+/// Returns the TypeScript code on the page.
+fn documented() -> String {
+    let blocks = DOCS.split("```ts\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap_or(rest));
+    blocks.chain([DECLARED]).collect()
+}
+
+/// Compiles the client, its use and the code in the docs with the strictest settings, for each
+/// environment that declares `fetch`.
 async fn types(context: &Context) -> Result<String, String> {
+    let docs = context.js.join("documented.ts");
+    fs::write(&docs, documented()).map_err(|error| format!("{}: {error}", docs.display()))?;
     const ENVIRONMENTS: [(&str, &str); 4] = [
         ("es2022", "node"),
         ("es2022,dom", ""),
@@ -190,7 +212,14 @@ async fn types(context: &Context) -> Result<String, String> {
         ("es2022,webworker", ""),
     ];
     for (lib, types) in ENVIRONMENTS {
-        let rest = [lib, "--types", types, "streams.ts", "usage.ts"];
+        let rest = [
+            lib,
+            "--types",
+            types,
+            "streams.ts",
+            "usage.ts",
+            "documented.ts",
+        ];
         let args = [&STRICT[..], &rest].concat();
         let checked = context.output("node", &args).await;
         checked.map_err(|error| format!("lib {lib}, types {types:?}: {error}"))?;

@@ -10,32 +10,35 @@ export const connect = (base, options = {}) => ({
      */
     prices: (input, stream = {}) => open({ method: "GET", path: "/prices", query: ["symbol"], resumes: true, idle: 45000, error: "error", events: { server: "text", message: "json", gap: "json" } }, base, input, options, stream),
 });
-/**
- * An error that the endpoint declares. Any other problem (RFC 9457) becomes a `StreamError` as well,
- * for example one that a proxy or a stream limit sends, so check its members.
- */
+/** An error that the endpoint declares. Its message is the problem's `detail` or `title`. */
 export class StreamError extends Error {
     name = "StreamError";
     problem;
     /** The status of the response, or `undefined` if the stream had already begun. */
     status;
     constructor(problem, status) {
-        const title = problem?.title;
-        super(typeof title === "string" ? title : "the stream failed");
+        const { detail, title } = (problem ?? {});
+        super(String(detail ?? title ?? "the stream failed"));
         this.problem = problem;
         this.status = status;
     }
 }
-/** A response that is neither an event stream nor a problem (RFC 9457). */
+/**
+ * A response that is neither an event stream nor an error that the endpoint declares. A proxy, a
+ * layer or an extractor may have sent it.
+ */
 export class HttpError extends Error {
     name = "HttpError";
     status;
     /** The body, which is cut off after 65,536 characters. */
     body;
-    constructor(status, contentType, body) {
+    /** The parsed body if it is a problem (RFC 9457), such as that of a stream limit. */
+    problem;
+    constructor(status, contentType, body, problem) {
         super(`expected an event stream, got status ${status} (${contentType || "no content type"})`);
         this.status = status;
         this.body = body;
+        this.problem = problem;
     }
 }
 /**
@@ -182,7 +185,7 @@ const retryAfter = (value) => {
     return Number.isNaN(milliseconds) ? undefined : Math.max(0, milliseconds);
 };
 const open = (endpoint, base, input, options, stream) => {
-    const { method, idle, large } = endpoint;
+    const { method, idle, large, codes } = endpoint;
     const { signal, onstate } = stream;
     const members = input;
     const url = resolve(endpoint, base, members);
@@ -276,6 +279,7 @@ const open = (endpoint, base, input, options, stream) => {
         const decoder = new TextDecoder();
         const deadline = Date.now() + 5_000;
         let text = "";
+        let problem;
         try {
             while (reader && text.length < LONGEST_BODY) {
                 const { done, value } = await receive(reader.read(), Math.max(1, deadline - Date.now()));
@@ -284,14 +288,17 @@ const open = (endpoint, base, input, options, stream) => {
                 text += decoder.decode(value, { stream: true });
             }
             if (/^application\/problem\+json\b/i.test(contentType)) {
-                return new StreamError(parseJson(text, large), status);
+                problem = parseJson(text, large);
+                const { code } = (problem ?? {});
+                if (codes === true || codes?.includes(code))
+                    return new StreamError(problem, status);
             }
         }
         catch {
             // Part of the body is better than nothing.
             stop.signal.throwIfAborted();
         }
-        return new HttpError(status, contentType, text.slice(0, LONGEST_BODY));
+        return new HttpError(status, contentType, text.slice(0, LONGEST_BODY), problem);
     };
     const decode = (event, data) => {
         const decoding = event === endpoint.error ? endpoint.problem : (own(endpoint.events, event) ?? endpoint.other);
@@ -324,6 +331,7 @@ const open = (endpoint, base, input, options, stream) => {
                 let reader;
                 let after;
                 let hasEnded = false;
+                let attemptError;
                 try {
                     onstate?.("connecting");
                     const response = await request();
@@ -372,11 +380,13 @@ const open = (endpoint, base, input, options, stream) => {
                         const isTemporary = status >= 500 || (status === 429 && after !== undefined);
                         if (!isTemporary || !canRetry())
                             throw await failure(response, contentType, reader);
+                        attemptError = new HttpError(status, contentType, "");
                     }
                 }
                 catch (error) {
                     if (!(error instanceof ConnectionError) || !canRetry())
                         throw error;
+                    attemptError = error;
                 }
                 finally {
                     attempt.abort();
@@ -385,7 +395,7 @@ const open = (endpoint, base, input, options, stream) => {
                 // From here on, `stop` aborts this attempt, but it may have been aborted before.
                 attempt = new AbortController();
                 stop.signal.throwIfAborted();
-                onstate?.("waiting", reason);
+                onstate?.("waiting", reason, attemptError);
                 reason = undefined;
                 if (hasEnded)
                     failures = 0;

@@ -19,8 +19,8 @@ fn clock() -> ::sse_runtime::SseRoute<fn() -> ::sse_runtime::route::Generator> {
     __sse::route(
         __sse::describe!(
             __sse::Endpoint::new:: < __Item > ("/clock", "clock")
-            .docs("The time, once a second."); __Item; []; []; []; topics : false, done :
-            false, text : false, names : false, relays : false, is_deprecated : false
+            .docs("The time, once a second."); __Item; []; []; []; []; is_deprecated :
+            false
         ),
         || __sse::Generator::stream(
             {

@@ -30,9 +30,8 @@ fn order_steps() -> ::sse_runtime::SseRoute<
     __sse::route(
         __sse::describe!(
             __sse::Endpoint::new:: < __Item > ("/orders/{id}/steps", "order_steps");
-            __Item; []; [__Rejection]; [State < Orders >, Path < u64 >]; topics : false,
-            done : false, text : false, names : false, relays : false, is_deprecated :
-            false
+            __Item; []; [__Rejection]; [State < Orders >, Path < u64 >]; [];
+            is_deprecated : false
         ),
         |__argument0, __argument1| __sse::Generator::response(
             {

@@ -42,8 +42,7 @@ fn room() -> ::sse_runtime::SseRoute<
     __sse::route(
         __sse::describe!(
             __sse::Endpoint::new:: < __Item > ("/rooms/{room}", "room"); __Item; []; [];
-            [Path < u64 >, Rooms]; topics : false, done : false, text : false, names :
-            false, relays : false, is_deprecated : false
+            [Path < u64 >, Rooms]; []; is_deprecated : false
         ),
         |__argument0, __argument1| __sse::Generator::stream(
             {

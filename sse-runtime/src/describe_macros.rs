@@ -16,8 +16,7 @@ macro_rules! __describe {
         [$($error:ty)?];
         [$($rejection:ty)?];
         [$($argument:ty),*];
-        topics: $topics:literal, done: $done:literal, text: $text:literal, names: $names:literal,
-        relays: $relays:literal,
+        [$($content:ident),*];
         is_deprecated: $is_deprecated:literal
     ) => {
         $endpoint.described(|| {
@@ -38,11 +37,8 @@ macro_rules! __describe {
                 ),
                 arguments: ::std::vec![$((&$crate::__private::openapi::Typed::<$argument>::new()).__sse_argument()),*],
                 contents: $crate::__private::openapi::Contents {
-                    topics: $topics,
-                    done: $done,
-                    text: $text,
-                    names: $names,
-                    relays: $relays,
+                    $($content: true,)*
+                    ..$crate::__private::openapi::Contents::default()
                 },
                 is_deprecated: $is_deprecated,
             }

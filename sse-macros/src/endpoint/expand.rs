@@ -28,7 +28,7 @@ use syn::{parse_quote, spanned::Spanned as _};
 
 use super::{
     attributes::Attributes,
-    body::{Contents, yields},
+    body::yields,
     check,
     model::Endpoint,
     returns::{self, Form, Returns},
@@ -285,19 +285,12 @@ fn config(endpoint: &Endpoint, returns: &Returns, attributes: &Attributes) -> To
     let response = returns.response.as_ref();
     let rejection = response.map(|response| alias(REJECTION, response.error));
     let extractors = endpoint.extractors();
-    let Contents {
-        topics,
-        done,
-        text,
-        names,
-        relays,
-    } = endpoint.body.contents;
+    let contents = endpoint.body.contents.flags();
     let is_deprecated = attributes.is_deprecated();
     quote! {
         #private::describe!(
             #configured; #item; [#error]; [#rejection]; [#(#extractors),*];
-            topics: #topics, done: #done, text: #text, names: #names, relays: #relays,
-            is_deprecated: #is_deprecated
+            [#(#contents),*]; is_deprecated: #is_deprecated
         )
     }
 }

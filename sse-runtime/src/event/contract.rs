@@ -22,7 +22,7 @@ pub struct Contract {
 }
 
 /// The things that a stream may contain besides its items, as far as the attribute can tell.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Contents {
     /// Events of topics, which include `gap` events and errors of runs.
     pub topics: bool,
@@ -32,6 +32,8 @@ pub struct Contents {
     pub text: bool,
     /// Names that are set with `Event::event`.
     pub names: bool,
+    /// Tasks of the stream, which may panic.
+    pub tasks: bool,
     /// Relayed events, which can have any name and any data.
     pub relays: bool,
 }

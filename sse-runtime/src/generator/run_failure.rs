@@ -35,8 +35,12 @@ type Write = Box<dyn Fn(&mut Frame<'_>) -> Result<(), EncodeError> + Send>;
 #[derive(Serialize)]
 struct WithoutDetails {
     title: &'static str,
+    code: &'static str,
     status: u16,
 }
+
+/// The code of a problem without details.
+pub(crate) const INTERNAL_ERROR: &str = "internal_error";
 
 impl Failure {
     pub(crate) fn panicked() -> Self {
@@ -122,6 +126,7 @@ impl Failure {
             }
             let problem = WithoutDetails {
                 title: "Internal Server Error",
+                code: INTERNAL_ERROR,
                 status: 500,
             };
             let mut frame = Frame::new(&mut outgoing.frames.buffer, &fields).or_event(error_event);

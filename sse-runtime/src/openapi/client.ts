@@ -20,15 +20,23 @@ export interface StreamOptions {
   /**
    * Called when the stream sends a request (`connecting`), when the events begin (`open`), and when
    * it waits before it reconnects (`waiting`). `reason` is the reason in the server's `close`
-   * event, if the server has sent one.
+   * event, if the server has sent one. `error` explains why the stream waits, unless the server has
+   * ended the response.
    */
-  readonly onstate?: ((state: "connecting" | "open" | "waiting", reason?: string) => void) | undefined;
+  readonly onstate?:
+    | ((state: "connecting" | "open" | "waiting", reason?: string, error?: AttemptError) => void)
+    | undefined;
 }
+
+/** The error of an attempt that is repeated. The body of an `HttpError` is not read and thus empty. */
+export type AttemptError = ConnectionError | HttpError;
 
 declare const problem: unique symbol;
 
 /**
- * The events of one endpoint. The request is sent when the iteration begins and aborted when it
+ * The events of one endpoint. The `id` of an event is the last event ID once the event has been
+ * received (WHATWG HTML, section 9.2.6). An event without an id of its own has that of an earlier
+ * event. The request is sent when the iteration begins and aborted when it
  * ends. A stream can be iterated only once. To read the events again, call the endpoint again.
  */
 export interface EventStream<E, P> extends AsyncIterable<E> {
@@ -39,10 +47,7 @@ export interface EventStream<E, P> extends AsyncIterable<E> {
   readonly [problem]?: P;
 }
 
-/**
- * An error that the endpoint declares. Any other problem (RFC 9457) becomes a `StreamError` as well,
- * for example one that a proxy or a stream limit sends, so check its members.
- */
+/** An error that the endpoint declares. Its message is the problem's `detail` or `title`. */
 export class StreamError<P> extends Error {
   override readonly name = "StreamError";
   readonly problem: P;
@@ -50,24 +55,30 @@ export class StreamError<P> extends Error {
   readonly status: number | undefined;
 
   constructor(problem: P, status?: number) {
-    const title = (problem as { title?: unknown } | null)?.title;
-    super(typeof title === "string" ? title : "the stream failed");
+    const { detail, title } = (problem ?? {}) as { detail?: unknown; title?: unknown };
+    super(String(detail ?? title ?? "the stream failed"));
     this.problem = problem;
     this.status = status;
   }
 }
 
-/** A response that is neither an event stream nor a problem (RFC 9457). */
+/**
+ * A response that is neither an event stream nor an error that the endpoint declares. A proxy, a
+ * layer or an extractor may have sent it.
+ */
 export class HttpError extends Error {
   override readonly name = "HttpError";
   readonly status: number;
   /** The body, which is cut off after 65,536 characters. */
   readonly body: string;
+  /** The parsed body if it is a problem (RFC 9457), such as that of a stream limit. */
+  readonly problem: unknown;
 
-  constructor(status: number, contentType: string, body: string) {
+  constructor(status: number, contentType: string, body: string, problem?: unknown) {
     super(`expected an event stream, got status ${status} (${contentType || "no content type"})`);
     this.status = status;
     this.body = body;
+    this.problem = problem;
   }
 }
 
@@ -101,6 +112,8 @@ interface Endpoint {
   readonly body?: "json" | "form" | "text" | "bytes";
   /** Whether the endpoint reads the last event ID. */
   readonly resumes?: boolean;
+  /** The codes of the problems that the endpoint declares, or `true` if they can have any code. */
+  readonly codes?: readonly string[] | true;
   /** The milliseconds of silence after which the connection is considered lost, or 0 for no limit. */
   readonly idle: number;
   /** The name of the event that ends the stream with an error. */
@@ -271,7 +284,7 @@ const open = <E, P>(
   options: Options,
   stream: StreamOptions,
 ): EventStream<E, P> => {
-  const { method, idle, large } = endpoint;
+  const { method, idle, large, codes } = endpoint;
   const { signal, onstate } = stream;
   const members = input as Readonly<Record<string, unknown>>;
   const url = resolve(endpoint, base, members);
@@ -366,10 +379,11 @@ const open = <E, P>(
     { status }: Response,
     contentType: string,
     reader: ReadableStreamDefaultReader<Uint8Array> | undefined,
-  ): Promise<Error> => {
+  ): Promise<HttpError | StreamError<P>> => {
     const decoder = new TextDecoder();
     const deadline = Date.now() + 5_000;
     let text = "";
+    let problem: unknown;
     try {
       while (reader && text.length < LONGEST_BODY) {
         const { done, value } = await receive(reader.read(), Math.max(1, deadline - Date.now()));
@@ -377,13 +391,15 @@ const open = <E, P>(
         text += decoder.decode(value, { stream: true });
       }
       if (/^application\/problem\+json\b/i.test(contentType)) {
-        return new StreamError(parseJson(text, large) as P, status);
+        problem = parseJson(text, large);
+        const { code } = (problem ?? {}) as { readonly code?: string };
+        if (codes === true || codes?.includes(code as string)) return new StreamError(problem as P, status);
       }
     } catch {
       // Part of the body is better than nothing.
       stop.signal.throwIfAborted();
     }
-    return new HttpError(status, contentType, text.slice(0, LONGEST_BODY));
+    return new HttpError(status, contentType, text.slice(0, LONGEST_BODY), problem);
   };
 
   const decode = (event: string, data: string): unknown => {
@@ -413,6 +429,7 @@ const open = <E, P>(
         let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
         let after: number | undefined;
         let hasEnded = false;
+        let attemptError: AttemptError | undefined;
         try {
           onstate?.("connecting");
           const response = await request();
@@ -452,9 +469,11 @@ const open = <E, P>(
             after = retryAfter(response.headers.get("retry-after"));
             const isTemporary = status >= 500 || (status === 429 && after !== undefined);
             if (!isTemporary || !canRetry()) throw await failure(response, contentType, reader);
+            attemptError = new HttpError(status, contentType, "");
           }
         } catch (error) {
           if (!(error instanceof ConnectionError) || !canRetry()) throw error;
+          attemptError = error;
         } finally {
           attempt.abort();
           reader?.cancel().catch(() => {});
@@ -462,7 +481,7 @@ const open = <E, P>(
         // From here on, `stop` aborts this attempt, but it may have been aborted before.
         attempt = new AbortController();
         stop.signal.throwIfAborted();
-        onstate?.("waiting", reason);
+        onstate?.("waiting", reason, attemptError);
         reason = undefined;
         if (hasEnded) failures = 0;
         // A delay that the server requests is extended only after a failed attempt.

@@ -8,7 +8,7 @@ use super::{
     operation::{Data, Failure, Name, Operation, Problem},
     schemas::Named,
 };
-use crate::event::gap::GapReason;
+use crate::{event::gap::GapReason, generator::run_failure::INTERNAL_ERROR};
 
 /// How a document describes events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -489,9 +489,10 @@ fn close() -> Value {
 pub(super) fn task_error() -> Value {
     json!({
         "type": "object",
-        "required": ["title", "status"],
+        "required": ["title", "code", "status"],
         "properties": {
             "title": { "type": "string", "const": "Internal Server Error" },
+            "code": { "type": "string", "const": INTERNAL_ERROR },
             "status": { "type": "integer", "const": 500 },
         },
     })

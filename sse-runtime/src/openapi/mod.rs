@@ -32,6 +32,10 @@
 //! assert!(api.typescript().contains(r#"{ event: "token"; data: { text: string }; id?: string }"#));
 //! ```
 #![doc = include_str!("../../docs/contracts.md")]
+#![allow(
+    clippy::test_attr_in_doctest,
+    reason = "the example shows a test that readers copy; it is compiled, but not run"
+)]
 
 mod document;
 mod explorer;

@@ -10,7 +10,9 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sse_runtime::{SseError, SseEvent, Stream, Text, openapi::Api, relay, sse_endpoint};
+use sse_runtime::{
+    Connection, SseError, SseEvent, Stream, Text, openapi::Api, relay, sse_endpoint,
+};
 
 #[derive(Debug, SseError)]
 #[sse(status = 500)]
@@ -111,6 +113,41 @@ async fn wrapped(Path(Wrapped(room)): Path<Wrapped>) -> impl Stream<Item = u32> 
     yield_!(room.room);
 }
 
+#[sse_endpoint("/observed")]
+async fn observed(connection: Connection) -> impl Stream<Item = u32> {
+    connection.on_close(async |_| {});
+    yield_!(1);
+}
+
+#[sse_endpoint("/helped")]
+async fn helped(connection: Connection) -> impl Stream<Item = u32> {
+    connection.spawn(async {});
+    yield_!(1);
+}
+
+#[derive(Debug, SseError)]
+#[sse(status = 404)]
+enum NotFound {
+    NoRoom,
+    Custom { code: String },
+}
+
+#[sse_endpoint("/refused")]
+async fn refused() -> Result<impl Stream<Item = Result<u32, Failed>>, Failed> {
+    yield_!(1);
+}
+
+#[sse_endpoint("/found", method = POST)]
+async fn found(code: String) -> Result<impl Stream<Item = u32>, NotFound> {
+    if code.is_empty() {
+        return Err(NotFound::NoRoom);
+    }
+    if code != "found" {
+        return Err(NotFound::Custom { code });
+    }
+    yield_!(1);
+}
+
 fn api() -> Api {
     let api = Api::new("Module", "1.0.0");
     drop(api.of(text_with_problem));
@@ -121,6 +158,10 @@ fn api() -> Api {
     drop(api.of(numbers));
     drop(api.of(pages));
     drop(api.of(wrapped));
+    drop(api.of(observed));
+    drop(api.of(helped));
+    drop(api.of(refused));
+    drop(api.of(found));
     api
 }
 
@@ -196,6 +237,22 @@ fn newtype_of_captures_is_read_like_its_content() {
 fn missing_query_parameters_are_reported() {
     let expected = "pages: the query parameters of a flattened enum or map".to_owned();
     assert!(api().untyped().contains(&expected));
+}
+
+#[test]
+fn only_tasks_add_an_internal_error() {
+    let module = api().typescript();
+    assert!(module.contains("EventStream<ObservedEvent, never>"));
+    assert!(module.contains("EventStream<HelpedEvent, { code: \"internal_error\"; "));
+    assert!(!description("observed").contains("error:"));
+}
+
+#[test]
+fn declared_problems_have_known_codes() {
+    assert!(!description("observed").contains("codes"));
+    assert!(description("refused").contains("codes: [\"badly\"]"));
+    // The field `code` of a variant replaces the code.
+    assert!(description("found").contains("codes: true"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Determines from tokens what a stream may contain besides its items. The description of the endpoint
 //! mentions it.
 
-use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use syn::Stmt;
 
 use super::{tokens, yields::YIELD_ALL};
@@ -18,6 +18,9 @@ pub(crate) struct Contents {
     pub(crate) text: bool,
     /// Names that are set with `Event::event`.
     pub(crate) names: bool,
+    /// Tasks, which may panic. They are recognized only if the function itself calls
+    /// `Connection::spawn`.
+    pub(crate) tasks: bool,
     /// Relayed events. They are recognized only if the function itself calls `relay`.
     pub(crate) relays: bool,
 }
@@ -44,8 +47,33 @@ impl Contents {
             done: calls("done"),
             text: calls("text"),
             names: calls_method(&|method, _| method == "event"),
+            tasks: calls_method(&|method, arguments| method == "spawn" && !has_several(arguments)),
             relays: contains(&statements, &is_call_of_relay),
         }
+    }
+}
+
+impl Contents {
+    /// Returns the names of the fields that are `true`.
+    pub(crate) fn flags(self) -> impl Iterator<Item = Ident> {
+        let Self {
+            topics,
+            done,
+            text,
+            names,
+            tasks,
+            relays,
+        } = self;
+        let flags = [
+            (topics, "topics"),
+            (done, "done"),
+            (text, "text"),
+            (names, "names"),
+            (tasks, "tasks"),
+            (relays, "relays"),
+        ];
+        let set = flags.into_iter().filter(|(is_set, _)| *is_set);
+        set.map(|(_, name)| Ident::new(name, Span::call_site()))
     }
 }
 
@@ -76,12 +104,15 @@ fn subscribes(method: &Ident, arguments: &Group) -> bool {
         "spawn_again",
         "spawn_or_resume",
     ];
-    // `Hub::spawn` takes a name, a cursor and the run. Other methods with this name take one
-    // argument.
+    METHODS.iter().any(|name| method == name) || (method == "spawn" && has_several(arguments))
+}
+
+/// Returns whether a call of `spawn` has several arguments. `Hub::spawn` takes a name, a cursor and
+/// the run. Other methods with this name take one argument.
+fn has_several(arguments: &Group) -> bool {
     let commas =
         |token: &TokenTree| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',');
-    METHODS.iter().any(|name| method == name)
-        || (method == "spawn" && arguments.stream().into_iter().filter(commas).count() >= 2)
+    arguments.stream().into_iter().filter(commas).count() >= 2
 }
 
 /// Returns whether any tokens, at any depth, are followed by tokens that match.

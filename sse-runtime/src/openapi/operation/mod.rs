@@ -119,6 +119,15 @@ pub(super) struct Problem {
     pub(super) has_retry_after: bool,
 }
 
+impl Failure {
+    pub(super) fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Problems { problems, .. } => problems,
+            Self::Value(_) | Self::Text | Self::Response => &[],
+        }
+    }
+}
+
 impl Operation {
     /// Calls `change` for every schema.
     pub(super) fn for_each_schema(&mut self, mut change: impl FnMut(&mut Value)) {

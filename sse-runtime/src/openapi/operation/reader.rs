@@ -73,7 +73,7 @@ pub(in super::super) fn operation(
         events,
         error,
         reads_topics: contents.topics,
-        spawns_tasks: has_framework_events && has(Part::Connection),
+        spawns_tasks: has_framework_events && contents.tasks && has(Part::Connection),
         rejection: contract
             .rejection
             .and_then(|rejection| reader.rejection(&rejection)),

@@ -357,6 +357,14 @@ fn literal(operation: &Operation, has_large_integers: bool) -> String {
     if operation.resumes {
         members.push("resumes: true".to_owned());
     }
+    match codes(operation) {
+        None => members.push("codes: true".to_owned()),
+        Some(codes) if codes.is_empty() => {}
+        Some(codes) => {
+            let codes: Vec<String> = codes.into_iter().map(text).collect();
+            members.push(format!("codes: [{}]", codes.join(", ")));
+        }
+    }
     // The client considers the connection lost if it misses three keep-alives.
     let idle = operation
         .keep_alive
@@ -396,6 +404,16 @@ fn literal(operation: &Operation, has_large_integers: bool) -> String {
         members.push("large: true".to_owned());
     }
     format!("{{ {} }}", members.join(", "))
+}
+
+/// Returns the codes of the problems that the endpoint declares, or `None` if a field of a problem
+/// sets the code.
+fn codes(operation: &Operation) -> Option<BTreeSet<&str>> {
+    let failures = [&operation.rejection, &operation.error];
+    let problems = failures.into_iter().flatten().flat_map(Failure::problems);
+    problems
+        .map(|problem| problem.schema["properties"]["code"]["const"].as_str())
+        .collect()
 }
 
 /// Returns how the data of each event is decoded. If events with the same name have different

@@ -72,7 +72,7 @@ export const connect = (base: string | URL, options: Options = {}) => ({
    * It ends with `finished`.
    */
   answer: (input: { room: number }, stream: StreamOptions = {}): EventStream<AnswerEvent, AskError> =>
-    open({ method: "GET", path: "/rooms/{room}/answer", resumes: true, idle: 45000, error: "error", events: { token: "json", "tool-call": "json", html: "text", old: "json", finished: "empty" } }, base, input, options, stream),
+    open({ method: "GET", path: "/rooms/{room}/answer", resumes: true, codes: ["busy", "no_room"], idle: 45000, error: "error", events: { token: "json", "tool-call": "json", html: "text", old: "json", finished: "empty" } }, base, input, options, stream),
   ask: (input: {
     /** The smallest price. */
     min?: number | null | undefined;

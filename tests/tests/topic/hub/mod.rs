@@ -225,4 +225,5 @@ async fn words_and_error(events: &mut testing::Events) -> (Vec<String>, String, 
     }
 }
 
-const WITHOUT_DETAILS: &str = r#"{"title":"Internal Server Error","status":500}"#;
+const WITHOUT_DETAILS: &str =
+    r#"{"title":"Internal Server Error","code":"internal_error","status":500}"#;
