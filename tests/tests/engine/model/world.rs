@@ -1,199 +1,25 @@
-//! Runs random sequences of operations and faults.
+//! The state of a case: the engine, the nodes and their clients.
 
-use std::{
-    env,
-    pin::pin,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::time::Duration;
 
-use proptest::{collection::vec, prelude::*, test_runner::Config};
 use sse_runtime::{
-    EventId, Start, Topic,
+    Start, Topic,
     topic::{
-        PublishError, Subscription,
+        PublishError,
         engine::{Key, Kind, Node},
     },
 };
 use tokio::task::yield_now;
 
-use super::{
-    checker::{Seen, check_history, check_tail, without_count},
+use super::{CLIENTS, KEPT, NODES, Op, Policy, client::Client};
+use crate::{
+    checker::{Seen, check_history, check_tail},
     server::{Outcome, Server, TOPIC},
 };
 
-const NODES: usize = 2;
-
-/// The number of events that each topic keeps. It is small, so that readers are overtaken.
-const KEPT: usize = 8;
-
-/// The number of clients.
-const CLIENTS: usize = 3;
-
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Open(usize),
-    Publish(usize),
-    /// The confirmation is lost before or after the event is stored. The publisher tries again with
-    /// the same key.
-    Retry {
-        node: usize,
-        is_stored: bool,
-    },
-    Finish(usize),
-    /// A client connects to a node and sends its last id, if it has one.
-    Connect {
-        client: usize,
-        node: usize,
-    },
-    /// A client reads some events.
-    Read {
-        client: usize,
-        events: u8,
-    },
-    Deliver(usize),
-    Drop(usize),
-    Repeat(usize),
-    Swap(usize),
-    Lose(usize),
-    Trim(usize),
-    Forget,
-    Down(usize),
-    Up(usize),
-    Cut(usize),
-    /// The feed is restored. The node must then notice at once that it has missed records.
-    Restore(usize),
-    /// From now on, reads take their snapshots later and return later.
-    Slow(u8, u8),
-    /// Time passes, but less than the interval between checks.
-    Wait,
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let node = || 0..NODES;
-    prop_oneof![
-        3 => node().prop_map(Op::Open),
-        12 => node().prop_map(Op::Publish),
-        2 => (node(), any::<bool>()).prop_map(|(node, is_stored)| Op::Retry { node, is_stored }),
-        1 => node().prop_map(Op::Finish),
-        6 => (0..CLIENTS, node()).prop_map(|(client, node)| Op::Connect { client, node }),
-        8 => (0..CLIENTS, 1..5_u8).prop_map(|(client, events)| Op::Read { client, events }),
-        12 => node().prop_map(Op::Deliver),
-        2 => node().prop_map(Op::Drop),
-        1 => node().prop_map(Op::Repeat),
-        1 => node().prop_map(Op::Swap),
-        2 => (1..4_usize).prop_map(Op::Lose),
-        1 => (1..6_usize).prop_map(Op::Trim),
-        1 => Just(Op::Forget),
-        1 => node().prop_map(Op::Down),
-        2 => node().prop_map(Op::Up),
-        1 => node().prop_map(Op::Cut),
-        2 => node().prop_map(Op::Restore),
-        1 => (0..3_u8, 0..3_u8).prop_map(|(first, second)| Op::Slow(first, second)),
-        1 => Just(Op::Wait),
-    ]
-}
-
-/// Operations without faults. Each client stays with its node.
-fn steady_op() -> impl Strategy<Value = Op> {
-    let client = || 0..CLIENTS;
-    prop_oneof![
-        6 => (0..NODES).prop_map(Op::Publish),
-        3 => client().prop_map(|client| Op::Connect { client, node: client % NODES }),
-        6 => (client(), 1..5_u8).prop_map(|(client, events)| Op::Read { client, events }),
-        8 => (0..NODES).prop_map(Op::Deliver),
-        1 => (0..3_u8, 0..3_u8).prop_map(|(first, second)| Op::Slow(first, second)),
-    ]
-}
-
-#[derive(Default)]
-struct Client {
-    history: Vec<Seen>,
-    last: Option<EventId>,
-    /// The node and the subscription, while the client is connected.
-    reading: Option<(usize, Subscription<u64>)>,
-}
-
-impl Client {
-    /// Reads up to `events` available events. Returns whether there may be more.
-    fn read(&mut self, events: usize) -> bool {
-        let Some((_, updates)) = &mut self.reading else {
-            return false;
-        };
-        for _ in 0..events {
-            let seen = match poll_once(updates.recv()) {
-                Poll::Pending => return false,
-                Poll::Ready(Some(Ok(update))) => {
-                    self.last = Some(update.id().clone());
-                    Seen::Event {
-                        id: without_count(update.id()),
-                        value: *update,
-                    }
-                }
-                Poll::Ready(Some(Err(gap))) => {
-                    self.last = Some(gap.position().clone());
-                    Seen::Gap {
-                        reason: gap.reason(),
-                        missed: gap.missed(),
-                        id: without_count(gap.position()),
-                    }
-                }
-                Poll::Ready(None) => {
-                    if !matches!(self.history.last(), Some(Seen::End)) {
-                        self.history.push(Seen::End);
-                    }
-                    return false;
-                }
-            };
-            // A real client that has received the end does not reconnect, unless the end was rolled
-            // back. The test reconnects it anyway, so start a new history.
-            if let Some(Seen::End) = self.history.last() {
-                self.history.clear();
-            }
-            self.history.push(seen);
-        }
-        true
-    }
-}
-
-fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Runs the nodes' tasks until they are idle, without advancing the time.
-async fn settle() {
-    for _ in 0..60 {
-        yield_now().await;
-    }
-}
-
-/// Like [`settle`], but also waits for repairs requested by readers, which may be delayed by 100 ms.
-/// This delay is much shorter than the interval between checks.
-async fn settle_readers() {
-    settle().await;
-    tokio::time::sleep(Duration::from_millis(101)).await;
-    settle().await;
-}
-
-/// The topic's overflow policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Policy {
-    Skip,
-    Latest,
-    LatestBy,
-}
-
-fn policy() -> impl Strategy<Value = Policy> {
-    prop_oneof![
-        4 => Just(Policy::Skip),
-        1 => Just(Policy::Latest),
-        2 => Just(Policy::LatestBy),
-    ]
-}
-
-struct World {
+pub(super) struct World {
     policy: Policy,
-    server: Server,
+    pub(super) server: Server,
     nodes: Vec<Node>,
     topics: Vec<Option<Topic<u64>>>,
     clients: Vec<Client>,
@@ -206,7 +32,7 @@ struct World {
 }
 
 impl World {
-    fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy) -> Self {
         let server = Server::new(NODES);
         Self {
             policy,
@@ -223,7 +49,7 @@ impl World {
         }
     }
 
-    async fn open(&mut self, node: usize) {
+    pub(super) async fn open(&mut self, node: usize) {
         if self.topics[node].is_none() {
             let builder = Topic::builder().keep(KEPT);
             let builder = match self.policy {
@@ -236,7 +62,7 @@ impl World {
     }
 
     /// Opens the topic while node 0 publishes and both feeds deliver.
-    async fn open_while_publishing(&mut self, node: usize) {
+    pub(super) async fn open_while_publishing(&mut self, node: usize) {
         let Some(topic) = self.topics[0].clone() else {
             return;
         };
@@ -287,7 +113,7 @@ impl World {
         }
     }
 
-    async fn run(&mut self, op: Op) {
+    pub(super) async fn run(&mut self, op: Op) {
         match op {
             Op::Open(node) => self.open(node).await,
             Op::Publish(node) => self.publish(node, Outcome::Stored).await,
@@ -372,7 +198,7 @@ impl World {
     }
 
     /// Checks that a new reader of this node receives the newest event.
-    fn check_ring(&self, node: usize) {
+    pub(super) fn check_ring(&self, node: usize) {
         let Some(topic) = &self.topics[node] else {
             return;
         };
@@ -392,7 +218,7 @@ impl World {
     }
 
     /// Ends all faults, and checks that all rings and clients then agree with the log.
-    async fn heal(&mut self) {
+    pub(super) async fn heal(&mut self) {
         self.server.state().delays = (0, 0);
         for node in 0..NODES {
             self.server.set_down(node, false);
@@ -437,95 +263,17 @@ impl World {
     }
 }
 
-fn run(ops: &[Op], policy: Policy, is_steady: bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut world = World::new(policy);
-        let mut reads = [0; NODES];
-        if is_steady {
-            world.open(0).await;
-            world.open_while_publishing(1).await;
-            reads = [0, 1].map(|node| world.server.reads(node));
-            assert_eq!(reads[0], 1);
-        }
-        for op in ops {
-            world.run(*op).await;
-        }
-        if is_steady {
-            for (node, reads) in reads.into_iter().enumerate() {
-                while world.server.deliver(node) {}
-                settle().await;
-                world.check_ring(node);
-                // The log was read only when the topic was opened.
-                assert_eq!(world.server.reads(node), reads);
-            }
-        }
-        world.heal().await;
-    });
-}
-
-fn config(cases: u32) -> Config {
-    let set = env::var("CASES").ok().and_then(|cases| cases.parse().ok());
-    Config {
-        cases: set.unwrap_or(cases),
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Config::default()
+/// Runs the nodes' tasks until they are idle, without advancing the time.
+pub(super) async fn settle() {
+    for _ in 0..60 {
+        yield_now().await;
     }
 }
 
-proptest! {
-    #![proptest_config(config(20_000))]
-
-    #[test]
-    fn clients_lose_nothing_without_a_gap(ops in vec(op(), 1..60), policy in policy()) {
-        run(&ops, policy, false);
-    }
-}
-
-proptest! {
-    #![proptest_config(config(1_000))]
-
-    #[test]
-    fn steady_feed_is_followed_without_reads(ops in vec(steady_op(), 1..60)) {
-        run(&ops, Policy::Skip, true);
-    }
-}
-
-/// The engine has lost a topic's end, and has trimmed the first events that were stored in its place.
-#[test]
-fn topic_continues_after_a_lost_end() {
-    let ops = [
-        Op::Open(1),
-        Op::Finish(1),
-        Op::Open(0),
-        Op::Lose(1),
-        Op::Publish(0),
-        Op::Publish(0),
-        Op::Publish(0),
-        Op::Trim(2),
-        Op::Deliver(0),
-        Op::Lose(1),
-    ];
-    // Without the last operation, the engine does not lose the topic's newest event.
-    for ops in [&ops[..], &ops[..ops.len() - 1]] {
-        run(ops, Policy::Skip, false);
-    }
-}
-
-/// The engine has lost all events that a node holds, but still has an older event that the node has
-/// evicted.
-#[test]
-fn older_events_are_read_again_after_a_loss() {
-    let publishes = [Op::Publish(0); KEPT + 1];
-    let ops = [&[Op::Open(0)], &publishes[..], &[Op::Lose(KEPT)]];
-    run(&ops.concat(), Policy::Skip, false);
-    // The log ends even before the events that the node has evicted.
-    let publishes = [Op::Publish(0); KEPT + 2];
-    let ops = [&[Op::Open(0)], &publishes[..], &[Op::Lose(KEPT + 1)]];
-    run(&ops.concat(), Policy::Skip, false);
+/// Like [`settle`], but also waits for repairs requested by readers, which may be delayed by 100 ms.
+/// This delay is much shorter than the interval between checks.
+async fn settle_readers() {
+    settle().await;
+    tokio::time::sleep(Duration::from_millis(101)).await;
+    settle().await;
 }
