@@ -157,7 +157,7 @@ describe("response", () => {
       assert.deepEqual([requests.length, states], [1, ["connecting"]]);
     });
   }
-  test("onstate receives the error of an attempt that is repeated", async (context) => {
+  test("onstate receives the error after which the client tries again", async (context) => {
     fakeDelays(context);
     const errors = [];
     const onstate = (state, reason, error) => state === "waiting" && errors.push([error?.name, error?.status]);

@@ -183,7 +183,7 @@ const STRICT: [&str; 20] = [
 /// The page that shows how to use the client.
 const DOCS: &str = include_str!("../../sse-runtime/docs/contracts.md");
 
-/// Declares what the code on the page does not define.
+/// Declarations of the names that the code on the page uses but does not define.
 const DECLARED: &str = "
 declare const append: (text: string) => void;
 declare const complete: () => void;
@@ -193,7 +193,7 @@ declare const token: () => Promise<string>;
 declare const useEffect: (effect: () => () => void, dependencies: readonly unknown[]) => void;
 ";
 
-/// Returns the TypeScript code on the page.
+/// Returns the TypeScript code on the page, followed by the declarations that it needs.
 fn documented() -> String {
     let blocks = DOCS.split("```ts\n").skip(1);
     let blocks = blocks.map(|rest| rest.split("```").next().unwrap_or(rest));

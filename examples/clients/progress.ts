@@ -52,25 +52,28 @@ export interface StreamOptions {
   readonly lastEventId?: string | undefined;
   /**
    * Called when the stream sends a request (`connecting`), when the events begin (`open`), and when
-   * it waits before it reconnects (`waiting`). `reason` is the reason in the server's `close`
-   * event, if the server has sent one. `error` explains why the stream waits, unless the server has
-   * ended the response.
+   * it waits before it reconnects (`waiting`). While it waits, `reason` is the reason in the
+   * server's `close` event, if the server has sent one, and `error` is the error of the failed
+   * attempt. If the server has ended the response, `error` is `undefined`.
    */
   readonly onstate?:
     | ((state: "connecting" | "open" | "waiting", reason?: string, error?: AttemptError) => void)
     | undefined;
 }
 
-/** The error of an attempt that is repeated. The body of an `HttpError` is not read and thus empty. */
+/**
+ * An error after which the client tries again. The body of an `HttpError` has not been read, so
+ * `body` is empty, and even an error that the endpoint declares is an `HttpError`.
+ */
 export type AttemptError = ConnectionError | HttpError;
 
 declare const problem: unique symbol;
 
 /**
- * The events of one endpoint. The `id` of an event is the last event ID once the event has been
- * received (WHATWG HTML, section 9.2.6). An event without an id of its own has that of an earlier
- * event. The request is sent when the iteration begins and aborted when it
- * ends. A stream can be iterated only once. To read the events again, call the endpoint again.
+ * The events of one endpoint. The `id` of an event is the last event ID at that point in the stream
+ * (WHATWG HTML, section 9.2.6), so an event without an `id` field has the id of an earlier event.
+ * The request is sent when the iteration begins and aborted when it ends. A stream can be iterated
+ * only once. To read the events again, call the endpoint again.
  */
 export interface EventStream<E, P> extends AsyncIterable<E> {
   readonly url: string;
@@ -80,7 +83,10 @@ export interface EventStream<E, P> extends AsyncIterable<E> {
   readonly [problem]?: P;
 }
 
-/** An error that the endpoint declares. Its message is the problem's `detail` or `title`. */
+/**
+ * An error that the endpoint declares. Its message is the problem's `detail`, or its `title` if it
+ * has no `detail`.
+ */
 export class StreamError<P> extends Error {
   override readonly name = "StreamError";
   readonly problem: P;
@@ -104,7 +110,7 @@ export class HttpError extends Error {
   readonly status: number;
   /** The body, which is cut off after 65,536 characters. */
   readonly body: string;
-  /** The parsed body if it is a problem (RFC 9457), such as that of a stream limit. */
+  /** The parsed body if it is a problem (RFC 9457), for example from a stream limit. */
   readonly problem: unknown;
 
   constructor(status: number, contentType: string, body: string, problem?: unknown) {
@@ -116,8 +122,9 @@ export class HttpError extends Error {
 }
 
 /**
- * The connection failed, and the request must not be sent again, because its method is not `GET` and
- * there is no id after which to resume. The server may have processed the request.
+ * The connection failed. The iteration throws this error only if the request must not be sent
+ * again, because its method is not `GET` and there is no id after which to resume. In that case,
+ * the server may have processed the request. Otherwise, only `onstate` receives the error.
  */
 export class ConnectionError extends Error {
   override readonly name = "ConnectionError";

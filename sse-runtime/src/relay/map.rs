@@ -46,11 +46,11 @@ impl<S> Relay<S> {
         Map { relay: self, map }
     }
 
-    /// Maps every event to a value that `yield_!` accepts, or to an error. The stream's errors have
-    /// the type `E`, so a [`RelayError`] is converted into `E`.
+    /// Maps every event to a value or to an error of type `E`. A [`RelayError`] is converted into
+    /// `E`. To pass the stream to `yield_all!`, map events to values that `yield_!` accepts.
     ///
-    /// Together with [`first_ok`](crate::first_ok), this method turns a first event that is an error
-    /// into the response's status:
+    /// With [`first_ok`](crate::first_ok), an error in the first event determines the response's
+    /// status:
     ///
     /// ```
     /// # use axum::{body::Body, http::StatusCode, response::{IntoResponse, Response}};
@@ -182,8 +182,9 @@ where
     ///
     /// # Errors
     ///
-    /// Returns the error that the function has returned for an event, or the converted error of
-    /// [`Relay::next`]. After an error of the function, the next call returns the next event.
+    /// Returns the error that the closure returned for an event, or the converted error of
+    /// [`Relay::next`]. After an error from the closure, the next call continues with the next
+    /// event.
     ///
     /// # Cancel safety
     ///

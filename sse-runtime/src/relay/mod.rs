@@ -75,9 +75,9 @@
 //! | `Result<T, E>`, where `E: From<RelayError>` | `yield_all!(relay(upstream))` | `let mut events = relay(upstream); while let Some(event) = events.next().await { let event = event?; … }` | `E` as an event, and then the end of the stream |
 //!
 //! The client must recognize this event as an error. OpenAI's clients, for example, expect an
-//! object with the member `error`, which the JSON of [`SseError`](crate::SseError) does not contain.
-//! For such a client, implement `Serialize` instead of deriving `SseError`. See
-//! [Protocols](crate::protocols).
+//! object with the member `error`, whereas an error that derives [`SseError`](crate::SseError) is
+//! sent as a problem (RFC 9457). For such a client, implement `Serialize` instead of deriving
+//! `SseError`. See [Protocols](crate::protocols).
 //!
 //! [`RelayError::CutOff`] contains the error of the upstream's stream as its source.
 //! `abort_on_error` logs both as a warning. An `E` that implements [`Error`](std::error::Error) is
@@ -86,7 +86,7 @@
 //! is returned before the response begins, for example by [`first_ok`](crate::first_ok), is logged
 //! only if its type derives `SseError`.
 //!
-//! Some upstreams report errors as events. To treat such an event like an error of the relay, use
+//! Some upstreams report errors as events. To treat such an event like a [`RelayError`], use
 //! [`Relay::try_map`].
 //!
 //! The relay does not detect an upstream that has vanished without closing its connection, and the
@@ -121,7 +121,7 @@
 //!     while let Some(event) = events.next().await {
 //!         let event = event?;
 //!         let chunk: Value = event.json().unwrap_or_default();
-//!         // A chunk contains about one token. Their exact number is known only at the end.
+//!         // A chunk contains about one token. The exact number is known only at the end.
 //!         if chunk["choices"][0]["delta"]["content"].is_string() {
 //!             if budget == 0 {
 //!                 return Err(ChatError::BudgetSpent);

@@ -251,7 +251,7 @@ fn only_tasks_add_an_internal_error() {
 fn declared_problems_have_known_codes() {
     assert!(!description("observed").contains("codes"));
     assert!(description("refused").contains("codes: [\"badly\"]"));
-    // The field `code` of a variant replaces the code.
+    // A field named `code` replaces the variant's own code.
     assert!(description("found").contains("codes: true"));
 }
 

@@ -18,8 +18,8 @@ pub(crate) struct Contents {
     pub(crate) text: bool,
     /// Names that are set with `Event::event`.
     pub(crate) names: bool,
-    /// Tasks, which may panic. They are recognized only if the function itself calls
-    /// `Connection::spawn`.
+    /// Tasks, which may panic. They are recognized only if the function itself calls a method
+    /// `spawn`, other than `Hub::spawn`.
     pub(crate) tasks: bool,
     /// Relayed events. They are recognized only if the function itself calls `relay`.
     pub(crate) relays: bool,
@@ -107,8 +107,8 @@ fn subscribes(method: &Ident, arguments: &Group) -> bool {
     METHODS.iter().any(|name| method == name) || (method == "spawn" && has_several(arguments))
 }
 
-/// Returns whether a call of `spawn` has several arguments. `Hub::spawn` takes a name, a cursor and
-/// the run. Other methods with this name take one argument.
+/// Returns whether the arguments of a call of `spawn` can be those of `Hub::spawn`, which takes a
+/// name, a cursor and the run. Other methods with this name take one argument.
 fn has_several(arguments: &Group) -> bool {
     let commas =
         |token: &TokenTree| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',');

@@ -164,12 +164,12 @@ impl Connection {
 
     /// Runs `hook` after the stream has ended, for any reason, and its generator and tasks have
     /// been dropped. If the stream has already ended, the hook runs immediately. Hooks run one
-    /// after another in a separate task, and each may take up to 5 seconds. They run in the stream's
-    /// span, so that their log lines contain the stream's fields. A panic in a hook is logged.
+    /// after another in a separate task, and each may take up to 5 seconds. They run in the
+    /// stream's span, so their log lines contain the stream's fields. A panic in a hook is logged.
     ///
-    /// A hook that reports a number, such as the number of tokens sent, has to share it with the
-    /// function, for example in an `Arc<AtomicU64>`. An `async move` closure that captures an integer
-    /// gets a copy of the value at the time of the call.
+    /// If a hook reports a number, such as the number of tokens sent, share the number with the
+    /// function, for example in an `Arc<AtomicU64>`. An `async move` closure that captures an
+    /// integer copies its value when `on_close` is called.
     ///
     /// Call this method before the function's first `.await`, so that the hook also runs if the
     /// client disconnects during that `.await`. If the function returns an error instead of a

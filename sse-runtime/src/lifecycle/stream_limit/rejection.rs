@@ -38,8 +38,8 @@ impl LimitExceeded {
     }
 
     /// Returns how long the client should wait before it retries. The time is random, at least 5 and
-    /// less than 15 seconds, so that rejected clients do not all retry at the same time. The
-    /// `Retry-After` header contains its whole seconds.
+    /// less than 15 seconds, so that rejected clients do not all retry at the same time. By
+    /// default, the `Retry-After` header contains this time, rounded down to whole seconds.
     pub fn retry_after(self) -> Duration {
         self.retry_after
     }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Printer<'_> {
-    /// Returns the schema of the events of the stream.
+    /// Returns the schema of the stream's events.
     pub(super) fn items(&mut self) -> Value {
         let mut items = self.described();
         if self.version == Version::V3_1 {

@@ -1,4 +1,4 @@
-//! Describes an endpoint to the part of the module that does not depend on the endpoints.
+//! Describes an endpoint to the runtime, which is the same in every module.
 
 use std::collections::BTreeSet;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// The delays between attempts to reach an engine. Each delay is twice as long as the previous one,
-/// up to a limit. The actual delay is 50% to 100% of that, at random, so that processes that failed
-/// at the same time do not try again at the same time.
+/// The delays between attempts to reach an engine: exponential backoff with jitter. Each delay is
+/// twice as long as the previous one, up to a limit. The actual delay is a random 50% to 100% of
+/// that, so that processes that failed at the same time do not all try again at the same time.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -29,11 +29,11 @@ impl Backoff {
         self.next = self.first;
     }
 
-    /// Waits until the next attempt.
+    /// Waits before the next attempt.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the next delay is still twice as long.
+    /// Once the future has been polled, dropping it does not undo the increase of the next delay.
     pub async fn wait(&mut self) {
         let delay = self.next.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.next = self.longest.min(self.next * 2);

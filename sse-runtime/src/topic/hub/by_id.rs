@@ -70,9 +70,10 @@ impl<T: Send + Sync + 'static> Hub<T> {
     ///
     /// # Authorization
     ///
-    /// **A client can send any id**, so it can ask for any run. `may_read` is called for each name
-    /// in the id, before this method returns, and must return whether the client may read the run.
-    /// Names that are hard to guess are not enough, because ids end up in logs.
+    /// **A client can send any id**, so it can ask for any run. `may_read` receives a name in the
+    /// id and must return whether the client may read that run. It is called for one name after
+    /// another until it returns `false`, before the future is returned and before the hub looks for
+    /// any of the runs. Names that are hard to guess are not enough, because ids end up in logs.
     ///
     /// # Runs that do not exist
     ///

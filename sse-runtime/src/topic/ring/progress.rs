@@ -80,7 +80,7 @@ pub(crate) enum Stage<T> {
     Newest(VecDeque<Delivery<T>>),
 }
 
-/// The step that precedes reading the events after a reader's position.
+/// How a read proceeds, as determined by [`Progress::settle`].
 pub(super) enum Settled<T> {
     /// The ring holds all events after the position.
     InPlace,
@@ -233,8 +233,8 @@ impl<T> Progress<T> {
         self.after_gap.get().is_some() && state.refilling.is_some()
     }
 
-    /// Returns whether the reader can read the events after its position. This is the most common
-    /// case. In all other cases, [`settle`](Self::settle) determines what to do.
+    /// Returns whether the reader is in the most common state, in which it can read the events
+    /// after its position. In all other states, [`settle`](Self::settle) determines what to do.
     #[inline]
     pub(super) fn is_in_place(&self, state: &State<T>) -> bool {
         matches!(self.stage, Stage::Following)
@@ -301,9 +301,9 @@ impl<T> Progress<T> {
         Settled::InPlace
     }
 
-    /// Takes the events after the reader's position, or the end of the topic. Returns `None` if there
-    /// is nothing to read yet, and the cached batch that was replaced, if any. The caller must drop
-    /// the batch after releasing the lock.
+    /// Reads the next events after the reader's position, or the end of the topic. Returns `None`
+    /// if there is nothing to read yet. The second value is the cached batch that was replaced, if
+    /// any. The caller must drop it after releasing the lock.
     #[inline]
     pub(super) fn take_next(
         &mut self,

@@ -3,7 +3,7 @@
 use super::*;
 use sse_runtime::relay::RelayedEvent;
 
-/// The upstream's error, or the reason why there is none.
+/// The error that the upstream reported, or the text of a `RelayError`.
 #[derive(serde::Serialize)]
 struct Failed(Value);
 
@@ -53,7 +53,7 @@ async fn post(path: &str, body: Body) -> testing::Response {
 const ERROR: &str = "event: error\nid: 7\ndata: {\"code\":\"overloaded\"}\n\n";
 
 #[tokio::test]
-async fn reported_error_is_a_status_if_it_is_first() {
+async fn error_in_first_event_determines_the_status() {
     let response = post("/first", Body::from(ERROR)).await;
     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
     assert_eq!(response.text().await, r#"{"code":"overloaded"}"#);
@@ -70,7 +70,7 @@ async fn reported_error_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn cut_off_upstream_is_converted() {
+async fn relay_error_is_converted() {
     let broken = || Body::from_stream(tokio_stream::iter(broken(&["data: 1\n\n"])));
     for path in ["/first", "/later"] {
         let relayed = post(path, broken()).await.text().await;
