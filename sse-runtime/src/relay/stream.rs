@@ -104,7 +104,8 @@ pub fn relay<S: Upstream>(upstream: S) -> Relay<S> {
 /// sends all events in a chunk of bytes at once.
 ///
 /// If the relay is passed to `yield_all!` without a [`map`](Self::map), comments and reconnection
-/// times between events are relayed too. Otherwise, a reconnection time is relayed only if it is
+/// times between events are relayed too (after [`first_ok`](crate::first_ok), only those that follow
+/// the first event). Otherwise, a reconnection time is relayed only if it is
 /// part of an event, and comments may be discarded.
 #[must_use = "streams do nothing unless polled"]
 pub struct Relay<S> {
