@@ -74,6 +74,23 @@
 /// | `Result<impl Stream<Item = T>, R>` | run before the response: `?` and `return Err(r)` determine its status | `?` does not compile |
 /// | `Result<impl Stream<Item = Result<T, E>>, R>` | as above | as in the second row |
 ///
+/// In this endpoint, the loop is the first statement that yields, so the response begins with it:
+///
+/// ```
+/// # use axum::http::StatusCode;
+/// # use sse_runtime::{Stream, sse_endpoint};
+/// # #[derive(serde::Serialize)] struct Broken;
+/// # async fn open() -> Result<Vec<Result<u32, Broken>>, StatusCode> { Ok(Vec::new()) }
+/// #[sse_endpoint("/steps")]
+/// async fn steps() -> Result<impl Stream<Item = Result<u32, Broken>>, StatusCode> {
+///     let steps = open().await?;     // before the response: an error is a status
+///     for step in steps {
+///         let step = step?;          // in the stream: an error is an event
+///         yield_!(step);
+///     }
+/// }
+/// ```
+///
 /// `T` and `E` must implement [`Payload`](crate::event::Payload). All [`serde::Serialize`] types,
 /// [`Text`](crate::Text) and axum's `Html` do. `R` must implement `axum::response::IntoResponse`.
 /// `R` does not have to represent a failure: it can be a redirect or a plain JSON object, for
