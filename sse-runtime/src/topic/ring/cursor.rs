@@ -22,8 +22,6 @@ use crate::{
 pub(crate) struct RingCursor<T> {
     ring: Arc<Ring<T>>,
     progress: Progress<T>,
-    /// The reader's slot in the ring's waiters.
-    slot: u32,
 }
 
 impl<T> RingCursor<T> {
@@ -37,8 +35,7 @@ impl<T> RingCursor<T> {
     ) -> Self {
         Self {
             ring,
-            progress: Progress::new(start, after_gap, branch),
-            slot,
+            progress: Progress::new(start, after_gap, slot, branch),
         }
     }
 }
@@ -86,7 +83,7 @@ impl<T: Send + Sync + 'static> Reader<T> for RingCursor<T> {
         if let Some(Read::Event { waits: true, .. } | Read::Events { waits: true, .. }) | None =
             read
         {
-            _waker = state.waiters.wait(self.slot as usize, cx);
+            _waker = state.waiters.wait(progress.slot as usize, cx);
         }
         read.map_or(Poll::Pending, Poll::Ready)
     }
@@ -121,7 +118,7 @@ impl<T> fmt::Debug for RingCursor<T> {
 
 impl<T> Drop for RingCursor<T> {
     fn drop(&mut self) {
-        let left = self.ring.state().leave(self.slot as usize);
+        let left = self.ring.state().leave(self.progress.slot as usize);
         // Drop these values after releasing the lock, because dropping a waker may drop a task
         // whose destructors acquire the lock.
         drop(left);

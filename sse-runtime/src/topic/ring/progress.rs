@@ -57,6 +57,9 @@ pub(super) struct Progress<T> {
     /// separate fields, because a `Place` would need padding in every reader.
     place_number: u64,
     place_mark: Option<Mark>,
+    /// The reader's slot in the ring's waiters. It is stored here because it would need padding in
+    /// `RingCursor`.
+    pub(super) slot: u32,
     /// The position at which the reader continues after a gap, if the subscriber has set one.
     after_gap: AfterGap,
     /// Whether the client has received the end of this topic.
@@ -95,7 +98,7 @@ pub(super) enum Settled<T> {
 }
 
 impl<T> Progress<T> {
-    pub(super) fn new(start: Opening<T>, after_gap: Option<Start>, branch: u32) -> Self {
+    pub(super) fn new(start: Opening<T>, after_gap: Option<Start>, slot: u32, branch: u32) -> Self {
         let Opening {
             stage,
             number,
@@ -110,6 +113,7 @@ impl<T> Progress<T> {
             branch,
             place_number: place.number,
             place_mark: place.mark,
+            slot,
             after_gap: AfterGap::new(after_gap),
             is_done,
         }
