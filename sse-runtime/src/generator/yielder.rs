@@ -194,7 +194,7 @@ impl Future for Handover<'_> {
     message = "this stream cannot yield `{Self}`; its item is `{T}`",
     label = "this stream's item is `{T}`",
     note = "`yield_!` accepts a `T`, a `&T`, an `Event<T>` or a topic's `Update<T>`, where `T` is the item in the signature; use `yield_all!` for a stream",
-    note = "take the value out of an `Option` first, as in `while let Some(value) = stream.next().await {{ yield_!(value) }}`, and out of a `Result` with `?` or `match`; for a relay, call `.abort_on_error()`"
+    note = "take the value out of an `Option` first, as in `while let Some(value) = stream.next().await {{ yield_!(value) }}`, and out of a `Result` with `?` or `match`; to send the errors of a stream as events, make the item a `Result`; to abort the response if a relay fails, call `.abort_on_error()`"
 )]
 pub trait Yield<T, Kind> {
     #[doc(hidden)]

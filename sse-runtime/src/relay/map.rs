@@ -80,12 +80,16 @@ impl<S> Relay<S> {
     ///     yield_all!(events);
     /// }
     /// ```
-    pub fn try_map<F, V, E>(self, map: F) -> TryMap<Self, F>
+    pub fn try_map<F, V, E>(self, map: F) -> TryMap<Self, F, E>
     where
         F: FnMut(RelayedEvent) -> Result<V, E>,
         E: From<RelayError>,
     {
-        TryMap { relay: self, map }
+        TryMap {
+            relay: self,
+            map,
+            convert: E::from,
+        }
     }
 }
 
@@ -115,12 +119,16 @@ impl<S> FirstOk<Relay<S>> {
 
     /// Maps every event of a [relay](crate::relay()), including the first one, to a value or an
     /// error. See [`Relay::try_map`](crate::relay::Relay::try_map).
-    pub fn try_map<F, V, E>(self, map: F) -> TryMap<Self, F>
+    pub fn try_map<F, V, E>(self, map: F) -> TryMap<Self, F, E>
     where
         F: FnMut(RelayedEvent) -> Result<V, E>,
         E: From<RelayError>,
     {
-        TryMap { relay: self, map }
+        TryMap {
+            relay: self,
+            map,
+            convert: E::from,
+        }
     }
 }
 
@@ -167,16 +175,18 @@ impl<R, F> fmt::Debug for Map<R, F> {
 
 /// A relay whose events are mapped to results. See [`Relay::try_map`].
 #[must_use = "streams do nothing unless polled"]
-pub struct TryMap<R, F> {
+pub struct TryMap<R, F, E> {
     relay: R,
     map: F,
+    /// Converts an error of the relay. `E` is unbounded everywhere else, so the compiler reports an
+    /// `E` without the conversion once, at the call of [`Relay::try_map`].
+    convert: fn(RelayError) -> E,
 }
 
-impl<R, F, V, E> TryMap<R, F>
+impl<R, F, V, E> TryMap<R, F, E>
 where
     R: Stream<Item = Result<RelayedEvent, RelayError>> + Unpin,
     F: FnMut(RelayedEvent) -> Result<V, E>,
-    E: From<RelayError>,
 {
     /// Returns the next value, or `None` if the upstream has ended.
     ///
@@ -194,24 +204,26 @@ where
     }
 }
 
-impl<R, F, V, E> Stream for TryMap<R, F>
+impl<R, F, V, E> Stream for TryMap<R, F, E>
 where
     R: Stream<Item = Result<RelayedEvent, RelayError>> + Unpin,
     F: FnMut(RelayedEvent) -> Result<V, E>,
-    E: From<RelayError>,
 {
     type Item = Result<V, E>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let event = ready!(Pin::new(&mut self.relay).poll_next(cx));
-        Poll::Ready(event.map(|event| (self.map)(event?)))
+        Poll::Ready(event.map(|event| match event {
+            Ok(event) => (self.map)(event),
+            Err(error) => Err((self.convert)(error)),
+        }))
     }
 }
 
 // The relay is polled only if it is `Unpin`.
-impl<R, F> Unpin for TryMap<R, F> {}
+impl<R, F, E> Unpin for TryMap<R, F, E> {}
 
-impl<R, F> fmt::Debug for TryMap<R, F> {
+impl<R, F, E> fmt::Debug for TryMap<R, F, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TryMap").finish_non_exhaustive()
     }
