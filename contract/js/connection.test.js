@@ -218,8 +218,9 @@ describe("response", () => {
       assert.deepEqual([error.status, error.body, error.problem], [403, body, JSON.parse(body)]);
     }
   });
-  test("with a problem of any code", async () => {
-    const { error } = await read(await start(respond(403, problem, '{"title":"No","detail":"Not you"}')), { endpoint: { ...get, codes: true } });
+  test("with a problem that has a declared status", async () => {
+    const body = '{"title":"No","detail":"Not you","code":"any","status":403}';
+    const { error } = await read(await start(respond(403, problem, body)), { endpoint: { ...get, codes: [403] } });
     assert.ok(error instanceof StreamError);
     assert.deepEqual([error.status, error.message], [403, "Not you"]);
   });
@@ -433,6 +434,43 @@ describe("the framework's events", () => {
     assert.ok(result.error instanceof StreamError);
     assert.deepEqual([result.error.message, result.error.status, result.error.problem.after], ["Busy", undefined, 3]);
     assert.equal(result.requests.length, 1);
+  });
+  test("error is declared if its code is", async () => {
+    const ends = async (data, endpoint) => (await read(await start(chunks(`event: error\ndata: ${data}\n\n`)), { endpoint: { ...get, ...endpoint } })).error;
+    for (const [data, endpoint, isDeclared] of [
+      ['{"code":"busy"}', { codes: ["busy"] }, true],
+      ['{"code":"internal_error"}', { codes: ["busy"] }, false],
+      ['{"code":"any","status":404}', { codes: ["busy", 404] }, true],
+      ['{"code":"busy"}', {}, false],
+      ["null", { codes: ["busy"] }, false],
+      ["text", { unchecked: true }, true],
+    ]) {
+      const error = await ends(data, endpoint);
+      assert.ok(error instanceof StreamError);
+      assert.deepEqual([data, isError(undefined, error)], [data, isDeclared]);
+    }
+  });
+  test("message of an error is text", async () => {
+    for (const [data, message] of [
+      ['{"title":"Busy","detail":"Later"}', "Later"],
+      ['{"title":"Busy","detail":""}', "Busy"],
+      ['{"title":"Busy","detail":{"toString":1}}', "Busy"],
+      ["{}", "the stream failed"],
+      ["null", "the stream failed"],
+    ]) {
+      const { error } = await read(await start(chunks(`event: error\ndata: ${data}\n\n`)));
+      assert.deepEqual([error.name, error.message], ["StreamError", message]);
+    }
+  });
+  test("error of the caller is thrown", async () => {
+    const thrown = new ConnectionError("mine");
+    const fail = () => {
+      throw thrown;
+    };
+    for (const options of [{ onstate: fail }, { options: { headers: fail } }, { options: { headers: async () => fail() } }]) {
+      const { error, requests } = await read(await start(chunks("data: A\n\n")), options);
+      assert.deepEqual([error, requests.length], [thrown, 0]);
+    }
   });
   test("error has the name that the endpoint gives it", async () => {
     const { events, error } = await read(

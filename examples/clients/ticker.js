@@ -8,19 +8,26 @@ export const connect = (base, options = {}) => ({
      * Streams the prices of the requested symbols. Each event's id encodes the reader's position in
      * every one of them.
      */
-    prices: (input, stream = {}) => open({ method: "GET", path: "/prices", query: ["symbol"], resumes: true, idle: 45000, error: "error", events: { server: "text", message: "json", gap: "json" } }, base, input, options, stream),
+    prices: (input, stream = {}) => open({ method: "GET", path: "/prices", query: ["symbol"], resumes: true, unchecked: true, idle: 45000, error: "error", events: { server: "text", message: "json", gap: "json" } }, base, input, options, stream),
 });
-/** An error that the endpoint declares. Its message is the problem's `detail` or `title`. */
+/**
+ * An error that the server has sent, as a response or as an event. Its message is the problem's
+ * `detail`, or its `title` if it has no `detail`.
+ */
 export class StreamError extends Error {
     name = "StreamError";
     problem;
     /** The status of the response, or `undefined` if the stream had already begun. */
     status;
-    constructor(problem, status) {
+    /** Whether the endpoint declares the error. See `isError`. */
+    isDeclared;
+    constructor(problem, status, isDeclared = true) {
         const { detail, title } = (problem ?? {});
-        super(String(detail ?? title ?? "the stream failed"));
+        const texts = [detail, title].filter((text) => typeof text === "string" && text !== "");
+        super(String(texts[0] ?? "the stream failed"));
         this.problem = problem;
         this.status = status;
+        this.isDeclared = isDeclared;
     }
 }
 /**
@@ -32,7 +39,7 @@ export class HttpError extends Error {
     status;
     /** The body, which is cut off after 65,536 characters. */
     body;
-    /** The parsed body if it is a problem (RFC 9457), such as that of a stream limit. */
+    /** The parsed body if it is a problem (RFC 9457), for example from a stream limit. */
     problem;
     constructor(status, contentType, body, problem) {
         super(`expected an event stream, got status ${status} (${contentType || "no content type"})`);
@@ -42,8 +49,9 @@ export class HttpError extends Error {
     }
 }
 /**
- * The connection failed, and the request must not be sent again, because its method is not `GET` and
- * there is no id after which to resume. The server may have processed the request.
+ * The connection failed. The iteration throws this error only if the request must not be sent
+ * again, because its method is not `GET` and there is no id after which to resume. In that case,
+ * the server may have processed the request. Otherwise, only `onstate` receives the error.
  */
 export class ConnectionError extends Error {
     name = "ConnectionError";
@@ -51,8 +59,11 @@ export class ConnectionError extends Error {
         super("the connection failed", { cause });
     }
 }
-/** Returns whether `error` is an error that the stream's endpoint declares. */
-export const isError = (_stream, error) => error instanceof StreamError;
+/**
+ * Returns whether `error` is an error that the stream's endpoint declares. A stream can also end with
+ * other errors, for example if a task of the server panics.
+ */
+export const isError = (_stream, error) => error instanceof StreamError && error.isDeclared;
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 const LONGEST_BODY = 65_536;
 /** In milliseconds. Even a server that sends `retry: 0` is not flooded with requests. */
@@ -197,6 +208,8 @@ const open = (endpoint, base, input, options, stream) => {
                 : content;
     let isUsed = false;
     let hasLeft = false;
+    /** The last error of a connection. The caller's functions may throw a `ConnectionError` as well. */
+    let lost;
     /** Ends the iteration, regardless of what it is waiting for. */
     const stop = new AbortController();
     let attempt = new AbortController();
@@ -226,7 +239,7 @@ const open = (endpoint, base, input, options, stream) => {
         }
         catch (cause) {
             stop.signal.throwIfAborted();
-            throw new ConnectionError(cause);
+            throw (lost = new ConnectionError(cause));
         }
     };
     const wait = async (milliseconds, untilOnline) => {
@@ -273,6 +286,10 @@ const open = (endpoint, base, input, options, stream) => {
         new Request(url, { method, headers, ...(body === undefined ? {} : { body }) });
         return receive((options.fetch ?? fetch)(url, init), timeout);
     };
+    const isDeclared = (problem) => {
+        const { code, status } = (problem ?? {});
+        return !!codes?.some((declared) => declared === code || declared === status);
+    };
     const isGet = method === "GET";
     const canRetry = () => isGet || (!!endpoint.resumes && self.lastEventId !== "");
     const failure = async ({ status }, contentType, reader) => {
@@ -289,8 +306,7 @@ const open = (endpoint, base, input, options, stream) => {
             }
             if (/^application\/problem\+json\b/i.test(contentType)) {
                 problem = parseJson(text, large);
-                const { code } = (problem ?? {});
-                if (codes === true || codes?.includes(code))
+                if (isDeclared(problem))
                     return new StreamError(problem, status);
             }
         }
@@ -364,8 +380,9 @@ const open = (endpoint, base, input, options, stream) => {
                                         continue;
                                 }
                                 const decoded = decode(event, data);
-                                if (event === endpoint.error)
-                                    throw new StreamError(decoded);
+                                if (event === endpoint.error) {
+                                    throw new StreamError(decoded, undefined, endpoint.unchecked || isDeclared(decoded));
+                                }
                                 failures = 0;
                                 yield (id ? { event, data: decoded, id } : { event, data: decoded });
                                 stop.signal.throwIfAborted();
@@ -384,9 +401,9 @@ const open = (endpoint, base, input, options, stream) => {
                     }
                 }
                 catch (error) {
-                    if (!(error instanceof ConnectionError) || !canRetry())
+                    if (!lost || error !== lost || !canRetry())
                         throw error;
-                    attemptError = error;
+                    attemptError = lost;
                 }
                 finally {
                     attempt.abort();
@@ -515,7 +532,8 @@ export const shared = (stream) => {
             catch (error) {
                 // Only problems are passed on. After any other error, another tab tries again.
                 if (error instanceof StreamError) {
-                    channel.postMessage({ problem: error.problem, status: error.status });
+                    const { problem, status, isDeclared } = error;
+                    channel.postMessage({ problem, status, isDeclared });
                 }
                 finish({ error });
             }
@@ -528,8 +546,9 @@ export const shared = (stream) => {
             }
             else if (message === "end")
                 finish({});
-            else if ("problem" in message)
-                finish({ error: new StreamError(message.problem, message.status) });
+            else if ("problem" in message) {
+                finish({ error: new StreamError(message.problem, message.status, message.isDeclared) });
+            }
             else if ("event" in message)
                 deliver(message.event, message.id, message.number);
             else if (seen.size === 0)

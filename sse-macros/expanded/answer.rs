@@ -57,7 +57,7 @@ pub fn answer() -> ::sse_runtime::SseRoute<
             .method(__sse::Method::POST)
             .keep_alive(::core::option::Option::Some(::core::time::Duration::new(5, 0)))
             .error_event("failed"); __Item; [__Error]; [__Rejection]; [Path < u64 >,
-            State < Model >, String]; [topics]; is_deprecated : false
+            State < Model >, String]; [Topics]; is_deprecated : false
         ),
         |__argument0, __argument1, __argument2| __sse::Generator::try_response(
             {

@@ -30,7 +30,7 @@ pub(crate) fn keys() -> ::events::SseRoute<fn() -> ::events::route::Generator> {
             .flush(::events::__private::Flush::Ready)
             .max_duration(::core::time::Duration::new(3600, 0))
             .end(::events::__private::EndKey::Stop).error_event("failed"); __Item; [];
-            []; []; [topics]; is_deprecated : false
+            []; []; [Topics]; is_deprecated : false
         ),
         || ::events::__private::Generator::stream(
             {

@@ -33,7 +33,7 @@ fn lines() -> ::sse_runtime::SseRoute<
     __sse::route(
         __sse::describe!(
             __sse::Endpoint::new:: < __Item > ("/lines/{file}", "lines"); __Item;
-            [__Error]; []; [Path < String >]; [names]; is_deprecated : false
+            [__Error]; []; [Path < String >]; [Names]; is_deprecated : false
         ),
         |__argument0| __sse::Generator::try_stream(
             {

@@ -36,10 +36,7 @@ macro_rules! __describe {
                     $($crate::__private::openapi::payload!($rejection))?
                 ),
                 arguments: ::std::vec![$((&$crate::__private::openapi::Typed::<$argument>::new()).__sse_argument()),*],
-                contents: $crate::__private::openapi::Contents {
-                    $($content: true,)*
-                    ..$crate::__private::openapi::Contents::default()
-                },
+                contents: &[$($crate::__private::openapi::Content::$content),*],
                 is_deprecated: $is_deprecated,
             }
         })

@@ -54,7 +54,7 @@ pub mod openapi {
     pub use crate::{
         __optional as optional, __payload as payload, __problem as problem,
         event::contract::{
-            Argument, Contents, Contract, Delay, Member, MemberShape, Part, Payload, ProblemShape,
+            Argument, Content, Contract, Delay, Member, MemberShape, Part, Payload, ProblemShape,
             SchemaOf, Variant, Variants,
         },
         openapi::probes::{

@@ -285,7 +285,8 @@ fn config(endpoint: &Endpoint, returns: &Returns, attributes: &Attributes) -> To
     let response = returns.response.as_ref();
     let rejection = response.map(|response| alias(REJECTION, response.error));
     let extractors = endpoint.extractors();
-    let contents = endpoint.body.contents.flags();
+    let contents = endpoint.body.contents.iter();
+    let contents = contents.map(|name| Ident::new(name, Span::call_site()));
     let is_deprecated = attributes.is_deprecated();
     quote! {
         #private::describe!(

@@ -16,26 +16,26 @@ pub struct Contract {
     /// The extractors, in order.
     pub arguments: Vec<Argument>,
     /// The things that the stream may contain besides its items.
-    pub contents: Contents,
+    pub contents: &'static [Content],
     /// Whether the function is marked as `#[deprecated]`.
     pub is_deprecated: bool,
 }
 
-/// The things that a stream may contain besides its items, as far as the attribute can tell.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Contents {
+/// Something that a stream may contain besides its items, as far as the attribute can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
     /// Events of topics, which include `gap` events and errors of runs.
-    pub topics: bool,
+    Topics,
     /// `Event::done`.
-    pub done: bool,
+    Done,
     /// `Event::text`.
-    pub text: bool,
+    Text,
     /// Names that are set with `Event::event`.
-    pub names: bool,
+    Names,
     /// Tasks of the stream, which may panic.
-    pub tasks: bool,
+    Tasks,
     /// Relayed events, which can have any name and any data.
-    pub relays: bool,
+    Relays,
 }
 
 /// A type whose values are sent.

@@ -51,20 +51,24 @@ export interface EventStream<E, P> extends AsyncIterable<E> {
 }
 
 /**
- * An error that the endpoint declares. Its message is the problem's `detail`, or its `title` if it
- * has no `detail`.
+ * An error that the server has sent, as a response or as an event. Its message is the problem's
+ * `detail`, or its `title` if it has no `detail`.
  */
 export class StreamError<P> extends Error {
   override readonly name = "StreamError";
   readonly problem: P;
   /** The status of the response, or `undefined` if the stream had already begun. */
   readonly status: number | undefined;
+  /** Whether the endpoint declares the error. See `isError`. */
+  readonly isDeclared: boolean;
 
-  constructor(problem: P, status?: number) {
+  constructor(problem: P, status?: number, isDeclared = true) {
     const { detail, title } = (problem ?? {}) as { detail?: unknown; title?: unknown };
-    super(String(detail ?? title ?? "the stream failed"));
+    const texts = [detail, title].filter((text) => typeof text === "string" && text !== "");
+    super(String(texts[0] ?? "the stream failed"));
     this.problem = problem;
     this.status = status;
+    this.isDeclared = isDeclared;
   }
 }
 
@@ -101,11 +105,14 @@ export class ConnectionError extends Error {
   }
 }
 
-/** Returns whether `error` is an error that the stream's endpoint declares. */
+/**
+ * Returns whether `error` is an error that the stream's endpoint declares. A stream can also end with
+ * other errors, for example if a task of the server panics.
+ */
 export const isError = <P>(
   _stream: EventStream<unknown, P> | ((...input: never[]) => EventStream<unknown, P>),
   error: unknown,
-): error is StreamError<P> => error instanceof StreamError;
+): error is StreamError<P> => error instanceof StreamError && error.isDeclared;
 
 type Format = "json" | "text" | "empty";
 
@@ -119,8 +126,13 @@ interface Endpoint {
   readonly body?: "json" | "form" | "text" | "bytes";
   /** Whether the endpoint reads the last event ID. */
   readonly resumes?: boolean;
-  /** The codes of the problems that the endpoint declares, or `true` if they can have any code. */
-  readonly codes?: readonly string[] | true;
+  /**
+   * The codes of the problems that the endpoint declares, and the statuses of those that can have any
+   * code.
+   */
+  readonly codes?: readonly unknown[];
+  /** Whether the data of the error event can be anything, so that it has no code to check. */
+  readonly unchecked?: boolean;
   /** The milliseconds of silence after which the connection is considered lost, or 0 for no limit. */
   readonly idle: number;
   /** The name of the event that ends the stream with an error. */
@@ -304,6 +316,8 @@ const open = <E, P>(
     : (content as NonNullable<RequestInit["body"]>);
   let isUsed = false;
   let hasLeft = false;
+  /** The last error of a connection. The caller's functions may throw a `ConnectionError` as well. */
+  let lost: ConnectionError | undefined;
 
   /** Ends the iteration, regardless of what it is waiting for. */
   const stop = new AbortController();
@@ -333,7 +347,7 @@ const open = <E, P>(
       return await settle(promise, timeout);
     } catch (cause) {
       stop.signal.throwIfAborted();
-      throw new ConnectionError(cause);
+      throw (lost = new ConnectionError(cause));
     }
   };
 
@@ -379,6 +393,11 @@ const open = <E, P>(
     return receive((options.fetch ?? fetch)(url, init), timeout);
   };
 
+  const isDeclared = (problem: unknown): boolean => {
+    const { code, status } = (problem ?? {}) as { readonly code?: unknown; readonly status?: unknown };
+    return !!codes?.some((declared) => declared === code || declared === status);
+  };
+
   const isGet = method === "GET";
   const canRetry = (): boolean => isGet || (!!endpoint.resumes && self.lastEventId !== "");
 
@@ -399,8 +418,7 @@ const open = <E, P>(
       }
       if (/^application\/problem\+json\b/i.test(contentType)) {
         problem = parseJson(text, large);
-        const { code } = (problem ?? {}) as { readonly code?: string };
-        if (codes === true || codes?.includes(code as string)) return new StreamError(problem as P, status);
+        if (isDeclared(problem)) return new StreamError(problem as P, status);
       }
     } catch {
       // Part of the body is better than nothing.
@@ -464,7 +482,9 @@ const open = <E, P>(
                   if (event === endpoint.ping) continue;
                 }
                 const decoded = decode(event, data);
-                if (event === endpoint.error) throw new StreamError(decoded as P);
+                if (event === endpoint.error) {
+                  throw new StreamError(decoded as P, undefined, endpoint.unchecked || isDeclared(decoded));
+                }
                 failures = 0;
                 yield (id ? { event, data: decoded, id } : { event, data: decoded }) as E;
                 stop.signal.throwIfAborted();
@@ -479,8 +499,8 @@ const open = <E, P>(
             attemptError = new HttpError(status, contentType, "");
           }
         } catch (error) {
-          if (!(error instanceof ConnectionError) || !canRetry()) throw error;
-          attemptError = error;
+          if (!lost || error !== lost || !canRetry()) throw error;
+          attemptError = lost;
         } finally {
           attempt.abort();
           reader?.cancel().catch(() => {});
@@ -534,7 +554,7 @@ type Shared<E> =
   /** `number` distinguishes the events that have the same id. */
   | { readonly event: E; readonly id: string; readonly number: number }
   | { readonly lastEventId: string }
-  | { readonly problem: unknown; readonly status: number | undefined }
+  | { readonly problem: unknown; readonly status: number | undefined; readonly isDeclared: boolean }
   | "join"
   | "end";
 
@@ -624,7 +644,8 @@ export const shared = <E, P>(stream: EventStream<E, P>): EventStream<E, P> => {
       } catch (error) {
         // Only problems are passed on. After any other error, another tab tries again.
         if (error instanceof StreamError) {
-          channel.postMessage({ problem: error.problem, status: error.status } satisfies Shared<E>);
+          const { problem, status, isDeclared } = error;
+          channel.postMessage({ problem, status, isDeclared } satisfies Shared<E>);
         }
         finish({ error });
       }
@@ -635,7 +656,9 @@ export const shared = <E, P>(stream: EventStream<E, P>): EventStream<E, P> => {
       if (message === "join") {
         if (isReading) channel.postMessage({ lastEventId: last.id } satisfies Shared<E>);
       } else if (message === "end") finish({});
-      else if ("problem" in message) finish({ error: new StreamError(message.problem as P, message.status) });
+      else if ("problem" in message) {
+        finish({ error: new StreamError(message.problem as P, message.status, message.isDeclared) });
+      }
       else if ("event" in message) deliver(message.event, message.id, message.number);
       else if (seen.size === 0) last = { id: message.lastEventId, number: 0 };
     };

@@ -244,15 +244,27 @@ fn only_tasks_add_an_internal_error() {
     let module = api().typescript();
     assert!(module.contains("EventStream<ObservedEvent, never>"));
     assert!(module.contains("EventStream<HelpedEvent, { code: \"internal_error\"; "));
-    assert!(!description("observed").contains("error:"));
+    // A task may still panic, because the function may pass the connection on.
+    let observed = description("observed");
+    assert!(observed.contains("error: \"error\""), "{observed}");
+    assert!(!observed.contains("codes"), "{observed}");
+    let helped = description("helped");
+    assert!(helped.contains("codes: [\"internal_error\"]"), "{helped}");
 }
 
 #[test]
 fn declared_problems_have_known_codes() {
-    assert!(!description("observed").contains("codes"));
     assert!(description("refused").contains("codes: [\"badly\"]"));
-    // A field named `code` replaces the variant's own code.
-    assert!(description("found").contains("codes: true"));
+    // The field `code` of a variant replaces the code, but not the status.
+    let found = description("found");
+    assert!(found.contains("codes: [\"no_room\", 404]"), "{found}");
+}
+
+#[test]
+fn errors_without_codes_are_unchecked() {
+    assert!(description("json-with-text").contains("unchecked: true"));
+    assert!(!description("text-with-problem").contains("unchecked"));
+    assert!(description("relays").contains("unchecked: true"));
 }
 
 #[test]

@@ -13,8 +13,8 @@ use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::{Expr, Stmt};
 
-pub(crate) use self::contents::Contents;
 use self::{
+    contents::contents,
     facts::{needs_yield_macros, yield_predicate},
     rewrite::rewrite,
     tail::refuse_tail_value,
@@ -29,8 +29,9 @@ pub(crate) struct Body {
     /// Whether the expansion must define `yield_!` and `yield_all!` because some calls may not have
     /// been rewritten.
     pub(crate) needs_yield_macros: bool,
-    /// The things that the stream may contain besides its items.
-    pub(crate) contents: Contents,
+    /// The things that the stream may contain besides its items, as variants of the runtime's
+    /// `Content`.
+    pub(crate) contents: Vec<&'static str>,
 }
 
 impl Body {
@@ -40,7 +41,7 @@ impl Body {
             statements: vec![Stmt::Expr(Expr::Verbatim(tokens), None)],
             first_yield: None,
             needs_yield_macros: true,
-            contents: Contents::default(),
+            contents: Vec::new(),
         }
     }
 }
@@ -53,7 +54,7 @@ pub(crate) fn read(
     name: &Ident,
     errors: &mut Errors,
 ) -> Body {
-    let contents = Contents::of(&statements);
+    let contents = contents(&statements);
     let first_yield = statements.iter().position(yield_predicate(&statements));
     let returns_stream = refuse_tail_value(&mut statements, form, first_yield.is_some(), errors);
     let facts = rewrite(&mut statements, first_yield, form, runtime, name, errors);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Data, Event, Name, failures::is_never, reader::Reader};
 use crate::event::{
-    contract::{Contract, Payload, Variant, Variants},
+    contract::{Content, Contract, Payload, Variant, Variants},
     sse_event::NamedData,
 };
 
@@ -51,23 +51,23 @@ impl Reader<'_> {
             is_deprecated: false,
         };
         let mut events = Vec::new();
-        let sets_names = contract.item.events.is_some() && contents.names;
+        let sets_names = contract.item.events.is_some() && contents.contains(&Content::Names);
         if sets_names {
             self.untyped("the events whose names are set with `Event::event`");
         }
-        if contents.relays {
+        if contents.contains(&Content::Relays) {
             self.untyped("the relayed events");
         }
-        if sets_names || contents.relays {
+        if sets_names || contents.contains(&Content::Relays) {
             events.push(event(Name::Open, Data::Text));
-        } else if contents.text {
+        } else if contents.contains(&Content::Text) {
             let name = match contract.item.events {
                 Some(_) => Name::Message,
                 None => Name::Open,
             };
             events.push(event(name, Data::Text));
         }
-        if contents.done && !has_framework_events {
+        if contents.contains(&Content::Done) && !has_framework_events {
             let null = json!({ "type": "null" });
             events.push(Event {
                 description: Some(json!("The stream has ended.")),

@@ -40,6 +40,8 @@ pub(super) struct Operation {
     /// Whether the function reads topics. The stream can then contain `gap` events, and errors of
     /// runs.
     pub(super) reads_topics: bool,
+    /// Whether the function relays events of other servers, which can have any name.
+    pub(super) relays: bool,
     /// Whether the function can spawn tasks. The stream then ends with an error if one of them
     /// panics.
     pub(super) spawns_tasks: bool,
@@ -171,6 +173,17 @@ impl Operation {
         };
         let is_taken = |key: &str| self.parameters.iter().any(|other| other.name == key);
         free(&format!("{place}_{name}"), is_taken)
+    }
+
+    /// Returns whether a client cannot check the data of the event that reports an error, because the
+    /// data is not a problem with a code.
+    pub(super) fn has_unchecked_errors(&self) -> bool {
+        match self.error {
+            Some(Failure::Value(_) | Failure::Text | Failure::Response) => true,
+            // The function does not declare the errors of runs and of upstreams.
+            None => self.reads_topics || self.relays,
+            Some(Failure::Problems { .. }) => false,
+        }
     }
 
     /// Returns whether the stream can end with the event that reports an error.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{End, Endpoint},
-    event::contract::{Argument, Contract, Part},
+    event::contract::{Argument, Content, Contract, Part},
 };
 
 /// Describes an endpoint, and adds everything that has no schema to `untyped`.
@@ -65,15 +65,20 @@ pub(in super::super) fn operation(
         parameters,
         body,
         resumes: has(Part::LastEventId),
-        stops: endpoint.end == End::Stop || contents.done || has_framework_events,
+        stops: endpoint.end == End::Stop
+            || contents.contains(&Content::Done)
+            || has_framework_events,
         has_framework_events,
         keep_alive: endpoint.keep_alive,
         keep_alive_event: endpoint.keep_alive_event,
         error_event: endpoint.error_event,
         events,
         error,
-        reads_topics: contents.topics,
-        spawns_tasks: has_framework_events && contents.tasks && has(Part::Connection),
+        relays: contents.contains(&Content::Relays),
+        reads_topics: contents.contains(&Content::Topics),
+        spawns_tasks: has_framework_events
+            && contents.contains(&Content::Tasks)
+            && has(Part::Connection),
         rejection: contract
             .rejection
             .and_then(|rejection| reader.rejection(&rejection)),

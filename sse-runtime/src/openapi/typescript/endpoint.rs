@@ -6,7 +6,10 @@ use super::{
     has_gaps,
     types::{key, text},
 };
-use crate::openapi::operation::{Body, Data, Failure, Name, Operation};
+use crate::{
+    generator::run_failure::INTERNAL_ERROR,
+    openapi::operation::{Body, Data, Failure, Name, Operation},
+};
 
 /// Returns the object literal that describes an endpoint to the runtime.
 pub(super) fn literal(operation: &Operation, has_large_integers: bool) -> String {
@@ -40,20 +43,24 @@ pub(super) fn literal(operation: &Operation, has_large_integers: bool) -> String
     if operation.resumes {
         members.push("resumes: true".to_owned());
     }
-    match codes(operation) {
-        None => members.push("codes: true".to_owned()),
-        Some(codes) if codes.is_empty() => {}
-        Some(codes) => {
-            let codes: Vec<String> = codes.into_iter().map(text).collect();
-            members.push(format!("codes: [{}]", codes.join(", ")));
-        }
+    let codes: Vec<String> = codes(operation).into_iter().collect();
+    if !codes.is_empty() {
+        members.push(format!("codes: [{}]", codes.join(", ")));
+    }
+    if operation.has_unchecked_errors() {
+        members.push("unchecked: true".to_owned());
     }
     // The client considers the connection lost if it misses three keep-alives.
     let idle = operation
         .keep_alive
         .map_or(0, |delay| delay.as_millis() * 3);
     members.push(format!("idle: {idle}"));
-    if operation.has_error_event() {
+    // The framework can send an error even if the function declares none.
+    let yields_it = operation
+        .events
+        .iter()
+        .any(|event| event.name == Name::Known(operation.error_event));
+    if operation.has_error_event() || (operation.has_framework_events && !yields_it) {
         members.push(format!("error: {}", text(operation.error_event)));
         // A run or a task can fail with an error that is not text.
         if let Some(Failure::Text) = operation.error
@@ -89,14 +96,17 @@ pub(super) fn literal(operation: &Operation, has_large_integers: bool) -> String
     format!("{{ {} }}", members.join(", "))
 }
 
-/// Returns the codes of the problems that the endpoint declares, or `None` if a field of a problem
-/// sets the code.
-fn codes(operation: &Operation) -> Option<BTreeSet<&str>> {
+/// Returns the codes of the problems that the endpoint declares, and the statuses of the problems
+/// whose codes are set by a field.
+fn codes(operation: &Operation) -> BTreeSet<String> {
     let failures = [&operation.rejection, &operation.error];
     let problems = failures.into_iter().flatten().flat_map(Failure::problems);
-    problems
-        .map(|problem| problem.schema["properties"]["code"]["const"].as_str())
-        .collect()
+    let codes = problems.map(|problem| {
+        let code = problem.schema["properties"]["code"]["const"].as_str();
+        code.map_or_else(|| problem.status.as_u16().to_string(), text)
+    });
+    let task = operation.spawns_tasks.then(|| text(INTERNAL_ERROR));
+    codes.chain(task).collect()
 }
 
 /// Returns how the data of each event is decoded. If events with the same name have different

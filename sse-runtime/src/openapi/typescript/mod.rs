@@ -204,8 +204,8 @@ impl Module {
             Failure::Response => None,
         });
         let mut types: Vec<String> = types.collect();
-        if operation.error.is_none() && operation.reads_topics {
-            // A run can fail with any error.
+        if operation.has_unchecked_errors() && (operation.reads_topics || operation.relays) {
+            // The error of a run or of an upstream can be anything.
             types.push("unknown".to_owned());
         } else if operation.spawns_tasks {
             types.push(self.printer.print(&task_error()));

@@ -81,7 +81,7 @@ export const connect = (base: string | URL, options: Options = {}) => ({
   }, stream: StreamOptions = {}): EventStream<AskEvent, never> =>
     open({ method: "POST", path: "/v1/ask", query: ["min", "symbol"], body: "json", idle: 45000, own: true, events: {}, other: "json" }, base, input, options, stream),
   files: (input: { name: string; rest: string }, stream: StreamOptions = {}): EventStream<FilesEvent, unknown> =>
-    open({ method: "GET", path: "/files/{name}/{*rest}", resumes: true, idle: 45000, error: "error", events: { gap: "json" }, other: "json" }, base, input, options, stream),
+    open({ method: "GET", path: "/files/{name}/{*rest}", resumes: true, unchecked: true, idle: 45000, error: "error", events: { gap: "json" }, other: "json" }, base, input, options, stream),
   log: (input: { body: Filter }, stream: StreamOptions = {}): EventStream<LogEvent, never> =>
     open({ method: "POST", path: "/log", body: "form", idle: 45000, own: true, events: {}, other: "text" }, base, input, options, stream),
   /** The path, the query and the body of a request share names. */
