@@ -53,8 +53,8 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Runs the measurements, prints the tables, and updates the performance page. Returns `None` if
-/// the arguments are invalid.
+/// Runs the measurements, prints the tables, and updates the performance page if every scenario has
+/// a result. Returns `None` if the arguments are invalid.
 pub(crate) fn run(args: &[&str]) -> Option<ExitCode> {
     let options = Options::parse(args)?;
     Some(match measure(&options) {
@@ -138,10 +138,23 @@ fn measure(options: &Options<'_>) -> io::Result<()> {
     let report = report::markdown(&results, &size);
     println!("\n{report}");
     fs::write(kept.with_extension("md"), &report)?;
-    if !options.is_quick {
-        let million = million::markdown(&results);
-        report::write_page([("bars", &report), ("million", &million)])?;
-        graph::draw(&results)?;
+    if options.is_quick {
+        return Ok(());
     }
-    Ok(())
+    let missing: Vec<&str> = scenario::all(&size)
+        .into_iter()
+        .filter(|scenario| !scenario.needs_redis() || tools.redis)
+        .map(|scenario| scenario.name)
+        .filter(|name| !results.has(name))
+        .collect();
+    if !missing.is_empty() {
+        println!(
+            "docs/performance.md is unchanged, because these scenarios have no results: {}; measure them with --continue",
+            missing.join(", ")
+        );
+        return Ok(());
+    }
+    let million = million::markdown(&results);
+    report::write_page([("bars", &report), ("million", &million)])?;
+    graph::draw(&results)
 }
