@@ -450,7 +450,7 @@ describe("the framework's events", () => {
       assert.deepEqual([data, isError(undefined, error)], [data, isDeclared]);
     }
   });
-  test("message of an error is text", async () => {
+  test("error has its detail or its title as its message", async () => {
     for (const [data, message] of [
       ['{"title":"Busy","detail":"Later"}', "Later"],
       ['{"title":"Busy","detail":""}', "Busy"],
@@ -462,7 +462,7 @@ describe("the framework's events", () => {
       assert.deepEqual([error.name, error.message], ["StreamError", message]);
     }
   });
-  test("error of the caller is thrown", async () => {
+  test("error from a function of the caller is not retried", async () => {
     const thrown = new ConnectionError("mine");
     const fail = () => {
       throw thrown;

@@ -60,8 +60,9 @@ export class ConnectionError extends Error {
     }
 }
 /**
- * Returns whether `error` is an error that the stream's endpoint declares. A stream can also end with
- * other errors, for example if a task of the server panics.
+ * Returns whether `error` is an error that the stream's endpoint declares. A stream can also end
+ * with other errors, for example if a task on the server panics. If the endpoint's errors need not
+ * have a code, every error event counts as declared.
  */
 export const isError = (_stream, error) => error instanceof StreamError && error.isDeclared;
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
@@ -208,7 +209,7 @@ const open = (endpoint, base, input, options, stream) => {
                 : content;
     let isUsed = false;
     let hasLeft = false;
-    /** The last error of a connection. The caller's functions may throw a `ConnectionError` as well. */
+    /** The last `ConnectionError` of this stream. The caller's functions may throw others. */
     let lost;
     /** Ends the iteration, regardless of what it is waiting for. */
     const stop = new AbortController();
@@ -544,15 +545,18 @@ export const shared = (stream) => {
                 if (isReading)
                     channel.postMessage({ lastEventId: last.id });
             }
-            else if (message === "end")
+            else if (message === "end") {
                 finish({});
+            }
             else if ("problem" in message) {
                 finish({ error: new StreamError(message.problem, message.status, message.isDeclared) });
             }
-            else if ("event" in message)
+            else if ("event" in message) {
                 deliver(message.event, message.id, message.number);
-            else if (seen.size === 0)
+            }
+            else if (seen.size === 0) {
                 last = { id: message.lastEventId, number: 0 };
+            }
         };
         stop.signal.addEventListener("abort", () => wake());
         const abort = () => finish({ error: signal?.reason });

@@ -142,8 +142,9 @@ export class ConnectionError extends Error {
 }
 
 /**
- * Returns whether `error` is an error that the stream's endpoint declares. A stream can also end with
- * other errors, for example if a task of the server panics.
+ * Returns whether `error` is an error that the stream's endpoint declares. A stream can also end
+ * with other errors, for example if a task on the server panics. If the endpoint's errors need not
+ * have a code, every error event counts as declared.
  */
 export const isError = <P>(
   _stream: EventStream<unknown, P> | ((...input: never[]) => EventStream<unknown, P>),
@@ -167,7 +168,7 @@ interface Endpoint {
    * code.
    */
   readonly codes?: readonly unknown[];
-  /** Whether the data of the error event can be anything, so that it has no code to check. */
+  /** Whether the data of the error event can be anything, so there is no code to check. */
   readonly unchecked?: boolean;
   /** The milliseconds of silence after which the connection is considered lost, or 0 for no limit. */
   readonly idle: number;
@@ -352,7 +353,7 @@ const open = <E, P>(
     : (content as NonNullable<RequestInit["body"]>);
   let isUsed = false;
   let hasLeft = false;
-  /** The last error of a connection. The caller's functions may throw a `ConnectionError` as well. */
+  /** The last `ConnectionError` of this stream. The caller's functions may throw others. */
   let lost: ConnectionError | undefined;
 
   /** Ends the iteration, regardless of what it is waiting for. */
@@ -691,12 +692,15 @@ export const shared = <E, P>(stream: EventStream<E, P>): EventStream<E, P> => {
       const message = data as Shared<E>;
       if (message === "join") {
         if (isReading) channel.postMessage({ lastEventId: last.id } satisfies Shared<E>);
-      } else if (message === "end") finish({});
-      else if ("problem" in message) {
+      } else if (message === "end") {
+        finish({});
+      } else if ("problem" in message) {
         finish({ error: new StreamError(message.problem as P, message.status, message.isDeclared) });
+      } else if ("event" in message) {
+        deliver(message.event, message.id, message.number);
+      } else if (seen.size === 0) {
+        last = { id: message.lastEventId, number: 0 };
       }
-      else if ("event" in message) deliver(message.event, message.id, message.number);
-      else if (seen.size === 0) last = { id: message.lastEventId, number: 0 };
     };
     stop.signal.addEventListener("abort", () => wake());
     const abort = () => finish({ error: signal?.reason });

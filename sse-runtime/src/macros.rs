@@ -83,9 +83,9 @@
 /// # async fn open() -> Result<Vec<Result<u32, Broken>>, StatusCode> { Ok(Vec::new()) }
 /// #[sse_endpoint("/steps")]
 /// async fn steps() -> Result<impl Stream<Item = Result<u32, Broken>>, StatusCode> {
-///     let steps = open().await?;     // before the response: an error is a status
+///     let steps = open().await?;     // before the response: an error determines its status
 ///     for step in steps {
-///         let step = step?;          // in the stream: an error is an event
+///         let step = step?;          // in the stream: an error becomes an event
 ///         yield_!(step);
 ///     }
 /// }

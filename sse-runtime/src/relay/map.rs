@@ -178,8 +178,8 @@ impl<R, F> fmt::Debug for Map<R, F> {
 pub struct TryMap<R, F, E> {
     relay: R,
     map: F,
-    /// Converts an error of the relay. `E` is unbounded everywhere else, so the compiler reports an
-    /// `E` without the conversion once, at the call of [`Relay::try_map`].
+    /// Converts an error of the relay. `E` is unbounded everywhere else, so the compiler reports a
+    /// missing conversion only once, at the call of [`Relay::try_map`].
     convert: fn(RelayError) -> E,
 }
 

@@ -103,10 +103,10 @@ pub fn relay<S: Upstream>(upstream: S) -> Relay<S> {
 /// The stream returned by [`relay`]. It yields the upstream's events one by one, while `yield_all!`
 /// sends all events in a chunk of bytes at once.
 ///
-/// If the relay is passed to `yield_all!` without a [`map`](Self::map), comments and reconnection
-/// times between events are relayed too (after [`first_ok`](crate::first_ok), only those that follow
-/// the first event). Otherwise, a reconnection time is relayed only if it is
-/// part of an event, and comments may be discarded.
+/// If the relay is passed to `yield_all!` without [`map`](Self::map) or [`try_map`](Self::try_map),
+/// comments and reconnection times between events are relayed too (after
+/// [`first_ok`](crate::first_ok), only those that follow the first event). Otherwise, a
+/// reconnection time is relayed only if it is part of an event, and comments may be discarded.
 #[must_use = "streams do nothing unless polled"]
 pub struct Relay<S> {
     /// `None` once the upstream has ended.

@@ -6,8 +6,8 @@ use syn::{Expr, Stmt, Token, parse::Parser as _, punctuated::Punctuated};
 
 use super::{tokens, yields::YIELD_ALL};
 
-/// Returns the things that a stream may contain besides its items, as variants of the runtime's
-/// `Content`.
+/// Returns the things that a stream may contain besides its items, as names of variants of the
+/// runtime's `Content`.
 pub(super) fn contents(statements: &[Stmt]) -> Vec<&'static str> {
     let statements = quote::quote!(#(#statements)*);
     let calls = |name: &str| contains(&statements, &|tokens| is_call_on_event(tokens, name));
@@ -34,7 +34,7 @@ pub(super) fn contents(statements: &[Stmt]) -> Vec<&'static str> {
         ("Done", calls("done")),
         ("Text", calls("text")),
         ("Names", calls_method(&|method, _| method == "event")),
-        // Recognized only if the function itself calls a method `spawn`, other than `Hub::spawn`.
+        // Recognized only if the function itself calls a `spawn` method other than `Hub::spawn`.
         (
             "Tasks",
             calls_method(&|method, arguments| method == "spawn" && !starts_run(arguments)),

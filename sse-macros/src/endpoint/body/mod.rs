@@ -29,8 +29,8 @@ pub(crate) struct Body {
     /// Whether the expansion must define `yield_!` and `yield_all!` because some calls may not have
     /// been rewritten.
     pub(crate) needs_yield_macros: bool,
-    /// The things that the stream may contain besides its items, as variants of the runtime's
-    /// `Content`.
+    /// The things that the stream may contain besides its items, as names of variants of the
+    /// runtime's `Content`.
     pub(crate) contents: Vec<&'static str>,
 }
 

@@ -40,7 +40,7 @@ pub(super) struct Operation {
     /// Whether the function reads topics. The stream can then contain `gap` events, and errors of
     /// runs.
     pub(super) reads_topics: bool,
-    /// Whether the function relays events of other servers, which can have any name.
+    /// Whether the function relays events from other servers, which can have any name.
     pub(super) relays: bool,
     /// Whether the function can spawn tasks. The stream then ends with an error if one of them
     /// panics.
@@ -175,8 +175,8 @@ impl Operation {
         free(&format!("{place}_{name}"), is_taken)
     }
 
-    /// Returns whether a client cannot check the data of the event that reports an error, because the
-    /// data is not a problem with a code.
+    /// Returns whether a client cannot check the data of the event that reports an error, because
+    /// the data need not be a problem with a code.
     pub(super) fn has_unchecked_errors(&self) -> bool {
         match self.error {
             Some(Failure::Value(_) | Failure::Text | Failure::Response) => true,
@@ -186,7 +186,7 @@ impl Operation {
         }
     }
 
-    /// Returns whether the stream can end with the event that reports an error.
+    /// Returns whether the endpoint declares an error that can end the stream.
     pub(super) fn has_error_event(&self) -> bool {
         self.error.is_some() || self.reads_topics || self.spawns_tasks
     }
